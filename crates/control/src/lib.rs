@@ -1,1 +1,43 @@
-//! Under construction.
+//! The language of the control socket: what the CLI, the director and other tools say to each other.
+//!
+//! The director listens on a unix socket and speaks HTTP/1.1 with JSON, so that `curl --unix-socket` works as well as the
+//! [`client`] here. This crate holds the messages and that client; it decides nothing, draws nothing and serves nothing.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /status` | [`Status`] |
+//! | `GET /vrrp` | a list of [`VrrpDetail`], in the order of the file |
+//! | `GET /config` | [`ConfigText`]: the file the daemon runs, as it was read |
+//! | `GET /events?since=N` | a list of [`Event`] with `seq` above N, oldest first |
+//! | `GET /events?since=N&follow=1` | the same, then each event as it happens: one JSON object a line, an empty line is a sign of life |
+//! | `GET /metrics` | Prometheus text |
+//! | `POST /reload` ([`ReloadRequest`]) | [`ReloadResult`], also when the file was refused |
+//! | `POST /handover` ([`HandoverRequest`]) | [`HandoverResult`], also when nobody took over |
+//!
+//! Any other outcome has a status of 400 or above and an [`ErrorAnswer`]. The conventions of all messages: enums are lower snake
+//! case; points in time are RFC 3339 in UTC ([`Timestamp`]); lengths of time end in `_ms` or `_s`; a reader skips fields it does
+//! not know, so an older CLI reads a newer daemon.
+
+pub mod client;
+pub mod event;
+pub mod request;
+pub mod response;
+pub mod status;
+pub mod timestamp;
+pub mod vrrp;
+
+pub use event::{Event, EventKind};
+pub use request::{HandoverRequest, ReloadRequest, path};
+pub use response::{
+    ConfigText, ErrorAnswer, HandoverResult, HandoverRouter, Problem, ReloadOutcome, ReloadResult,
+    Severity,
+};
+pub use status::{
+    CheckState, ConfigStatus, ForwarderState, ForwarderStatus, GroupStatus, ListenerStatus, Order,
+    Overall, PairNode, PairStatus, PassiveState, Role, Status, TargetCondition, TargetStatus,
+};
+pub use timestamp::Timestamp;
+pub use vrrp::{
+    AlarmStatus, ChecksumForm, ContributionStatus, Family, PeerStatus, TimerStatus,
+    TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
+};

@@ -1,0 +1,217 @@
+//! What the three processes of a node say to each other: director and keeper, keeper and forwarder, director and forwarder.
+//!
+//! Keeper messages travel as one JSON value per datagram on a `SOCK_SEQPACKET` pair, with descriptors beside them where said.
+//! Director and forwarder share a stream; each frame is a length (4 octets, big endian) and one JSON value.
+//! Both ends are always the same binary, so these types carry no promise to the outside.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::status::{GroupStatus, ListenerStatus};
+
+/// Largest frame on the stream between director and forwarder, in octets: a configuration or a snapshot of thousands of targets.
+pub const MAX_FRAME: usize = 32 * 1024 * 1024;
+
+/// Director to keeper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToKeeper {
+    /// The director's loop turned. Feeds the service manager's watchdog as well.
+    Beat,
+    /// Replaces the last will. One descriptor for each entry of [`Will::senders`] travels along.
+    Will(Will),
+    /// How long the keeper waits for the next [`ToKeeper::Beat`] before it takes the director for hung, in milliseconds.
+    BeatLimit(u64),
+    /// Run a forwarder as this user, or (none) stop the one that runs.
+    Forwarder(Option<ForwarderOrder>),
+    /// The configuration is loaded and the control socket answers; the text is for the service manager.
+    Ready(String),
+    /// The director leaves on purpose: its will is void and it must not be restarted.
+    Done,
+}
+
+/// Keeper to director.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromKeeper {
+    /// Leave gracefully, then exit.
+    Stop,
+    /// Load the configuration again.
+    Reload,
+    /// A forwarder runs. The director's end of the stream to it travels along.
+    ForwarderStarted {
+        /// Process id.
+        pid: u32,
+        /// How often the keeper has had to start it again.
+        restarts: u64,
+        /// Seconds it has been running: not zero when a new director adopts it.
+        uptime_s: u64,
+    },
+    /// The forwarder ended, with its exit status in words.
+    ForwarderExited {
+        /// For example `signal 9`.
+        status: String,
+    },
+}
+
+/// Keeper to forwarder: the other end of the stream to a (new) director travels along.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeeperToForwarder {
+    /// Listen to this director from here on.
+    Director,
+    /// Finish what is in flight within this many milliseconds, then exit.
+    Drain {
+        /// Limit in milliseconds.
+        limit_ms: u64,
+    },
+}
+
+/// Whom the forwarder runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwarderOrder {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// What the keeper does when the director is gone: send these packets, then take these addresses away.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Will {
+    /// The sockets that travel along, in order.
+    pub senders: Vec<SenderKind>,
+    /// Ready-made packets.
+    pub packets: Vec<Farewell>,
+    /// Addresses to remove.
+    pub addresses: Vec<HeldAddress>,
+}
+
+impl Will {
+    /// Nothing to send and nothing to take away.
+    pub fn is_empty(&self) -> bool {
+        self.packets.is_empty() && self.addresses.is_empty()
+    }
+}
+
+/// What a sending socket of a will is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderKind {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Whether it sends IPv6.
+    pub v6: bool,
+}
+
+/// A packet to send as a farewell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    /// Index into [`Will::senders`].
+    pub sender: usize,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// The packet as the sending socket takes it.
+    pub bytes: Vec<u8>,
+}
+
+/// An address the director holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldAddress {
+    /// Interface index.
+    pub ifindex: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub prefix_len: u8,
+}
+
+/// Director to forwarder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToForwarder {
+    /// Apply this configuration, already found valid by the director.
+    Configure {
+        /// Generation, given back in the answer.
+        generation: u64,
+        /// Path, for messages.
+        path: String,
+        /// The node this is, when there is a pair.
+        node: Option<String>,
+        /// The TOML text.
+        text: String,
+    },
+    /// Say everything about listeners and groups.
+    Snapshot,
+}
+
+/// Forwarder to director.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromForwarder {
+    /// Sent several times a second, so that silence means something.
+    Pulse(Pulse),
+    /// Answer to [`ToForwarder::Configure`]; an error means that nothing changed.
+    Configured {
+        /// The generation asked for.
+        generation: u64,
+        /// What could not be done, with place and remedy.
+        error: Option<String>,
+    },
+    /// Answer to [`ToForwarder::Snapshot`].
+    Snapshot {
+        /// Listeners by name.
+        listeners: Vec<ListenerStatus>,
+        /// Groups by name.
+        groups: Vec<GroupStatus>,
+    },
+}
+
+/// Whether the data plane can serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// The generation it serves; 0 before the first.
+    pub generation: u64,
+    /// Every listener of the configuration is bound.
+    pub listening: bool,
+    /// Each target has been probed once.
+    pub first_health_round_done: bool,
+    /// A worker thread has stopped turning.
+    pub stalled: bool,
+}
+
+/// Writes one frame.
+///
+/// # Errors
+/// What the stream gives; a value that does not become JSON is `InvalidData`.
+pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(writer: &mut W, value: &T) -> std::io::Result<()> {
+    let body = serde_json::to_vec(value).map_err(std::io::Error::other)?;
+    let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+    let mut frame = Vec::with_capacity(body.len() + 4);
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&body);
+    writer.write_all(&frame).await
+}
+
+/// Reads one frame; `None` when the other end has closed between frames. Not cancel safe: give it a task of its own.
+///
+/// # Errors
+/// What the stream gives; a frame above [`MAX_FRAME`] or not of the type is `InvalidData`.
+pub async fn read_frame<R: AsyncRead + Unpin, T: for<'de> Deserialize<'de>>(reader: &mut R) -> std::io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match reader.read_exact(&mut length).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("frame of {length} octets is above the limit")));
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).await?;
+    serde_json::from_slice(&body).map(Some).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}

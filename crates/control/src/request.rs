@@ -1,0 +1,33 @@
+//! What is asked: paths of the socket and the bodies of the orders.
+
+use serde::{Deserialize, Serialize};
+
+/// Paths of the control socket.
+pub mod path {
+    /// `GET`: [`crate::Status`].
+    pub const STATUS: &str = "/status";
+    /// `GET`: a list of [`crate::VrrpDetail`].
+    pub const VRRP: &str = "/vrrp";
+    /// `GET`: [`crate::ConfigText`].
+    pub const CONFIG: &str = "/config";
+    /// `GET`, with `since` (a `seq`) and `follow=1`: [`crate::Event`]s.
+    pub const EVENTS: &str = "/events";
+    /// `GET`: Prometheus text.
+    pub const METRICS: &str = "/metrics";
+    /// `POST`: [`crate::ReloadRequest`] to [`crate::ReloadResult`].
+    pub const RELOAD: &str = "/reload";
+    /// `POST`: [`crate::HandoverRequest`] to [`crate::HandoverResult`].
+    pub const HANDOVER: &str = "/handover";
+}
+
+/// Read the configuration file again. An empty body means the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadRequest {}
+
+/// Give the virtual addresses to the peer. An empty body means the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoverRequest {
+    /// Only this `[vrrp.NAME]`; `None` for every one this node is Active for.
+    #[serde(default)]
+    pub name: Option<String>,
+}

@@ -1,0 +1,347 @@
+//! What `GET /status` answers: the whole node on one screen. Details of an election are in [`crate::vrrp`].
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ReloadResult, Timestamp, VrrpStatus};
+
+/// The state of one node, seen from itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of this node: as in `[pair]`, the host name without one.
+    pub node: String,
+    /// Version of the daemon, `major.minor.patch`.
+    pub version: String,
+    /// Seconds since the director started.
+    pub uptime_s: u64,
+    /// The verdict on the whole node; decides the exit code of `tandem status`.
+    pub state: Overall,
+    /// The configuration that runs.
+    pub config: ConfigStatus,
+    /// Both nodes; `None` without a `[pair]`.
+    pub pair: Option<PairStatus>,
+    /// One entry per `[vrrp.NAME]` and address family, in the order of the file, IPv4 first.
+    #[serde(default)]
+    pub vrrp: Vec<VrrpStatus>,
+    /// In the order of the file.
+    #[serde(default)]
+    pub listeners: Vec<ListenerStatus>,
+    /// In the order of the file.
+    #[serde(default)]
+    pub groups: Vec<GroupStatus>,
+    /// The process that moves the bytes.
+    pub forwarder: ForwarderStatus,
+    /// What is wrong, a sentence each, worst first; empty when `state` is good.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// The verdict on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overall {
+    /// Everything configured works.
+    Good,
+    /// Service is given, but something is wrong that a person should look at.
+    Degraded,
+    /// What is configured is not served by this node and by no peer it knows of.
+    NoService,
+}
+
+/// The configuration that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// The file, as given to the daemon.
+    pub path: String,
+    /// First 12 hex digits of the SHA-256 of the text: the same file has the same hash on both nodes.
+    pub hash: String,
+    /// 1 after the start, one more with each reload that was applied.
+    pub generation: u64,
+    /// When the running configuration was taken into use.
+    pub loaded_at: Timestamp,
+    /// The latest reload, applied or not; `None` if there was none since the start.
+    pub last_reload: Option<ReloadResult>,
+}
+
+/// The two nodes of a pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// In the order of the file: the first is preferred.
+    pub nodes: Vec<PairNode>,
+}
+
+/// One node of a pair as far as this node knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairNode {
+    /// Name in `[pair]`.
+    pub name: String,
+    /// Address in `[pair]`.
+    pub address: IpAddr,
+    /// Whether this is the node that answers.
+    pub this: bool,
+    /// What it is in the election. The peer's is what its advertisements tell.
+    pub role: Role,
+    /// Since when it is that; `None` if unknown.
+    pub since: Option<Timestamp>,
+    /// Milliseconds since the peer was last heard; `None` for this node and for a peer never heard.
+    pub heard_ms: Option<u64>,
+    /// Hash of the configuration it runs; `None` if unknown.
+    pub config_hash: Option<String>,
+}
+
+/// What a node of a pair is, over all virtual routers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Active for every virtual router.
+    Active,
+    /// Backup for every virtual router.
+    Backup,
+    /// Active for some, backup for others.
+    Mixed,
+    /// Cannot take part in any election: fault or not started.
+    Fault,
+    /// Nothing is known, for instance because it does not advertise. Also what a reader makes of a word it does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One `[listener.NAME]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Name of the listener.
+    pub name: String,
+    /// Addresses it is bound to.
+    pub bind: Vec<SocketAddr>,
+    /// `http` or `tcp`.
+    pub protocol: String,
+    /// Client connections open at this moment.
+    pub connections: u64,
+    /// Client connections accepted since the forwarder started.
+    #[serde(default)]
+    pub connections_total: u64,
+    /// Requests answered since the forwarder started; for `tcp` the connections forwarded.
+    pub requests_total: u64,
+    /// What it does, in words: the group's name, `close`, or `3 rules, else app`.
+    pub action: String,
+}
+
+/// One `[group.NAME]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Name of the group.
+    pub name: String,
+    /// Algorithm as in the file: `round-robin`.
+    pub algorithm: String,
+    /// Targets that may get traffic at this moment.
+    pub usable: u32,
+    /// Targets configured.
+    pub total: u32,
+    /// In the order of the file.
+    #[serde(default)]
+    pub targets: Vec<TargetStatus>,
+}
+
+/// One target of a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// Name in the group; the address if it has none.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The verdict of what was observed and ordered together.
+    pub state: TargetCondition,
+    /// What the health check found.
+    pub check: CheckState,
+    /// What the traffic itself showed.
+    pub passive: PassiveState,
+    /// What an operator ordered.
+    pub order: Order,
+    /// Share of the traffic relative to its neighbours; 0 gets none.
+    pub weight: u32,
+    /// Requests or connections on their way at this moment.
+    pub in_flight: u64,
+    /// Requests or connections since the forwarder started.
+    pub requests_total: u64,
+    /// Why it is in this state, in words: `connect refused`; `None` when there is nothing to say.
+    pub why: Option<String>,
+}
+
+/// The verdict on a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetCondition {
+    /// Gets traffic.
+    Up,
+    /// The health check fails.
+    Down,
+    /// Taken out because of what the traffic showed.
+    Ejected,
+    /// On trial after an ejection.
+    Probing,
+    /// Came up a moment ago and gets a growing share.
+    Starting,
+    /// Finishes what it has, gets nothing more.
+    Drain,
+    /// Taken out by order.
+    Maint,
+    /// Not checked yet. Also what a reader makes of a word it does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the health check of a target found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// No health check is configured.
+    Off,
+    /// Passes.
+    Up,
+    /// Fails.
+    Down,
+    /// No verdict yet. Also what a reader makes of a word it does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the traffic of a target showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PassiveState {
+    /// Traffic is not judged.
+    Off,
+    /// Nothing suspicious.
+    Ok,
+    /// Taken out for a while.
+    Ejected,
+    /// What a reader makes of a word it does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What an operator ordered for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// May get traffic: the normal case.
+    Ready,
+    /// Finish what is under way, accept nothing more.
+    Drain,
+    /// Out of service, connections closed.
+    Maint,
+    /// What a reader makes of a word it does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The process that moves the bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForwarderStatus {
+    /// What it does.
+    pub state: ForwarderState,
+    /// Its process id; `None` when it does not run.
+    pub pid: Option<u32>,
+    /// How often it was started again since the keeper started.
+    pub restarts: u64,
+    /// Seconds since it started; `None` when it does not run.
+    pub uptime_s: Option<u64>,
+    /// Milliseconds since its last report; `None` if it never reported.
+    pub report_age_ms: Option<u64>,
+}
+
+/// What the forwarder does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwarderState {
+    /// Alive, listening and reporting.
+    Running,
+    /// Started, not yet listening on everything.
+    Starting,
+    /// Should run and does not.
+    Down,
+    /// No listener is configured, so none is started.
+    Off,
+    /// What a reader makes of a word it does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl TargetCondition {
+    /// The word on the wire and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Probing => "probing",
+            Self::Starting => "starting",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl CheckState {
+    /// The word on the wire and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl PassiveState {
+    /// The word on the wire and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Ok => "ok",
+            Self::Ejected => "ejected",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Order {
+    /// The word on the wire and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Role {
+    /// The word on the wire and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Backup => "backup",
+            Self::Mixed => "mixed",
+            Self::Fault => "fault",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl ForwarderState {
+    /// The word on the wire and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Starting => "starting",
+            Self::Down => "down",
+            Self::Off => "off",
+            Self::Unknown => "unknown",
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The election as seen from outside: the line in `GET /status` and the detail in `GET /vrrp`.
+//! Times that run are given as distances in milliseconds, because the daemon's monotonic clock means nothing to a reader.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// One virtual router: one `[vrrp.NAME]` in one address family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VrrpStatus {
+    /// Name in the file.
+    pub name: String,
+    /// Virtual router id, 1 to 255.
+    pub vrid: u8,
+    /// Address family of this entry.
+    pub family: Family,
+    /// Interface it runs on.
+    pub interface: String,
+    /// State; both families of a name share it.
+    pub state: VrrpState,
+    /// Priority in the file, 1 to 255.
+    pub priority: u8,
+    /// Priority after tracking, 1 to 255.
+    pub effective_priority: u8,
+    /// Virtual addresses of this family with prefix length, `192.0.2.10/24`, in the order of the file.
+    pub vips: Vec<String>,
+    /// The router heard last in this family; `None` if none was.
+    pub peer: Option<PeerStatus>,
+    /// The latest change of state; `None` before the first.
+    pub last_transition: Option<TransitionStatus>,
+    /// Since when it is in `state`.
+    pub since: Timestamp,
+}
+
+/// Address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4
+    Ipv4,
+    /// IPv6
+    Ipv6,
+}
+
+/// State of a virtual router (RFC 9568 §6.4), with the one a tracked fault makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VrrpState {
+    /// Not started, or stopped.
+    Initialize,
+    /// Listens to an Active router or waits for its silence.
+    Backup,
+    /// Holds the virtual addresses.
+    Active,
+    /// Out of the election until something tracked recovers.
+    Fault,
+}
+
+/// Form of the VRRPv3 checksum over IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChecksumForm {
+    /// Pseudo-header included.
+    Rfc5798,
+    /// VRRP message only.
+    Rfc9568,
+}
+
+/// The other router, as its advertisements show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Source address of its advertisements.
+    pub address: IpAddr,
+    /// Priority it advertised last, 0 to 255.
+    pub priority: u8,
+    /// Interval it advertised last, milliseconds.
+    pub interval_ms: u64,
+    /// Milliseconds since its last accepted advertisement.
+    pub last_heard_ms: u64,
+    /// Checksum form it uses; `None` where there is only one (IPv6, VRRPv2).
+    pub checksum: Option<ChecksumForm>,
+}
+
+/// A change of state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransitionStatus {
+    /// State left.
+    pub from: VrrpState,
+    /// State entered.
+    pub to: VrrpState,
+    /// Why, a sentence without full stop.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Everything about one virtual router: [`VrrpStatus`] with the fields below beside it in the same JSON object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VrrpDetail {
+    /// What `GET /status` shows too.
+    #[serde(flatten)]
+    pub status: VrrpStatus,
+    /// Finer than the state: `backup`, `claiming`, `active`, `leaving`, `preempt-wait`, `listening`.
+    pub phase: String,
+    /// Why it is in this phase, a sentence without full stop.
+    pub why: String,
+    /// Timers that run, the next to fire first.
+    #[serde(default)]
+    pub timers: Vec<TimerStatus>,
+    /// What tracking adds to the priority, in the order of the file; empty when nothing does.
+    #[serde(default)]
+    pub contributions: Vec<ContributionStatus>,
+    /// Checksum form of what this router sends; `None` where there is only one.
+    pub checksum_sent: Option<ChecksumForm>,
+    /// Interval of this router, milliseconds.
+    pub advert_interval_ms: u64,
+    /// Interval learned from the Active router, milliseconds; `None` while Active or not learned.
+    pub learned_interval_ms: Option<u64>,
+    /// Skew_Time, milliseconds.
+    pub skew_ms: u64,
+    /// Active_Down_Interval, milliseconds.
+    pub down_interval_ms: u64,
+    /// Packets by what became of them, by name: `accepted`, `sent`, `priority_zero_sent`.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+    /// Packets refused, by reason: `hop_limit`, `checksum`. Zeroes may be left out.
+    #[serde(default)]
+    pub rejects: BTreeMap<String, u64>,
+    /// The last ten changes of state, newest first.
+    #[serde(default)]
+    pub transitions: Vec<TransitionStatus>,
+    /// The last ten alarms, newest first.
+    #[serde(default)]
+    pub alarms: Vec<AlarmStatus>,
+    /// Why this router does not claim though it could, for instance after a handover; `None` normally.
+    pub held_back: Option<String>,
+}
+
+/// A timer that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimerStatus {
+    /// What happens when it fires: `active down`, `next advertisement`, `preempt delay`.
+    pub name: String,
+    /// Milliseconds until then; 0 when it is due.
+    pub in_ms: u64,
+}
+
+/// Something that moves the priority.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContributionStatus {
+    /// What is tracked and how it is: `eth2 down`.
+    pub what: String,
+    /// What it adds; negative takes away.
+    pub delta: i16,
+    /// Highest priority it allows; `None` for no such limit.
+    pub cap: Option<u8>,
+}
+
+/// Something in the election that a person should look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlarmStatus {
+    /// One word for machines: `two_owners`, `interval_mismatch`.
+    pub kind: String,
+    /// A sentence for people, without full stop.
+    pub words: String,
+    /// When it was raised last.
+    pub at: Timestamp,
+}
+
+impl VrrpState {
+    /// The word on the wire and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::Backup => "backup",
+            Self::Active => "active",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+impl ChecksumForm {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rfc5798 => "rfc5798",
+            Self::Rfc9568 => "rfc9568",
+        }
+    }
+}
+
+impl Family {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+}
