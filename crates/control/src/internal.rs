@@ -187,7 +187,10 @@ pub struct Pulse {
 ///
 /// # Errors
 /// What the stream gives; a value that does not become JSON is `InvalidData`.
-pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(writer: &mut W, value: &T) -> std::io::Result<()> {
+pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(
+    writer: &mut W,
+    value: &T,
+) -> std::io::Result<()> {
     let body = serde_json::to_vec(value).map_err(std::io::Error::other)?;
     let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
     let mut frame = Vec::with_capacity(body.len() + 4);
@@ -200,7 +203,9 @@ pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(writer: &mut W, va
 ///
 /// # Errors
 /// What the stream gives; a frame above [`MAX_FRAME`] or not of the type is `InvalidData`.
-pub async fn read_frame<R: AsyncRead + Unpin, T: for<'de> Deserialize<'de>>(reader: &mut R) -> std::io::Result<Option<T>> {
+pub async fn read_frame<R: AsyncRead + Unpin, T: for<'de> Deserialize<'de>>(
+    reader: &mut R,
+) -> std::io::Result<Option<T>> {
     let mut length = [0; 4];
     match reader.read_exact(&mut length).await {
         Ok(_) => {}
@@ -209,9 +214,14 @@ pub async fn read_frame<R: AsyncRead + Unpin, T: for<'de> Deserialize<'de>>(read
     }
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_FRAME {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("frame of {length} octets is above the limit")));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            format!("frame of {length} octets is above the limit"),
+        ));
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).await?;
-    serde_json::from_slice(&body).map(Some).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+    serde_json::from_slice(&body)
+        .map(Some)
+        .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }

@@ -20,6 +20,7 @@
 
 pub mod client;
 pub mod event;
+pub mod internal;
 pub mod request;
 pub mod response;
 pub mod status;
