@@ -27,6 +27,7 @@ pub mod status;
 pub mod timestamp;
 pub mod vrrp;
 
+pub use client::{Client, ClientError};
 pub use event::{Event, EventKind};
 pub use request::{HandoverRequest, ReloadRequest, path};
 pub use response::{
