@@ -1,1 +1,30 @@
-//! Under construction.
+//! Decides where a request or connection goes, and which targets may get one.
+//!
+//! Pure: no socket, no clock, no random source, no log. `now` and `rng` are arguments, facts are return values.
+//! Moving the bytes and running the checks is the work of the `forwarder` crate.
+//!
+//! - [`settings`]: what the operator wrote, as checked values with their defaults.
+//! - [`plan`]: the immutable whole of listeners and groups, built from settings and the plan before it.
+//! - [`group`]: picks a target and hands out a [`Lease`] that accounts for it.
+//! - [`schedule`]: the order of turns of smooth weighted round robin.
+//! - [`target`]: one target and the state of it that outlives a reload.
+//! - [`health`]: rise and fall of one target, from check results.
+//! - [`retry`]: may a failed attempt be made again, and where.
+
+pub mod group;
+pub mod health;
+pub mod plan;
+pub mod retry;
+pub mod schedule;
+pub mod settings;
+pub mod target;
+
+pub use group::{Group, Lease};
+pub use health::{CheckFailure, HealthChange, HealthMachine};
+pub use plan::{Listener, Plan, PlanError, RequestView, Route};
+pub use retry::{Attempt, BodyProgress, Failure, Retry, decide_retry};
+pub use settings::{
+    Algorithm, Check, GroupSettings, GroupTimeouts, HealthSettings, ListenerLimits,
+    ListenerSettings, ListenerTimeouts, OnAllDown, Protocol, RuleAction, TargetSettings,
+};
+pub use target::{Health, Order, Outcome, Target, TargetId, TargetState};

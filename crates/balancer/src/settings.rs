@@ -1,0 +1,311 @@
+//! What the operator wrote, as values: listeners, groups, targets and their limits, with documented defaults.
+//!
+//! Nothing here is checked against anything else: [`crate::Plan::build`] does that. Two equal values mean that a
+//! reload has nothing to do for that part.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// One `[listener.NAME]`: where connections come in and what becomes of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerSettings {
+    /// Name, unique among the listeners.
+    pub name: String,
+    /// Addresses to accept on; the address need not be on this machine yet.
+    pub binds: Vec<SocketAddr>,
+    /// What is spoken by the clients.
+    pub protocol: Protocol,
+    /// What happens to a request or connection.
+    pub default: RuleAction,
+    /// Time limits on the client's side.
+    pub timeouts: ListenerTimeouts,
+    /// Size and number limits on the client's side.
+    pub limits: ListenerLimits,
+    /// Peers whose `X-Forwarded-*` fields are believed; anyone else's are replaced.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl ListenerSettings {
+    /// A listener that forwards to `group`, everything else at its default.
+    pub fn new(
+        name: impl Into<String>,
+        protocol: Protocol,
+        binds: Vec<SocketAddr>,
+        group: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            binds,
+            protocol,
+            default: RuleAction::Forward(group.into()),
+            timeouts: ListenerTimeouts::default(),
+            limits: ListenerLimits::default(),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// What a listener speaks with its clients.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1 in clear text.
+    Http,
+    /// Any TCP stream, bytes relayed both ways.
+    Tcp,
+}
+
+impl Protocol {
+    /// The word used in the configuration and in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What becomes of a request or connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RuleAction {
+    /// It goes to a target of the group with this name.
+    Forward(String),
+    /// The connection is closed without an answer.
+    Close,
+}
+
+/// Time limits of a listener. None of them can be infinite by accident: a zero is an immediate limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerTimeouts {
+    /// From the first byte of a request head to its last (default 10 s); then 408.
+    pub header: Duration,
+    /// Between two reads of a request body, and between two writes to the client (default 60 s).
+    pub body_idle: Duration,
+    /// Between an answer and the next request on the same connection (default 75 s).
+    pub keepalive: Duration,
+    /// Silence of both sides on a TCP connection or an upgraded one (default 1 h).
+    pub tunnel: Duration,
+    /// Silence of a TCP or upgraded connection of which one direction has ended (default 30 s).
+    pub half_closed: Duration,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(10),
+            body_idle: Duration::from_secs(60),
+            keepalive: Duration::from_secs(75),
+            tunnel: Duration::from_secs(3600),
+            half_closed: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Size and number limits of a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerLimits {
+    /// Connections served at once, all threads together (default 20000); more wait in the kernel's queue.
+    pub connections: u32,
+    /// Bytes of a request head, request line included (default 32 KiB); then 431.
+    pub header_bytes: u32,
+    /// Fields of a request head (default 128); then 431.
+    pub header_fields: u16,
+    /// Bytes of a request target (default 8 KiB); then 414.
+    pub url_bytes: u32,
+    /// Bytes of a request body, `None` (default) for no limit; then 413.
+    pub body_bytes: Option<u64>,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            header_bytes: 32 * 1024,
+            header_fields: 128,
+            url_bytes: 8 * 1024,
+            body_bytes: None,
+        }
+    }
+}
+
+/// One `[group.NAME]`: targets that serve the same thing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupSettings {
+    /// Name, unique among the groups.
+    pub name: String,
+    /// How a target is chosen.
+    pub algorithm: Algorithm,
+    /// The targets, in the order of the file.
+    pub targets: Vec<TargetSettings>,
+    /// How each target is checked.
+    pub health: HealthSettings,
+    /// Time limits on the target's side.
+    pub timeouts: GroupTimeouts,
+    /// What happens when every target fails its check.
+    pub on_all_down: OnAllDown,
+    /// How long connections to a target taken out of the group may go on (default 300 s).
+    pub drain: Duration,
+}
+
+impl GroupSettings {
+    /// A round robin group of equal targets, everything else at its default.
+    pub fn new(name: impl Into<String>, targets: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self {
+            name: name.into(),
+            algorithm: Algorithm::RoundRobin,
+            targets: targets.into_iter().map(TargetSettings::new).collect(),
+            health: HealthSettings::default(),
+            timeouts: GroupTimeouts::default(),
+            on_all_down: OnAllDown::Try,
+            drain: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How a group chooses a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Algorithm {
+    /// Turn by turn, in proportion to the weights and evenly spread.
+    #[default]
+    RoundRobin,
+}
+
+impl Algorithm {
+    /// The word used in the configuration and in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+        }
+    }
+}
+
+/// Time limits of a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupTimeouts {
+    /// Opening a connection to one target (default 3 s).
+    pub connect: Duration,
+    /// From the end of the request to the first byte of the answer (default 60 s); then 504.
+    pub first_byte: Duration,
+    /// Between two reads from or writes to a target (default 60 s).
+    pub idle: Duration,
+    /// How long an unused connection to a target is kept for the next request (default 30 s).
+    pub pool_idle: Duration,
+}
+
+impl Default for GroupTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            pool_idle: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a group does when every target fails its check.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnAllDown {
+    /// Tries them all the same (fail open): the check may be what is broken.
+    #[default]
+    Try,
+    /// Refuses: HTTP 503, a TCP connection is closed.
+    Refuse,
+}
+
+/// One target of a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TargetSettings {
+    /// Name, unique in its group; the address in text unless given.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of the traffic in relation to the others, 0..=[`TargetSettings::MAX_WEIGHT`] (default 1); 0 gets nothing.
+    pub weight: u32,
+}
+
+impl TargetSettings {
+    /// The largest weight that can be given.
+    pub const MAX_WEIGHT: u32 = 999;
+
+    /// A target of weight 1, named by its address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            name: address.to_string(),
+            address,
+            weight: 1,
+        }
+    }
+}
+
+/// How the targets of a group are checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthSettings {
+    /// What is asked (default a TCP connection).
+    pub check: Check,
+    /// Time between two checks of one target (default 5 s).
+    pub every: Duration,
+    /// Time limit of one check, connecting included (default 2 s).
+    pub timeout: Duration,
+    /// Checks in a row that must pass before a target that is down is up (default 2).
+    pub rise: u32,
+    /// Checks in a row that must fail before a target that is up is down (default 3).
+    pub fall: u32,
+    /// Time to the next check while a change is pending (default 1 s).
+    pub fast: Duration,
+    /// Port to check instead of the target's own.
+    pub port: Option<u16>,
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self {
+            check: Check::Tcp,
+            every: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+            fast: Duration::from_secs(1),
+            port: None,
+        }
+    }
+}
+
+/// What a health check asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Check {
+    /// Nothing: the target counts as healthy.
+    Off,
+    /// That a TCP connection opens.
+    Tcp,
+    /// That `GET path` is answered with a wanted status.
+    Http {
+        /// Path with query, beginning with `/`.
+        path: String,
+        /// The Host field; the target's address if not given.
+        host: Option<String>,
+        /// Statuses that pass.
+        status: Vec<RangeInclusive<u16>>,
+    },
+}
+
+impl Check {
+    /// An HTTP check with the usual range of statuses, 200..=399.
+    pub fn http(path: impl Into<String>) -> Self {
+        Self::Http {
+            path: path.into(),
+            host: None,
+            status: vec![200..=399],
+        }
+    }
+
+    /// True unless no check is made.
+    pub fn is_on(&self) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Tcp | Self::Http { .. } => true,
+        }
+    }
+}
