@@ -1,1 +1,24 @@
-//! Under construction.
+//! What only the kernel can do: addresses, links, raw and packet sockets, processes, descriptor passing.
+//!
+//! The crate knows no protocol and decides nothing: numbers, groups, frames and lengths of time come from the caller.
+//! It reads no configuration and writes no log; what went wrong is an error that says what was attempted.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`address`] | leased addresses by netlink, lists of links and addresses, removal without a runtime |
+//! | [`monitor`] | changes of links and addresses, as they happen |
+//! | [`raw`] | raw IP sockets of one link: one to receive, one to send |
+//! | [`neighbour`] | gratuitous ARP and unsolicited neighbour advertisements |
+//! | [`process`] | memory, scheduling, capabilities, users, clocks, children |
+//! | [`channel`] | messages with descriptors between processes of one machine |
+//!
+//! Sockets belong to the network namespace of the thread that opened them.
+
+pub mod address;
+pub mod channel;
+pub mod monitor;
+pub mod neighbour;
+mod netlink;
+pub mod process;
+pub mod raw;
+mod readiness;

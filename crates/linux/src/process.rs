@@ -1,0 +1,17 @@
+//! What a process may do and how it is treated: memory, scheduling, capabilities, users, clocks, children.
+//!
+//! Every call acts on the calling process or thread at once and remembers nothing. Which of them a process makes, and
+//! whether a failure matters, is the caller's. Capabilities and scheduling belong to a thread and are inherited by
+//! threads it starts later: call these before any other thread runs.
+
+mod capability;
+mod child;
+mod identity;
+mod resources;
+
+pub use capability::{Capability, grant_children, keep_capabilities};
+pub use child::{ChildFd, Signal, die_with_parent};
+pub use identity::{become_user, group_id, user_ids};
+pub use resources::{
+    Lock, boottime, lock_memory, lock_memory_as, monotonic, oom_score, raise_nofile, realtime,
+};

@@ -1,0 +1,139 @@
+//! The sending socket. It never receives, and it can live in another process than the one that opened it.
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::libc;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, SockaddrIn6, sendmsg};
+use socket2::{Domain, SockFilter, Socket};
+
+/// Hop limit of everything sent over IPv6.
+const HOP_LIMIT: u32 = 255;
+/// A filter program of one instruction, "return 0": no packet passes.
+const DROP_ALL: [SockFilter; 1] = [SockFilter::new(
+    (libc::BPF_RET | libc::BPF_K) as u16,
+    0,
+    0,
+    0,
+)];
+
+/// A socket that sends packets of one protocol out of one link, with any source the link may use.
+#[derive(Debug)]
+pub struct RawSender {
+    socket: Socket,
+    ifindex: u32,
+    v6: bool,
+}
+
+impl RawSender {
+    /// Opens the socket, in the network namespace of the calling thread. Needs no runtime.
+    ///
+    /// # Errors
+    /// `ENODEV` without the link, `EPERM` without CAP_NET_RAW.
+    pub fn open(link_name: &str, ifindex: u32, protocol: u8, family_v6: bool) -> io::Result<Self> {
+        let domain = if family_v6 {
+            Domain::IPV6
+        } else {
+            Domain::IPV4
+        };
+        let socket = super::open(domain, link_name, protocol)?;
+        socket.attach_filter(&DROP_ALL)?;
+        socket.set_recv_buffer_size(0)?;
+        if family_v6 {
+            socket.set_multicast_hops_v6(HOP_LIMIT)?;
+            socket.set_unicast_hops_v6(HOP_LIMIT)?;
+            socket.set_multicast_loop_v6(false)?;
+            socket.set_multicast_if_v6(ifindex)?;
+        } else {
+            socket.set_header_included_v4(true)?;
+            socket.set_multicast_loop_v4(false)?;
+        }
+        super::mark(&socket, domain)?;
+        Ok(Self::from_socket(socket, ifindex, family_v6))
+    }
+
+    /// Takes over a socket that [`RawSender::try_clone_fd`] gave, in this process or another.
+    pub fn from_fd(fd: OwnedFd, ifindex: u32, family_v6: bool) -> Self {
+        Self::from_socket(Socket::from(fd), ifindex, family_v6)
+    }
+
+    fn from_socket(socket: Socket, ifindex: u32, v6: bool) -> Self {
+        Self {
+            socket,
+            ifindex,
+            v6,
+        }
+    }
+
+    /// Another descriptor of the same socket, to be handed on.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn try_clone_fd(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Sends one packet; never blocks, and no copy comes back to this host.
+    ///
+    /// IPv4: `packet` begins with the IP header, whose source must be `source`; the kernel fills in identification,
+    /// total length and header checksum. IPv6: `packet` is what follows the header; `source` must be an address of
+    /// the link that is not tentative.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if the addresses are not both of the socket's family. Else what the system
+    /// says: `ENETDOWN`, `ENODEV`, `ENOBUFS`, `EPERM` (a firewall), `EINVAL` or `EADDRNOTAVAIL` (the source).
+    pub fn send(&self, source: IpAddr, destination: IpAddr, packet: &[u8]) -> io::Result<()> {
+        let sent = match (source, destination, self.v6) {
+            (IpAddr::V4(_), IpAddr::V4(to), false) => self.send_v4(to, packet)?,
+            (IpAddr::V6(from), IpAddr::V6(to), true) => self.send_v6(from, to, packet)?,
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!(
+                        "cannot send from {source} to {destination}: not of the socket's family"
+                    ),
+                ));
+            }
+        };
+        if sent == packet.len() {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::WriteZero, "packet was cut"))
+        }
+    }
+
+    fn send_v4(&self, to: Ipv4Addr, packet: &[u8]) -> io::Result<usize> {
+        let address = SockaddrIn::from(SocketAddrV4::new(to, 0));
+        Ok(sendmsg(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(packet)],
+            &[],
+            MsgFlags::MSG_DONTWAIT,
+            Some(&address),
+        )?)
+    }
+
+    fn send_v6(&self, from: Ipv6Addr, to: Ipv6Addr, packet: &[u8]) -> io::Result<usize> {
+        let address = SockaddrIn6::from(SocketAddrV6::new(to, 0, 0, self.ifindex));
+        let info = libc::in6_pktinfo {
+            ipi6_addr: libc::in6_addr {
+                s6_addr: from.octets(),
+            },
+            ipi6_ifindex: self.ifindex,
+        };
+        Ok(sendmsg(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(packet)],
+            &[ControlMessage::Ipv6PacketInfo(&info)],
+            MsgFlags::MSG_DONTWAIT,
+            Some(&address),
+        )?)
+    }
+}
+
+impl AsFd for RawSender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
