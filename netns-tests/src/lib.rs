@@ -1,1 +1,47 @@
-//! Under construction.
+//! The laboratory: two nodes, a client and two backends, each in a network namespace of its own, joined by a
+//! software switch; a prober that asks through the virtual address every millisecond; an observer that
+//! writes down what crosses the wire; and the devices under test, ours and Debian's Keepalived, behind
+//! one trait.
+//!
+//! Nothing here knows how Tandem works inside: devices are started as programs, told things by signals, by
+//! their control socket and by their command line, and judged by what a third host sees.
+//!
+//! Everything needs root. Without it the laboratory says so and fails; it never passes by skipping.
+//!
+//! - [`Lab`] makes the topology, cuts cables and takes everything down again, even after `kill -9`
+//! - [`Prober`] is the client: 1,000 new connections a second, on schedule, whatever happened to earlier ones
+//! - [`Observer`] timestamps advertisements, gratuitous ARP and neighbour advertisements
+//! - [`VipWatch`] writes down which node held an address when
+//! - [`Injector`] sends packets that no VRRP router may believe
+//! - [`Device`] is a node under test: [`Tandem`] or [`Keepalived`]
+//! - [`wait_until`] waits for a fact, with a limit and a sentence
+
+mod config;
+mod control;
+mod device;
+mod injector;
+mod lab;
+mod namespace;
+mod observer;
+mod origin;
+mod prober;
+mod process;
+mod run;
+mod vipwatch;
+mod wait;
+mod wire;
+
+pub use config::{Auth, PairConfig};
+pub use control::{ControlError, get, post};
+pub use device::{Device, Keepalived, Part, Tandem, keepalived_config};
+pub use injector::{Injector, Junk};
+pub use lab::{Address, Host, Lab};
+pub use namespace::NetNs;
+pub use observer::{Observer, Seen};
+pub use origin::{Origin, TcpEcho};
+pub use prober::{ProbeSettings, Prober};
+pub use process::{Process, memory_kib, process_tree};
+pub use run::{Outcome, Probe, Run, Summary};
+pub use vipwatch::{VipLog, VipWatch};
+pub use wait::{wait_until, within};
+pub use wire::{Advert, AdvertForm, Frame, decode, vrrp_message};

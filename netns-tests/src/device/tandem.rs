@@ -1,0 +1,289 @@
+//! Tandem as a node under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::{Device, Part};
+use crate::config::PairConfig;
+use crate::control;
+use crate::lab::{Host, Lab};
+use crate::process::{Process, comm};
+use crate::wait::wait_until;
+
+/// The names children give themselves, as the kernel cuts them (15 octets).
+const DIRECTOR: &str = "tandem-director";
+const FORWARDER: &str = "tandem-forward";
+
+/// One `tandemd` with a folder of its own for configuration, socket and state.
+#[derive(Debug)]
+pub struct Tandem<'lab> {
+    lab: &'lab Lab,
+    host: Host,
+    folder: PathBuf,
+    process: Option<Process>,
+}
+
+impl<'lab> Tandem<'lab> {
+    /// A node on `host`, with its configuration written but not started.
+    ///
+    /// # Errors
+    /// When the files cannot be written or the programs are not built.
+    pub fn new(lab: &'lab Lab, host: Host, config: &PairConfig) -> anyhow::Result<Tandem<'lab>> {
+        program("tandemd")?;
+        let folder = lab.folder().join(format!("tandem-{}", host.name()));
+        std::fs::create_dir_all(folder.join("state"))?;
+        let tandem = Tandem {
+            lab,
+            host,
+            folder,
+            process: None,
+        };
+        tandem.write_config(&config.tandem(host))?;
+        Ok(tandem)
+    }
+
+    /// Both nodes of a pair, started, lb1 Active and lb2 ready to take over.
+    ///
+    /// # Errors
+    /// When they do not come to that within ten seconds.
+    pub fn pair(
+        lab: &'lab Lab,
+        config: &PairConfig,
+    ) -> anyhow::Result<(Tandem<'lab>, Tandem<'lab>)> {
+        let mut one = Tandem::new(lab, Host::Lb1, config)?;
+        let mut two = Tandem::new(lab, Host::Lb2, config)?;
+        one.start()?;
+        two.start()?;
+        let limit = Duration::from_secs(10) + 4 * config.interval;
+        one.wait_state("active", limit)?;
+        two.wait_state("backup", limit)?;
+        one.wait_ready(limit)?;
+        two.wait_ready(limit)?;
+        lab.wait_holder(config.address(), Host::Lb1, limit)?;
+        Ok((one, two))
+    }
+
+    /// Where its configuration is.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.join("tandem.toml")
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("tandem.sock")
+    }
+
+    /// Replaces the configuration file; nothing is told to the daemon.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_config(&self, text: &str) -> anyhow::Result<()> {
+        std::fs::write(self.config_path(), text).context("write the configuration")
+    }
+
+    /// Runs `tandem` against this node: exit code, standard output, standard error.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn cli(&self, words: &[&str]) -> anyhow::Result<(i32, String, String)> {
+        let mut command = Command::new(program("tandem")?);
+        command.arg("--socket").arg(self.socket()).args(words);
+        let output = self
+            .lab
+            .net(self.host)
+            .enter(|| command.output())?
+            .context("run tandem")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((
+            output.status.code().unwrap_or(-1),
+            text(&output.stdout),
+            text(&output.stderr),
+        ))
+    }
+
+    /// What `GET /status` answers.
+    ///
+    /// # Errors
+    /// When the socket does not answer.
+    pub fn status(&self) -> anyhow::Result<Value> {
+        control::get(&self.socket(), "/status")
+    }
+
+    /// The VRRP state, lower case; `unreachable` while the socket does not answer.
+    pub fn state(&self) -> String {
+        let state = self
+            .status()
+            .ok()
+            .and_then(|status| Some(status["vrrp"][0]["state"].as_str()?.to_owned()));
+        state.unwrap_or_else(|| "unreachable".into())
+    }
+
+    /// When and why the state changed last; differs between any two transitions.
+    pub fn last_transition(&self) -> anyhow::Result<Value> {
+        Ok(self.status()?["vrrp"][0]["last_transition"].clone())
+    }
+
+    /// Waits for a VRRP state.
+    ///
+    /// # Errors
+    /// When it is not reached within `limit`; the last log lines are in the error.
+    pub fn wait_state(&self, state: &str, limit: Duration) -> anyhow::Result<Duration> {
+        wait_until(&format!("{} is {state}", self.host.name()), limit, || {
+            self.state() == state
+        })
+        .with_context(|| format!("{} is {}\n{}", self.host.name(), self.state(), self.tail()))
+    }
+
+    /// Waits until the forwarder runs and, if there are groups, every target was found usable.
+    ///
+    /// # Errors
+    /// When that does not happen within `limit`.
+    pub fn wait_ready(&self, limit: Duration) -> anyhow::Result<Duration> {
+        let mut last = Value::Null;
+        wait_until(&format!("{} is ready", self.host.name()), limit, || {
+            let Ok(status) = self.status() else {
+                return false;
+            };
+            let groups = status["groups"].as_array().cloned().unwrap_or_default();
+            let usable = groups.iter().all(|group| group["usable"] == group["total"]);
+            let forwarder = status["forwarder"]["state"].as_str();
+            let ready = usable
+                && (forwarder == Some("running")
+                    || (forwarder == Some("off") && groups.is_empty()));
+            last = status;
+            ready
+        })
+        .with_context(|| format!("status {last:#}\n{}", self.tail()))
+    }
+
+    /// Whether the started process is still there.
+    pub fn running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::running)
+    }
+
+    /// How many lines were logged from `from` to `to`.
+    pub fn log_lines_between(&self, from: Instant, to: Instant) -> usize {
+        self.process
+            .as_ref()
+            .map_or(0, |process| process.lines_between(from, to))
+    }
+
+    /// The last log lines, for error messages.
+    pub fn tail(&self) -> String {
+        let log = self.log();
+        log[log.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Device for Tandem<'_> {
+    fn product(&self) -> &'static str {
+        "tandem"
+    }
+
+    fn host(&self) -> Host {
+        self.host
+    }
+
+    fn start(&mut self) -> anyhow::Result<()> {
+        ensure!(
+            !self.running(),
+            "tandemd runs on {} already",
+            self.host.name()
+        );
+        // What a killed one left behind would answer for the one to be started.
+        let _ = std::fs::remove_file(self.socket());
+        let mut command = Command::new(program("tandemd")?);
+        command
+            .arg("--config")
+            .arg(self.config_path())
+            .args(["--node", self.host.name()]);
+        command
+            .arg("--socket")
+            .arg(self.socket())
+            .arg("--state-dir")
+            .arg(self.folder.join("state"));
+        let process = Process::start(
+            self.lab.net(self.host),
+            &format!("tandemd on {}", self.host.name()),
+            &mut command,
+        )?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn stop(&mut self, limit: Duration) -> anyhow::Result<Instant> {
+        let process = self.process.as_mut().context("tandemd was never started")?;
+        let moment = Instant::now();
+        process.signal(nix::sys::signal::Signal::SIGTERM)?;
+        let status = process.wait_end(limit)?;
+        ensure!(
+            status.success(),
+            "tandemd on {} ended with {status}",
+            self.host.name()
+        );
+        Ok(moment)
+    }
+
+    fn pids(&self, part: Part) -> Vec<u32> {
+        let all = self.lab.net(self.host).pids();
+        let named = |name: &str| {
+            all.iter()
+                .copied()
+                .filter(|pid| comm(*pid) == name)
+                .collect::<Vec<_>>()
+        };
+        let keeper = self
+            .process
+            .as_ref()
+            .map(Process::pid)
+            .filter(|pid| all.contains(pid));
+        match part {
+            Part::Keeper => keeper.into_iter().collect(),
+            Part::Director => named(DIRECTOR),
+            Part::Forwarder => named(FORWARDER),
+            Part::All => keeper
+                .into_iter()
+                .chain(named(DIRECTOR))
+                .chain(named(FORWARDER))
+                .collect(),
+        }
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+}
+
+impl Drop for Tandem<'_> {
+    fn drop(&mut self) {
+        // Orphans of a killed keeper are no longer below our process: the namespace is the family.
+        self.lab.net(self.host).kill_all();
+    }
+}
+
+/// Where a program of ours was built: `TANDEM_BIN_DIR`, or the folder this program itself was built to.
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = match std::env::var_os("TANDEM_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let exe = std::env::current_exe()?;
+            let folder = exe.parent().unwrap_or(Path::new("."));
+            if folder.ends_with("deps") {
+                folder.join("..")
+            } else {
+                folder.to_owned()
+            }
+        }
+    };
+    let path = folder.join(name);
+    ensure!(
+        path.exists(),
+        "{} is not built: run scripts/test, or cargo build -p daemon -p cli",
+        path.display()
+    );
+    Ok(path)
+}
