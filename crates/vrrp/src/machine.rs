@@ -1,0 +1,528 @@
+//! The election of one virtual router: takes an event, returns ordered actions (RFC 9568 §6.4).
+//!
+//! No clock, no socket, no log: `now` is an argument, effects are values, and the failure of an effect is an event.
+//! Beyond the RFC: Fault, claims that wait for the kernel, leaving make before break, listening after having been
+//! late, pair timing. `phase` draws the machine; one module holds the rows of each state.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::action::{Action, FaultReason, Reason, State, Transition};
+use crate::event::Event;
+use crate::receive::Expectation;
+use crate::settings::Settings;
+use crate::types::{
+    ChecksumForm, ChecksumPolicy, Family, Interval, PeerKnowledge, PerFamily, Preempt, Priority,
+};
+use crate::wire::Advertisement;
+
+mod active;
+mod backup;
+mod claiming;
+mod fault;
+mod leaving;
+mod peers;
+mod phase;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use peers::{Alarms, Heard, Peers};
+use phase::{Fault, LISTEN_INTERVALS, Phase};
+
+pub use status::{PeerStatus, PhaseName, Status, Timer};
+
+/// One virtual router: settings, what was heard, and the state of the election.
+#[derive(Clone, Debug)]
+pub struct VirtualRouter {
+    settings: Settings,
+    expectation: Expectation,
+    priority: Priority,
+    sources: PerFamily<Option<IpAddr>>,
+    tracked_fault: Option<FaultReason>,
+    phase: Phase,
+    peers: Peers,
+    alarms: Alarms,
+    checksum: ChecksumForm,
+    /// Who the addresses were handed to: no preemption until that router leaves.
+    held_back: Option<IpAddr>,
+    /// Failures of our own in a row; the wait for the next attempt grows with them.
+    retries: u32,
+    /// Whether the addresses are asked for or held.
+    holds: bool,
+    last_transition: Option<(Instant, Transition)>,
+}
+
+impl VirtualRouter {
+    /// A virtual router in Initialize. Its effective priority is the base until `PriorityChanged`.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            expectation: Expectation::new(&settings),
+            priority: settings.priority,
+            sources: PerFamily::default(),
+            tracked_fault: None,
+            phase: Phase::Initialize,
+            peers: Peers::default(),
+            alarms: Alarms::default(),
+            checksum: first_form(settings.checksum),
+            held_back: None,
+            retries: 0,
+            holds: false,
+            last_transition: None,
+            settings,
+        }
+    }
+
+    /// Takes one event and returns what to do, in order. `now` never goes back.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        let phase = std::mem::replace(&mut self.phase, Phase::Initialize);
+        let phase = self.step_back_if_late(phase, now, &mut out);
+        self.take_note(now, &event, phase.state(), &mut out);
+        self.phase = self.next(phase, now, event, &mut out);
+        self.check_invariants();
+        out
+    }
+
+    /// When to call `handle(now, Event::Timer)`, at this instant or later.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let delay = self.preempt_delay();
+        self.phase
+            .timers(delay, self.own_interval())
+            .first()
+            .map(|&(_, at)| at)
+    }
+
+    /// The public state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.phase.state()
+    }
+
+    /// What the receive checks need to know.
+    #[must_use]
+    pub fn expectation(&self) -> &Expectation {
+        &self.expectation
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The last will: a farewell for every family that has a source.
+    #[must_use]
+    pub fn release_adverts(&self) -> Vec<Advertisement> {
+        Family::ALL
+            .into_iter()
+            .filter_map(|family| self.advertisement(family, Priority::RELEASE))
+            .collect()
+    }
+
+    /// Every pair of state and event. The numbers are the rows of RFC 9568 §6.4 in order: 1 to 3 Initialize,
+    /// 4 to 8 Backup, 9 to 13 Active.
+    fn next(&mut self, phase: Phase, now: Instant, event: Event, out: &mut Vec<Action>) -> Phase {
+        match (phase, event) {
+            // Rows 1 and 2; an owner claims first, so that nothing is said before it is true.
+            (Phase::Initialize, Event::Startup) => {
+                self.enter(now, State::Initialize, Reason::Startup, out)
+            }
+            // Row 3. What concerns the surroundings is noted, nothing else.
+            (Phase::Initialize, Event::Shutdown) => self.stopped(out),
+            (Phase::Initialize, Event::Handover) => self.refuse_handover(Phase::Initialize, out),
+            (Phase::Initialize, Event::PriorityChanged(priority)) => {
+                self.priority = priority;
+                Phase::Initialize
+            }
+            (Phase::Initialize, Event::Reconfigure(settings)) => {
+                self.adopt(settings);
+                Phase::Initialize
+            }
+            (
+                Phase::Initialize,
+                Event::Advertisement { .. }
+                | Event::Timer
+                | Event::SourceChanged { .. }
+                | Event::Fault(_)
+                | Event::FaultCleared
+                | Event::Claimed
+                | Event::ClaimFailed(_)
+                | Event::AddressLost(_)
+                | Event::SendFailed(_),
+            ) => Phase::Initialize,
+
+            // Row 4: nothing is sent.
+            (Phase::Backup(_), Event::Shutdown) => self.shut_down(now, State::Backup, out),
+            (Phase::Backup(backup), Event::Handover) => {
+                self.refuse_handover(Phase::Backup(backup), out)
+            }
+            // Row 5, behind a claim.
+            (Phase::Backup(backup), Event::Timer) => self.backup_timer(backup, now, out),
+            // Rows 6 to 8.
+            (
+                Phase::Backup(backup),
+                Event::Advertisement {
+                    family,
+                    source,
+                    accepted,
+                },
+            ) => self.backup_hears(backup, now, Heard::new(family, source, &accepted), out),
+            (Phase::Backup(backup), Event::PriorityChanged(priority)) => {
+                self.backup_priority(backup, priority)
+            }
+            (Phase::Backup(backup), Event::Reconfigure(settings)) => {
+                self.backup_reconfigure(backup, now, settings, out)
+            }
+            (
+                Phase::Backup(backup),
+                Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
+            ) => self.unless_fault(Phase::Backup(backup), now, out),
+            (
+                Phase::Backup(backup),
+                Event::Startup
+                | Event::Claimed
+                | Event::ClaimFailed(_)
+                | Event::AddressLost(_)
+                | Event::SendFailed(_),
+            ) => Phase::Backup(backup),
+
+            (Phase::Claiming(_), Event::Shutdown) => self.shut_down(now, State::Backup, out),
+            (Phase::Claiming(claiming), Event::Handover) => {
+                self.refuse_handover(Phase::Claiming(claiming), out)
+            }
+            (Phase::Claiming(claiming), Event::Timer) => self.claiming_timer(claiming, now, out),
+            (Phase::Claiming(claiming), Event::Claimed) => self.claimed(claiming, now, out),
+            (Phase::Claiming(_), Event::ClaimFailed(cause)) => {
+                self.fail(now, State::Backup, Reason::ClaimFailed(cause), out)
+            }
+            (Phase::Claiming(_), Event::AddressLost(cause)) => {
+                self.fail(now, State::Backup, Reason::AddressLost(cause), out)
+            }
+            (
+                Phase::Claiming(claiming),
+                Event::Advertisement {
+                    family,
+                    source,
+                    accepted,
+                },
+            ) => self.claiming_hears(claiming, now, Heard::new(family, source, &accepted), out),
+            (Phase::Claiming(claiming), Event::PriorityChanged(priority)) => {
+                self.priority = priority;
+                Phase::Claiming(claiming)
+            }
+            (Phase::Claiming(claiming), Event::Reconfigure(settings)) => {
+                self.claiming_reconfigure(claiming, now, settings, out)
+            }
+            (
+                Phase::Claiming(claiming),
+                Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
+            ) => self.unless_fault(Phase::Claiming(claiming), now, out),
+            (Phase::Claiming(claiming), Event::Startup | Event::SendFailed(_)) => {
+                Phase::Claiming(claiming)
+            }
+
+            // Row 9, make before break.
+            (Phase::Active(active), Event::Shutdown) => {
+                self.leave(&active, now, phase::Purpose::Shutdown, out)
+            }
+            (Phase::Active(active), Event::Handover) => {
+                self.leave(&active, now, phase::Purpose::Handover, out)
+            }
+            // Row 10.
+            (Phase::Active(active), Event::Timer) => self.active_timer(active, now, out),
+            // Rows 11 to 13.
+            (
+                Phase::Active(active),
+                Event::Advertisement {
+                    family,
+                    source,
+                    accepted,
+                },
+            ) => self.active_hears(active, now, Heard::new(family, source, &accepted), out),
+            (Phase::Active(active), Event::PriorityChanged(priority)) => {
+                self.priority = priority;
+                Phase::Active(active)
+            }
+            (Phase::Active(active), Event::Reconfigure(settings)) => {
+                self.active_reconfigure(active, now, settings, out)
+            }
+            (Phase::Active(active), Event::Claimed) => self.active_claimed(active, out),
+            (Phase::Active(active), Event::ClaimFailed(cause)) => {
+                self.active_claim_failed(active, now, cause, out)
+            }
+            (Phase::Active(_), Event::AddressLost(cause)) => {
+                self.fail(now, State::Active, Reason::AddressLost(cause), out)
+            }
+            (Phase::Active(active), Event::SendFailed(cause)) => {
+                self.active_send_failed(active, now, cause, out)
+            }
+            (
+                Phase::Active(active),
+                Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
+            ) => self.unless_fault(Phase::Active(active), now, out),
+            (Phase::Active(active), Event::Startup) => Phase::Active(active),
+
+            (Phase::Leaving(leaving), Event::Shutdown) => self.leaving_shutdown(leaving, now, out),
+            (Phase::Leaving(leaving), Event::Handover) => self.leaving_handover(leaving, out),
+            (Phase::Leaving(leaving), Event::Timer) => self.leaving_timer(leaving, now, out),
+            (
+                Phase::Leaving(leaving),
+                Event::Advertisement {
+                    family,
+                    source,
+                    accepted,
+                },
+            ) => self.leaving_hears(leaving, now, Heard::new(family, source, &accepted), out),
+            (Phase::Leaving(leaving), Event::PriorityChanged(priority)) => {
+                self.priority = priority;
+                Phase::Leaving(leaving)
+            }
+            (Phase::Leaving(leaving), Event::Reconfigure(settings)) => {
+                self.leaving_reconfigure(leaving, now, settings, out)
+            }
+            (Phase::Leaving(leaving), Event::AddressLost(cause)) => {
+                self.leaving_fault(&leaving, now, Some(Reason::AddressLost(cause)), out)
+            }
+            (
+                Phase::Leaving(leaving),
+                Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
+            ) => self.unless_fault(Phase::Leaving(leaving), now, out),
+            (
+                Phase::Leaving(leaving),
+                Event::Startup | Event::Claimed | Event::ClaimFailed(_) | Event::SendFailed(_),
+            ) => Phase::Leaving(leaving),
+
+            (Phase::Fault(_), Event::Shutdown) => self.shut_down(now, State::Fault, out),
+            (Phase::Fault(fault), Event::Handover) => {
+                self.refuse_handover(Phase::Fault(fault), out)
+            }
+            (Phase::Fault(fault), Event::Timer) => self.fault_timer(fault, now, out),
+            (
+                Phase::Fault(fault),
+                Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
+            ) => self.recover(fault, now, out),
+            (Phase::Fault(fault), Event::PriorityChanged(priority)) => {
+                self.priority = priority;
+                Phase::Fault(fault)
+            }
+            (Phase::Fault(fault), Event::Reconfigure(settings)) => {
+                self.adopt(settings);
+                self.recover(fault, now, out)
+            }
+            (
+                Phase::Fault(fault),
+                Event::Startup
+                | Event::Advertisement { .. }
+                | Event::Claimed
+                | Event::ClaimFailed(_)
+                | Event::AddressLost(_)
+                | Event::SendFailed(_),
+            ) => Phase::Fault(fault),
+        }
+    }
+
+    /// Begins to take part: Fault if something is at fault, a claim for the owner, else a full down interval.
+    fn enter(&mut self, now: Instant, from: State, reason: Reason, out: &mut Vec<Action>) -> Phase {
+        if let Some(fault) = self.standing_fault() {
+            self.moved(now, from, State::Fault, fault, out);
+            return Phase::Fault(Fault { retry: None });
+        }
+        self.peers.forget_intervals();
+        self.moved(now, from, State::Backup, reason, out);
+        if self.priority.is_owner() && self.held_back.is_none() {
+            return self.claim(now, Reason::Owner, out);
+        }
+        Phase::Backup(phase::Backup::until(now, now + self.down_interval()))
+    }
+
+    /// A stop that needs no farewell.
+    fn shut_down(&mut self, now: Instant, from: State, out: &mut Vec<Action>) -> Phase {
+        self.release(out);
+        self.moved(now, from, State::Initialize, Reason::Shutdown, out);
+        self.stopped(out)
+    }
+
+    fn stopped(&mut self, out: &mut Vec<Action>) -> Phase {
+        self.held_back = None;
+        out.push(Action::Stopped);
+        Phase::Initialize
+    }
+
+    fn refuse_handover(&mut self, phase: Phase, out: &mut Vec<Action>) -> Phase {
+        out.push(Action::HandoverFailed(format!(
+            "this node is not active, it is in state {}",
+            phase.state()
+        )));
+        phase
+    }
+
+    /// Another virtual router by the wire: nothing heard so far counts. The caller has said farewell under the old one.
+    fn restart(&mut self, now: Instant, out: &mut Vec<Action>) -> Phase {
+        self.release(out);
+        Phase::Backup(phase::Backup::until(now, now + self.down_interval()))
+    }
+
+    /// Takes over settings; what follows from them alone follows.
+    fn adopt(&mut self, settings: Settings) {
+        if !self.settings.same_election(&settings) {
+            self.peers = Peers::default();
+            self.held_back = None;
+        }
+        if self.settings.checksum != settings.checksum {
+            self.checksum = first_form(settings.checksum);
+        }
+        self.expectation = Expectation::new(&settings);
+        self.settings = settings;
+    }
+
+    fn moved(
+        &mut self,
+        now: Instant,
+        from: State,
+        to: State,
+        reason: Reason,
+        out: &mut Vec<Action>,
+    ) {
+        let transition = Transition { from, to, reason };
+        self.last_transition = Some((now, transition.clone()));
+        out.push(Action::Transition(transition));
+    }
+
+    fn release(&mut self, out: &mut Vec<Action>) {
+        if self.holds {
+            self.holds = false;
+            out.push(Action::Release);
+        }
+    }
+
+    /// The advertisement of one family, if that family can speak.
+    fn advertisement(&self, family: Family, priority: Priority) -> Option<Advertisement> {
+        let source = (*self.sources.of(family))?;
+        if !self.speaks(family) {
+            return None;
+        }
+        Some(Advertisement {
+            family,
+            vrid: self.settings.vrid,
+            version: self.settings.version,
+            priority,
+            interval: self.settings.advert_interval,
+            source,
+            destinations: self.settings.destinations(family),
+            addresses: self.settings.wire_list(family),
+            checksum: self.checksum,
+            password: self.settings.password.clone(),
+        })
+    }
+
+    fn send(&self, priority: Priority, out: &mut Vec<Action>) {
+        let families = Family::ALL.into_iter();
+        out.extend(
+            families
+                .filter_map(|family| self.advertisement(family, priority))
+                .map(Action::Send),
+        );
+    }
+
+    /// Whether the configuration has this family speak: it has addresses and somebody to speak to.
+    fn speaks(&self, family: Family) -> bool {
+        self.settings.has_family(family) && !self.settings.destinations(family).is_empty()
+    }
+
+    fn own_interval(&self) -> Duration {
+        self.settings.advert_interval.as_duration()
+    }
+
+    /// Active_Adver_Interval: what was learned, or our own (RFC 9568 §6.1).
+    fn governing_interval(&self) -> Interval {
+        self.peers
+            .learned()
+            .unwrap_or(self.settings.advert_interval)
+    }
+
+    fn skew_time(&self) -> Duration {
+        crate::timing::skew_time(
+            self.settings.version,
+            self.priority,
+            self.governing_interval(),
+        )
+    }
+
+    fn down_interval(&self) -> Duration {
+        self.down_interval_for(self.governing_interval())
+    }
+
+    fn down_interval_for(&self, interval: Interval) -> Duration {
+        crate::timing::down_interval(self.settings.version, self.priority, interval)
+    }
+
+    /// How long to listen before asserting again: long enough to hear a peer whose interval is known.
+    fn listen_time(&self) -> Duration {
+        let slowest = self
+            .peers
+            .slowest_interval()
+            .map_or(Duration::ZERO, Interval::as_duration);
+        self.own_interval().max(slowest) * LISTEN_INTERVALS
+    }
+
+    /// Preempt as it stands: never once handed over, always for an owner.
+    fn preempt(&self) -> Preempt {
+        if self.held_back.is_some() {
+            Preempt::Never
+        } else if self.priority.is_owner() {
+            Preempt::Immediately
+        } else {
+            self.settings.preempt
+        }
+    }
+
+    fn preempt_delay(&self) -> Option<Duration> {
+        match self.preempt() {
+            Preempt::After(delay) => Some(delay),
+            Preempt::Immediately | Preempt::Never => None,
+        }
+    }
+
+    fn is_pair(&self) -> bool {
+        self.settings.peer == PeerKnowledge::Pair
+    }
+
+    fn check_invariants(&self) {
+        match &self.phase {
+            Phase::Initialize | Phase::Fault(_) => {
+                debug_assert!(!self.holds, "addresses held without taking part")
+            }
+            Phase::Backup(backup) => {
+                debug_assert_eq!(
+                    self.holds,
+                    backup.release_at.is_some(),
+                    "a backup holds only until its release"
+                );
+            }
+            Phase::Claiming(_) | Phase::Active(_) | Phase::Leaving(_) => {
+                debug_assert!(self.holds, "no addresses held")
+            }
+        }
+        let waits = !matches!(self.phase, Phase::Initialize | Phase::Fault(_));
+        debug_assert!(
+            !waits || self.deadline().is_some(),
+            "a state that waits has a deadline"
+        );
+        debug_assert!(
+            !waits || self.standing_fault().is_none(),
+            "takes part in spite of a fault"
+        );
+        debug_assert!(self.retries == 0 || self.phase != Phase::Initialize || !self.holds);
+    }
+}
+
+/// The form to send before any peer was heard.
+fn first_form(policy: ChecksumPolicy) -> ChecksumForm {
+    match policy {
+        ChecksumPolicy::Auto => ChecksumForm::Rfc5798,
+        ChecksumPolicy::Fixed(form) => form,
+    }
+}

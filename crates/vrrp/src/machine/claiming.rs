@@ -1,0 +1,82 @@
+//! Claiming: the kernel has been asked for the addresses, and nothing is said until it has confirmed them.
+
+use std::time::Instant;
+
+use super::VirtualRouter;
+use super::peers::Heard;
+use super::phase::{Backup, Claiming, Phase};
+use crate::action::{Action, AnnounceReason, Reason, State};
+use crate::settings::Settings;
+use crate::types::{Preempt, Priority};
+
+impl VirtualRouter {
+    /// The addresses are there: say so, first to the routers, then to the neighbours.
+    pub(super) fn claimed(
+        &mut self,
+        claiming: Claiming,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> Phase {
+        self.peers.forget_intervals();
+        self.held_back = None;
+        let active = self.begin_active(now);
+        self.send(self.priority, out);
+        out.push(Action::Announce(AnnounceReason::TookOver));
+        self.moved(now, State::Backup, State::Active, claiming.cause, out);
+        Phase::Active(active)
+    }
+
+    pub(super) fn claiming_timer(
+        &mut self,
+        mut claiming: Claiming,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> Phase {
+        if claiming.give_up_at <= now {
+            let cause = Reason::ClaimFailed("no answer within 5 s".to_owned());
+            return self.fail(now, State::Backup, cause, out);
+        }
+        claiming.seen_at = now;
+        Phase::Claiming(claiming)
+    }
+
+    /// Rows 6 to 8 as for any Backup: a router that has to be obeyed ends the claim.
+    pub(super) fn claiming_hears(
+        &mut self,
+        claiming: Claiming,
+        now: Instant,
+        heard: Heard,
+        out: &mut Vec<Action>,
+    ) -> Phase {
+        let preempting = matches!(claiming.cause, Reason::Preempting { .. })
+            || self.preempt() == Preempt::Immediately;
+        let lower = heard.priority < self.priority;
+        let obeys = heard.priority != Priority::RELEASE && !(lower && preempting);
+        if !obeys || !self.settings.has_family(heard.family) {
+            return Phase::Claiming(claiming);
+        }
+        self.release(out);
+        let backup = Backup::until(now, now + self.down_interval());
+        self.backup_hears(backup, now, heard, out)
+    }
+
+    pub(super) fn claiming_reconfigure(
+        &mut self,
+        claiming: Claiming,
+        now: Instant,
+        settings: Settings,
+        out: &mut Vec<Action>,
+    ) -> Phase {
+        let same_election = self.settings.same_election(&settings);
+        let same_vips = self.settings.same_vips(&settings);
+        self.adopt(settings);
+        let phase = if !same_election {
+            self.restart(now, out)
+        } else if !same_vips {
+            self.claim(now, claiming.cause, out)
+        } else {
+            Phase::Claiming(claiming)
+        };
+        self.unless_fault(phase, now, out)
+    }
+}
