@@ -2,6 +2,7 @@
 
 mod error;
 mod forwarder;
+mod http;
 mod snapshot;
 
 pub use error::{ApplyError, OrderError};

@@ -1,0 +1,18 @@
+//! HTTP/1.1: a strict codec, and the loop that serves a client connection with it.
+//!
+//! Every forwarded head is written anew from a parsed one; bodies are streamed and their framing checked as they pass.
+//! What an awkward message gets is a table in `request/tests.rs`, `response/tests.rs` and `chunked/tests.rs`.
+//!
+//! - [`scan`]: finds the end of a head, whatever pieces it comes in.
+//! - [`fields`]: knows field names, and the list syntax of Connection.
+//! - [`request`], [`response`]: heads parsed and written.
+//! - [`chunked`], [`body`]: where a body ends, and what of it is passed on.
+//! - [`answer`]: answers of our own.
+
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod chunked;
+pub(crate) mod fields;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod scan;

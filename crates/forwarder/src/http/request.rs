@@ -1,0 +1,452 @@
+//! Request heads: parsed strictly, and written anew for the target.
+//!
+//! Nothing of the client's head reaches the target as it was, but the method, the request target and the fields that
+//! mean nothing to this hop. Framing is written from what was understood (RFC 9112 §6), so that both ends agree on it.
+
+use std::io::Write as _;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+
+use http::Method;
+use httparse::Header;
+
+use crate::http::body::Framing;
+use crate::http::fields::{
+    self, Connection, Field, content_length, list, write_field, write_number,
+};
+use crate::http::scan::ScanError;
+
+/// A request that is not forwarded: the status to answer with, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rejection {
+    /// Status of the answer.
+    pub(crate) status: u16,
+    /// What is wrong, in a few words; a bounded set.
+    pub(crate) detail: &'static str,
+}
+
+const fn bad(detail: &'static str) -> Rejection {
+    Rejection {
+        status: 400,
+        detail,
+    }
+}
+
+impl From<ScanError> for Rejection {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::BareLf => bad("line ends with lf alone"),
+            ScanError::NotHttp => bad("not http"),
+            ScanError::FirstLine => Rejection {
+                status: 414,
+                detail: "request target too long",
+            },
+            ScanError::TooLarge => Rejection {
+                status: 431,
+                detail: "head too large",
+            },
+            ScanError::TooManyFields => Rejection {
+                status: 431,
+                detail: "too many fields",
+            },
+        }
+    }
+}
+
+/// Fields of a head that are looked at, whatever the limit configured.
+pub(crate) const MAX_FIELDS: usize = 256;
+
+/// Room for the fields of one head, on the caller's stack.
+pub(crate) type FieldRoom<'b> = [MaybeUninit<Header<'b>>; MAX_FIELDS];
+
+/// A request head, understood.
+#[derive(Debug)]
+pub(crate) struct RequestHead<'h, 'b> {
+    /// The method.
+    pub(crate) method: Method,
+    /// Host and port the request is for, from the target if it is absolute; empty if HTTP/1.0 sent none.
+    pub(crate) host: &'b str,
+    /// Path with query, or `*`.
+    pub(crate) path: &'b str,
+    /// What the loop has to know.
+    pub(crate) facts: RequestFacts,
+    connection: Connection,
+    headers: &'h [Header<'b>],
+}
+
+/// What is needed of a request after its head was written on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestFacts {
+    /// How long its body is.
+    pub(crate) framing: Framing,
+    /// The client speaks HTTP/1.0: no chunks, no interim answers.
+    pub(crate) http10: bool,
+    /// The client wants to go on after the answer.
+    pub(crate) keep_alive: bool,
+    /// The client may be waiting for a 100 before it sends the body.
+    pub(crate) expects_continue: bool,
+    /// The client asks for another protocol.
+    pub(crate) upgrade: bool,
+    /// The method is HEAD: the answer has no body.
+    pub(crate) is_head: bool,
+}
+
+/// What the fields say, gathered before any of it is judged.
+#[derive(Default)]
+struct Gathered<'b> {
+    host: Option<&'b [u8]>,
+    length: Option<u64>,
+    transfer_encoding: Option<&'b [u8]>,
+    connection: Connection,
+    upgrade: bool,
+    expects_continue: bool,
+}
+
+/// Parses a complete head as delimited by [`crate::http::scan::HeadScan`].
+pub(crate) fn parse<'h, 'b>(
+    head: &'b mut [u8],
+    room: &'h mut FieldRoom<'b>,
+    url_bytes: usize,
+) -> Result<RequestHead<'h, 'b>, Rejection> {
+    later_minor_as_1_1(head)?;
+    let mut request = httparse::Request::new(&mut []);
+    match httparse::ParserConfig::default().parse_request_with_uninit_headers(
+        &mut request,
+        head,
+        room,
+    ) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(bad("malformed head")),
+        Err(error) => return Err(malformed(error)),
+    }
+    let http10 = request.version == Some(0);
+    let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes())
+        .map_err(|_| bad("malformed method"))?;
+    if method == Method::TRACE || method == Method::CONNECT {
+        return Err(Rejection {
+            status: 405,
+            detail: "method not allowed",
+        });
+    }
+    let headers: &'h [Header<'b>] = request.headers;
+    let gathered = gather(headers)?;
+    let (authority, path) = split_target(&method, request.path.unwrap_or_default())?;
+    if path.len() > url_bytes {
+        return Err(Rejection {
+            status: 414,
+            detail: "request target too long",
+        });
+    }
+    let host = judge_host(authority, gathered.host, http10)?;
+    let framing = judge_framing(&gathered, http10)?;
+    let connection = gathered.connection;
+    let facts = RequestFacts {
+        framing,
+        http10,
+        keep_alive: !connection.close && (!http10 || connection.keep_alive),
+        expects_continue: gathered.expects_continue && !http10,
+        upgrade: gathered.upgrade && connection.upgrade && !http10 && framing == Framing::None,
+        is_head: method == Method::HEAD,
+    };
+    Ok(RequestHead {
+        method,
+        host,
+        path,
+        facts,
+        connection,
+        headers,
+    })
+}
+
+/// A later minor version is understood as 1.1 (RFC 9110 §2.5); the parser knows 1.0 and 1.1 only.
+fn later_minor_as_1_1(head: &mut [u8]) -> Result<(), Rejection> {
+    let Some(end) = memchr::memchr(b'\r', head) else {
+        return Err(bad("malformed head"));
+    };
+    match head[..end].last_chunk_mut::<9>() {
+        Some([b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor]) => {
+            if minor.is_ascii_digit() && *minor > b'1' {
+                *minor = b'1';
+            }
+            Ok(())
+        }
+        Some([b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(Rejection {
+                status: 505,
+                detail: "http version",
+            })
+        }
+        Some(_) | None => Err(bad("no http version")),
+    }
+}
+
+fn malformed(error: httparse::Error) -> Rejection {
+    match error {
+        httparse::Error::TooManyHeaders => Rejection {
+            status: 431,
+            detail: "too many fields",
+        },
+        httparse::Error::HeaderName => bad("malformed field name"),
+        httparse::Error::HeaderValue => bad("malformed field value"),
+        httparse::Error::Token => bad("malformed request line"),
+        httparse::Error::Version => bad("malformed version"),
+        httparse::Error::NewLine | httparse::Error::Status => bad("malformed head"),
+    }
+}
+
+fn gather<'b>(headers: &[Header<'b>]) -> Result<Gathered<'b>, Rejection> {
+    let mut gathered = Gathered::default();
+    let mut h2c = false;
+    for header in headers {
+        match Field::of(header.name) {
+            Field::Host => {
+                if gathered.host.replace(header.value).is_some() {
+                    return Err(bad("host given twice"));
+                }
+            }
+            Field::ContentLength => {
+                let length = content_length(header.value).ok_or(bad("malformed content-length"))?;
+                if gathered.length.replace(length).is_some() {
+                    return Err(bad("content-length given twice"));
+                }
+            }
+            Field::TransferEncoding => {
+                if gathered.transfer_encoding.replace(header.value).is_some() {
+                    return Err(bad("transfer-encoding given twice"));
+                }
+            }
+            Field::Connection => {
+                gathered
+                    .connection
+                    .read(header.value)
+                    .map_err(|_| bad("connection lists too many names"))?;
+            }
+            Field::Upgrade => {
+                gathered.upgrade = true;
+                // A target that took this up would speak HTTP/2 through a tunnel nobody looks into.
+                h2c |= list(header.value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+            }
+            Field::Expect => {
+                if !header.value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Rejection {
+                        status: 417,
+                        detail: "unknown expectation",
+                    });
+                }
+                gathered.expects_continue = true;
+            }
+            Field::Te
+            | Field::Hop
+            | Field::ForwardedFor
+            | Field::ForwardedProto
+            | Field::ForwardedHost
+            | Field::ForwardedPort
+            | Field::Forwarded
+            | Field::Disguised
+            | Field::Other => {}
+        }
+    }
+    gathered.upgrade &= !h2c;
+    Ok(gathered)
+}
+
+/// The authority (of an absolute target) and the path with query.
+fn split_target<'b>(
+    method: &Method,
+    target: &'b str,
+) -> Result<(Option<&'b str>, &'b str), Rejection> {
+    if target.bytes().any(|byte| byte == b'#') {
+        return Err(bad("fragment in target"));
+    }
+    if target.starts_with('/') {
+        return Ok((None, target));
+    }
+    if target == "*" && *method == Method::OPTIONS {
+        return Ok((None, target));
+    }
+    let scheme_end = target.find("://").ok_or(bad("malformed target"))?;
+    let scheme = &target[..scheme_end];
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(bad("malformed target"));
+    }
+    let rest = &target[scheme_end + 3..];
+    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    if authority.is_empty() || path.starts_with('?') {
+        return Err(bad("malformed target"));
+    }
+    let whole = if *method == Method::OPTIONS { "*" } else { "/" };
+    Ok((Some(authority), if path.is_empty() { whole } else { path }))
+}
+
+/// The host the request is for: an absolute target wins over the field (RFC 9112 §3.2.2), which must be there once all
+/// the same.
+fn judge_host<'b>(
+    authority: Option<&'b str>,
+    field: Option<&'b [u8]>,
+    http10: bool,
+) -> Result<&'b str, Rejection> {
+    let field = match field {
+        Some(value) if value.iter().all(|byte| is_host_byte(*byte)) => {
+            std::str::from_utf8(value).map_err(|_| bad("malformed host"))?
+        }
+        Some(_) => return Err(bad("malformed host")),
+        None if http10 => "",
+        None => return Err(bad("no host")),
+    };
+    match authority {
+        Some(authority) if authority.bytes().all(is_host_byte) => Ok(authority),
+        Some(_) => Err(bad("malformed target")),
+        None => Ok(field),
+    }
+}
+
+/// A byte of `uri-host [":" port]` (RFC 3986 §3.2.2), `,` left out: it would make one host of two.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte)
+}
+
+/// How long the body is, or why nobody can tell (RFC 9112 §6.1, §6.3).
+fn judge_framing(gathered: &Gathered<'_>, http10: bool) -> Result<Framing, Rejection> {
+    let Some(coding) = gathered.transfer_encoding else {
+        return Ok(gathered.length.map_or(Framing::None, Framing::Length));
+    };
+    if http10 {
+        return Err(bad("transfer-encoding in http/1.0"));
+    }
+    if gathered.length.is_some() {
+        return Err(bad("content-length with transfer-encoding"));
+    }
+    if coding.eq_ignore_ascii_case(b"chunked") {
+        return Ok(Framing::Chunked);
+    }
+    if list(coding).all(|name| name.eq_ignore_ascii_case(b"chunked")) {
+        return Err(bad("transfer-encoding given twice"));
+    }
+    Err(Rejection {
+        status: 501,
+        detail: "unknown transfer-encoding",
+    })
+}
+
+/// What the target is told about the client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientFacts<'a> {
+    /// Address of the client, in text.
+    pub(crate) peer: &'a str,
+    /// Address the client connected to.
+    pub(crate) local: SocketAddr,
+    /// The client's own `X-Forwarded-*` fields are believed.
+    pub(crate) trusted: bool,
+}
+
+impl RequestHead<'_, '_> {
+    /// Appends the head as the target gets it.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, client: &ClientFacts<'_>) {
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.path.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        let host_at = out.len();
+        out.extend_from_slice(b"Host: ");
+        if self.host.is_empty() && self.facts.http10 {
+            let _ = write!(out, "{}", client.local); // writing to memory cannot fail
+        } else {
+            out.extend_from_slice(self.host.as_bytes());
+        }
+        let host_end = out.len();
+        out.extend_from_slice(b"\r\n");
+        let mut kept = Kept::default();
+        for header in self.headers {
+            self.write_header(out, header, client.trusted, &mut kept);
+        }
+        self.write_forwarded(out, client, &kept, host_at + 6..host_end);
+        match self.facts.framing {
+            Framing::None | Framing::UntilClose => {}
+            Framing::Length(length) => {
+                out.extend_from_slice(b"Content-Length: ");
+                write_number(out, length);
+                out.extend_from_slice(b"\r\n");
+            }
+            Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        }
+        if self.facts.upgrade {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_header(&self, out: &mut Vec<u8>, header: &Header<'_>, trusted: bool, kept: &mut Kept) {
+        let pass = match Field::of(header.name) {
+            Field::Other => !self.connection.lists(self.headers, header.name),
+            Field::Upgrade => self.facts.upgrade,
+            Field::Expect => self.facts.expects_continue,
+            Field::ForwardedProto => trusted && !std::mem::replace(&mut kept.proto, true),
+            Field::ForwardedHost => trusted && !std::mem::replace(&mut kept.host, true),
+            Field::ForwardedPort => trusted && !std::mem::replace(&mut kept.port, true),
+            Field::Forwarded => trusted,
+            Field::Te => {
+                // The one member that concerns the message and not the hop: trailers are relayed.
+                if list(header.value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
+                    write_field(out, "TE", b"trailers");
+                }
+                false
+            }
+            Field::Host
+            | Field::ContentLength
+            | Field::TransferEncoding
+            | Field::Connection
+            | Field::Hop
+            | Field::ForwardedFor
+            | Field::Disguised => false,
+        };
+        if pass {
+            write_field(out, header.name, header.value);
+        }
+    }
+
+    /// The `X-Forwarded-*` fields that are ours to write; `host` is where in `out` the host stands.
+    fn write_forwarded(
+        &self,
+        out: &mut Vec<u8>,
+        client: &ClientFacts<'_>,
+        kept: &Kept,
+        host: std::ops::Range<usize>,
+    ) {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        let earlier =
+            |header: &&Header<'_>| client.trusted && Field::of(header.name) == Field::ForwardedFor;
+        for header in self.headers.iter().filter(earlier) {
+            out.extend_from_slice(header.value);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(client.peer.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        if !kept.proto {
+            out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        }
+        if !kept.host {
+            out.extend_from_slice(b"X-Forwarded-Host: ");
+            out.extend_from_within(host);
+            out.extend_from_slice(b"\r\n");
+        }
+        if !kept.port {
+            out.extend_from_slice(b"X-Forwarded-Port: ");
+            fields::write_number(out, u64::from(client.local.port()));
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// Fields of a trusted client that were passed on and are not to be written again.
+#[derive(Default)]
+struct Kept {
+    proto: bool,
+    host: bool,
+    port: bool,
+}
+
+#[cfg(test)]
+mod tests;

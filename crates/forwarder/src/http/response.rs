@@ -1,0 +1,202 @@
+//! Response heads: parsed strictly, and written anew for the client.
+
+use std::mem::MaybeUninit;
+
+use httparse::Header;
+
+use crate::http::body::Framing;
+use crate::http::fields::{Connection, Field, content_length, write_field, write_number};
+use crate::http::request::{FieldRoom, MAX_FIELDS, RequestFacts};
+use crate::http::scan::HeadLimits;
+
+/// Limits on a target's head, more generous than on a client's.
+pub(crate) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
+    bytes: 64 * 1024 - 1,
+    first_line: 16 * 1024,
+    fields: MAX_FIELDS,
+};
+
+/// A response head that cannot be passed on, and why; all of them are the target's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum BadResponse {
+    /// Not a response in HTTP/1.x.
+    #[error("not http/1")]
+    NotHttp,
+    /// More than one Content-Length, or one that is no number.
+    #[error("content-length")]
+    ContentLength,
+    /// A Transfer-Encoding other than chunked.
+    #[error("transfer-encoding")]
+    TransferEncoding,
+    /// A 101 nobody asked for.
+    #[error("unasked 101")]
+    Unasked,
+    /// The Connection field lists too many names.
+    #[error("connection")]
+    Connection,
+}
+
+/// A response head, understood.
+#[derive(Debug)]
+pub(crate) struct ResponseHead<'h, 'b> {
+    /// The status, 100..=999.
+    pub(crate) status: u16,
+    /// How long its body is.
+    pub(crate) framing: Framing,
+    /// The target keeps the connection open.
+    pub(crate) keep_alive: bool,
+    length: Option<u64>,
+    reason: &'b str,
+    connection: Connection,
+    headers: &'h [Header<'b>],
+}
+
+/// Parses a complete head as delimited by [`crate::http::scan::HeadScan`].
+pub(crate) fn parse<'h, 'b>(
+    head: &'b [u8],
+    room: &'h mut FieldRoom<'b>,
+    request: &RequestFacts,
+) -> Result<ResponseHead<'h, 'b>, BadResponse> {
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let room: &'h mut [MaybeUninit<Header<'b>>] = room;
+    match config.parse_response_with_uninit_headers(&mut response, head, room) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) | Err(_) => return Err(BadResponse::NotHttp),
+    }
+    let status = response
+        .code
+        .filter(|status| *status >= 100)
+        .ok_or(BadResponse::NotHttp)?;
+    if status == 101 && !request.upgrade {
+        return Err(BadResponse::Unasked);
+    }
+    let http10 = response.version == Some(0);
+    let headers: &'h [Header<'b>] = response.headers;
+    let (mut length, mut chunked, mut connection) = (None, false, Connection::default());
+    for header in headers {
+        match Field::of(header.name) {
+            Field::ContentLength => {
+                let value = content_length(header.value).ok_or(BadResponse::ContentLength)?;
+                if length.replace(value).is_some() {
+                    return Err(BadResponse::ContentLength);
+                }
+            }
+            Field::TransferEncoding => {
+                let repeated = std::mem::replace(&mut chunked, true);
+                if repeated || http10 || !header.value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(BadResponse::TransferEncoding);
+                }
+            }
+            Field::Connection => connection
+                .read(header.value)
+                .map_err(|_| BadResponse::Connection)?,
+            Field::Host
+            | Field::Upgrade
+            | Field::Expect
+            | Field::Te
+            | Field::Hop
+            | Field::ForwardedFor
+            | Field::ForwardedProto
+            | Field::ForwardedHost
+            | Field::ForwardedPort
+            | Field::Forwarded
+            | Field::Disguised
+            | Field::Other => {}
+        }
+    }
+    let framing = match (status, chunked, length) {
+        (100..=199 | 204 | 304, _, _) => Framing::None,
+        _ if request.is_head => Framing::None,
+        (_, true, _) => Framing::Chunked,
+        (_, false, Some(length)) => Framing::Length(length),
+        (_, false, None) => Framing::UntilClose,
+    };
+    // Both fields: chunked wins, but a sender this confused is not asked again (RFC 9112 §6.3).
+    let confused = chunked && length.is_some();
+    let keep_alive = !http10 && !connection.close && !confused && framing != Framing::UntilClose;
+    Ok(ResponseHead {
+        status,
+        framing,
+        keep_alive,
+        length,
+        reason: response.reason.unwrap_or_default(),
+        connection,
+        headers,
+    })
+}
+
+impl ResponseHead<'_, '_> {
+    /// True for an answer before the answer, 101 left out: that one is final.
+    pub(crate) fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+
+    /// Appends the head as the client gets it. `close`: the connection ends with this answer.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, request: &RequestFacts, close: bool) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        write_number(out, u64::from(self.status));
+        out.push(b' ');
+        out.extend_from_slice(self.reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for header in self.headers {
+            if self.passes(header) {
+                write_field(out, header.name, header.value);
+            }
+        }
+        if self.is_interim() {
+            out.extend_from_slice(b"\r\n");
+            return;
+        }
+        self.write_framing(out, request);
+        if self.status == 101 {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+        } else if close {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if request.http10 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn passes(&self, header: &Header<'_>) -> bool {
+        match Field::of(header.name) {
+            Field::ContentLength
+            | Field::TransferEncoding
+            | Field::Connection
+            | Field::Hop
+            | Field::Te => false,
+            Field::Upgrade => self.status == 101 || self.status == 426,
+            Field::Host
+            | Field::Expect
+            | Field::ForwardedFor
+            | Field::ForwardedProto
+            | Field::ForwardedHost
+            | Field::ForwardedPort
+            | Field::Forwarded
+            | Field::Disguised
+            | Field::Other => !self.connection.lists(self.headers, header.name),
+        }
+    }
+
+    fn write_framing(&self, out: &mut Vec<u8>, request: &RequestFacts) {
+        let length = match self.framing {
+            // An answer to HEAD, or 304, tells the length of what it does not bring; a 204 has none.
+            Framing::None if self.status != 204 && self.status != 101 => self.length,
+            Framing::Length(length) => Some(length),
+            Framing::Chunked if !request.http10 => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                None
+            }
+            Framing::None | Framing::Chunked | Framing::UntilClose => None,
+        };
+        if let Some(length) = length {
+            out.extend_from_slice(b"Content-Length: ");
+            write_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
