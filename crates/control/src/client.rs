@@ -187,6 +187,14 @@ impl Client {
         })
     }
 
+    /// Reads JSON that came from this daemon as a message; for callers that want both forms.
+    ///
+    /// # Errors
+    /// `Protocol` when it has another shape.
+    pub fn read<T: DeserializeOwned>(&self, raw: &serde_json::Value) -> Result<T, ClientError> {
+        T::deserialize(raw).map_err(|error| self.unexpected(&error))
+    }
+
     /// Sends a request and reads the whole body of a good answer.
     async fn exchange(&self, request: Vec<u8>) -> Result<Vec<u8>, ClientError> {
         let whole = async {
@@ -264,8 +272,11 @@ impl Client {
     }
 
     fn json<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
-        serde_json::from_slice(body)
-            .map_err(|error| self.protocol(format!("not the JSON expected: {error}")))
+        serde_json::from_slice(body).map_err(|error| self.unexpected(&error))
+    }
+
+    fn unexpected(&self, error: &serde_json::Error) -> ClientError {
+        self.protocol(format!("not the JSON expected: {error}"))
     }
 
     fn not_connected(&self, error: io::Error) -> ClientError {
