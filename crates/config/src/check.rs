@@ -1,0 +1,64 @@
+//! From drafts to a configuration: what depends on more than one value.
+//!
+//! Every check runs, whatever the others found. A [`Config`] is made in any case where the parts are there; whether
+//! it may be used is decided by the report.
+
+mod addresses;
+mod nodes;
+mod references;
+mod vrrp;
+
+use balancer::{GroupSettings, ListenerSettings, Protocol};
+
+use crate::Facts;
+use crate::model::Config;
+use crate::read::{Draft, ListenerDraft, ListenerProtocol};
+use crate::tree::Findings;
+
+use nodes::Nodes;
+
+/// Checks the parts against each other and puts them together. `None` if something needed is not there: an error
+/// has been reported then.
+pub(crate) fn check(
+    draft: &Draft,
+    facts: &Facts,
+    hash: String,
+    found: &Findings<'_>,
+) -> Option<Config> {
+    let nodes = Nodes::find(draft.pair.as_ref(), facts, found);
+    addresses::check(draft, facts, &nodes, found);
+    references::check(draft, found);
+    let vrrp = vrrp::check(draft, &nodes, found);
+    let listeners: Option<Vec<ListenerSettings>> = draft
+        .listeners
+        .iter()
+        .map(|listener| settings(listener, draft))
+        .collect();
+    let groups: Vec<GroupSettings> = draft.groups.iter().map(|group| group.settings()).collect();
+    Some(Config {
+        hash,
+        node: nodes.name(),
+        global: draft.global.global.clone(),
+        pair: nodes.pair()?,
+        vrrp: vrrp?,
+        listeners: listeners?,
+        groups,
+    })
+}
+
+fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings> {
+    let protocol = match listener.protocol {
+        ListenerProtocol::Http => Protocol::Http,
+        ListenerProtocol::Tcp => Protocol::Tcp,
+        ListenerProtocol::Https | ListenerProtocol::Tls | ListenerProtocol::Udp => return None,
+    };
+    Some(ListenerSettings {
+        name: listener.name.value.clone(),
+        binds: listener.binds.iter().map(|bind| bind.value).collect(),
+        protocol,
+        default: listener.action.clone()?,
+        timeouts: listener.timeouts.clone(),
+        limits: listener.limits.clone(),
+        trusted_proxies: draft.global.global.trusted_proxies.clone(),
+    })
+}

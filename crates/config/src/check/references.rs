@@ -1,0 +1,125 @@
+//! Names that have to be defined, and definitions that nothing names.
+
+use std::collections::BTreeSet;
+
+use crate::Code;
+use crate::read::{CheckKind, Draft, GroupDraft, ListenerProtocol};
+use crate::tree::{At, Findings, closest};
+
+pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
+    let groups: Vec<&At<String>> = draft.groups.iter().map(|group| &group.name).collect();
+    let mut used = BTreeSet::new();
+    for listener in &draft.listeners {
+        for name in &listener.groups {
+            used.insert(name.value.as_str());
+            let who = format!("listener `{}`", listener.name.value);
+            defined(found, name, "group", &groups, &format!("{who} forwards to"));
+        }
+        let certificates: Vec<&At<String>> = draft.certificates.iter().collect();
+        for name in &listener.certificates {
+            let who = format!("listener `{}` uses", listener.name.value);
+            defined(found, name, "certificate", &certificates, &who);
+        }
+    }
+    for vrrp in &draft.vrrp {
+        for name in &vrrp.track.groups {
+            used.insert(name.value.as_str());
+            defined(
+                found,
+                name,
+                "group",
+                &groups,
+                &format!("`{}` tracks", vrrp.name.value),
+            );
+        }
+        tracked_forwarder(draft, vrrp.track.forwarder.as_ref(), found);
+    }
+    for group in draft
+        .groups
+        .iter()
+        .filter(|group| !used.contains(group.name.value.as_str()))
+    {
+        let message = format!("group `{}` is used by no listener", group.name.value);
+        found.warning(
+            Code::Unused,
+            &group.name.place,
+            message,
+            "forward to it, or remove it".to_owned(),
+        );
+    }
+    check_protocols(draft, found);
+}
+
+fn defined(found: &Findings<'_>, name: &At<String>, kind: &str, all: &[&At<String>], who: &str) {
+    if all.iter().any(|defined| defined.value == name.value) {
+        return;
+    }
+    let near = closest(
+        &name.value,
+        all.iter().map(|defined| defined.value.as_str()),
+    );
+    let near = near.and_then(|near| all.iter().find(|defined| defined.value == near));
+    let remedy = match near {
+        Some(near) => format!(
+            "closest: `{}` (line {})",
+            near.value,
+            found.line(&near.place)
+        ),
+        None => format!("add [{kind}.{}]", name.value),
+    };
+    let message = format!("{who} {kind} `{}`, which does not exist", name.value);
+    found.error(Code::Dangling, &name.place, message, remedy);
+}
+
+fn tracked_forwarder(draft: &Draft, forwarder: Option<&At<bool>>, found: &Findings<'_>) {
+    if let Some(At { value: true, place }) = forwarder
+        && draft.listeners.is_empty()
+    {
+        let message = "`forwarder = true`, but without a listener no forwarder runs";
+        found.error(
+            Code::Dangling,
+            place,
+            message,
+            "remove the line, or add a [listener.NAME]".to_owned(),
+        );
+    }
+}
+
+/// A group is checked in a way that fits what its listeners speak.
+fn check_protocols(draft: &Draft, found: &Findings<'_>) {
+    for group in &draft.groups {
+        let Some(kind) = &group.health().kind else {
+            continue;
+        };
+        let of_group = |name: &At<String>| name.value == group.name.value;
+        for listener in draft
+            .listeners
+            .iter()
+            .filter(|listener| listener.groups.iter().any(of_group))
+        {
+            let udp = listener.protocol == ListenerProtocol::Udp;
+            if !impossible(&kind.value, udp, group) {
+                continue;
+            }
+            let message = format!(
+                "the health check of group `{}` does not fit listener `{}`, whose protocol is {}",
+                group.name.value,
+                listener.name.value,
+                listener.protocol.as_str()
+            );
+            let remedy = match udp {
+                true => "check by `udp`, or give the check a `port` of its own",
+                false => "check by `http` or `tcp`",
+            };
+            found.error(Code::CheckProtocol, &kind.place, message, remedy.to_owned());
+        }
+    }
+}
+
+fn impossible(kind: &CheckKind, udp: bool, group: &GroupDraft) -> bool {
+    match kind {
+        CheckKind::Off => false,
+        CheckKind::Http(_) | CheckKind::Tcp => udp && group.health().port.is_none(),
+        CheckKind::Udp => !udp,
+    }
+}

@@ -1,0 +1,266 @@
+//! A configuration as keys with values in the words of the file.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use ::vrrp::{ChecksumPolicy, Password, Preempt, Version};
+use balancer::{Check, GroupSettings, ListenerSettings, OnAllDown, RuleAction};
+
+use super::Subject;
+use crate::model::{Config, Global, Pair, Vrrp};
+use crate::units::{show_duration, show_size};
+
+/// One part: what distinguishes it in a word, and all its keys.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Shown when the whole part comes or goes.
+    pub(super) summary: String,
+    /// Every key with its value.
+    pub(super) keys: BTreeMap<String, String>,
+    /// Compared, but never shown.
+    pub(super) secret: Option<Password>,
+}
+
+impl Part {
+    fn set(&mut self, key: &str, value: impl Display) {
+        self.keys.insert(key.to_owned(), value.to_string());
+    }
+
+    fn time(&mut self, key: &str, value: Duration) {
+        self.set(key, show_duration(value));
+    }
+}
+
+/// Lays out every part.
+pub(super) fn of(config: &Config) -> BTreeMap<(Subject, String), Part> {
+    let mut parts = BTreeMap::new();
+    parts.insert((Subject::Global, String::new()), global(&config.global));
+    if let Some(value) = &config.pair {
+        parts.insert((Subject::Pair, String::new()), pair(value));
+    }
+    parts.extend(
+        config
+            .vrrp
+            .iter()
+            .map(|value| ((Subject::Vrrp, value.name.clone()), vrrp(value))),
+    );
+    parts.extend(
+        config
+            .listeners
+            .iter()
+            .map(|value| ((Subject::Listener, value.name.clone()), listener(value))),
+    );
+    parts.extend(
+        config
+            .groups
+            .iter()
+            .map(|value| ((Subject::Group, value.name.clone()), group(value))),
+    );
+    parts
+}
+
+fn global(global: &Global) -> Part {
+    let mut part = Part::default();
+    part.set("log.level", global.log.level.as_str());
+    part.set("log.format", global.log.format.as_str());
+    part.set(
+        "socket.path",
+        or(
+            global.socket.path.as_ref().map(|path| path.display()),
+            "default",
+        ),
+    );
+    part.set("socket.group", or(global.socket.group.as_ref(), "none"));
+    part.set("threads", or(global.threads, "auto"));
+    part.set("user", or(global.user.as_ref(), "none"));
+    part.set("trusted_proxies", list(&global.trusted_proxies));
+    part
+}
+
+fn pair(pair: &Pair) -> Part {
+    let nodes: Vec<String> = pair
+        .nodes
+        .iter()
+        .map(|node| format!("{} {}", node.name, node.address))
+        .collect();
+    let mut part = Part {
+        summary: list(&nodes),
+        ..Part::default()
+    };
+    part.set("nodes", list(&nodes));
+    part.set("this node", &pair.this_node().name);
+    part
+}
+
+fn vrrp(vrrp: &Vrrp) -> Part {
+    let vips: Vec<String> = vrrp
+        .vips
+        .iter()
+        .map(|vip| format!("{}/{}", vip.address, vip.prefix_len))
+        .collect();
+    let mut part = Part {
+        summary: list(&vips),
+        ..Part::default()
+    };
+    let settings = &vrrp.settings;
+    part.set("interface", &vrrp.interface);
+    part.set("vips", list(&vips));
+    part.set("vrid", settings.vrid);
+    part.set(
+        "version",
+        match settings.version {
+            Version::V2 => "2",
+            Version::V3 => "3",
+        },
+    );
+    part.set(
+        "checksum",
+        match settings.checksum {
+            ChecksumPolicy::Auto => "auto",
+            ChecksumPolicy::Fixed(form) => form.as_str(),
+        },
+    );
+    part.set("priority", settings.priority);
+    part.time("advert_interval", settings.advert_interval.as_duration());
+    part.set(
+        "preempt",
+        match settings.preempt {
+            Preempt::Immediately => "at once".to_owned(),
+            Preempt::After(delay) => format!("after {}", show_duration(delay)),
+            Preempt::Never => "never".to_owned(),
+        },
+    );
+    part.set("vip_lease", or(vrrp.lease.map(show_duration), "off"));
+    let times: Vec<String> = vrrp
+        .announce
+        .schedule
+        .iter()
+        .copied()
+        .map(show_duration)
+        .collect();
+    part.set("garp.schedule", list(&times));
+    part.set(
+        "garp.refresh",
+        or(vrrp.announce.refresh.map(show_duration), "off"),
+    );
+    part.set("track.forwarder", vrrp.track.forwarder);
+    let interfaces = vrrp
+        .track
+        .interfaces
+        .iter()
+        .map(|interface| match interface.weight {
+            Some(weight) => format!("{} {weight:+}", interface.name),
+            None => interface.name.clone(),
+        });
+    part.set("track.interfaces", list(&interfaces.collect::<Vec<_>>()));
+    part.set(
+        "unicast",
+        match &vrrp.unicast {
+            Some(unicast) => format!("{} to {}", unicast.source, list(&unicast.peers)),
+            None => "off".to_owned(),
+        },
+    );
+    part.secret.clone_from(&settings.password);
+    part
+}
+
+fn listener(listener: &ListenerSettings) -> Part {
+    let action = match &listener.default {
+        RuleAction::Forward(group) => format!("forward to {group}"),
+        RuleAction::Close => "close".to_owned(),
+    };
+    let mut part = Part {
+        summary: list(&listener.binds),
+        ..Part::default()
+    };
+    part.set("bind", list(&listener.binds));
+    part.set("protocol", listener.protocol.as_str());
+    part.set("action", action);
+    let timeouts = &listener.timeouts;
+    part.time("timeouts.header", timeouts.header);
+    part.time("timeouts.body_idle", timeouts.body_idle);
+    part.time("timeouts.keepalive", timeouts.keepalive);
+    part.time("timeouts.tunnel", timeouts.tunnel);
+    part.time("timeouts.half_closed", timeouts.half_closed);
+    let limits = &listener.limits;
+    part.set("limits.connections", limits.connections);
+    part.set(
+        "limits.header_bytes",
+        show_size(u64::from(limits.header_bytes)),
+    );
+    part.set(
+        "limits.body_bytes",
+        or(limits.body_bytes.map(show_size), "off"),
+    );
+    part
+}
+
+fn group(group: &GroupSettings) -> Part {
+    let targets: Vec<&str> = group
+        .targets
+        .iter()
+        .map(|target| target.name.as_str())
+        .collect();
+    let mut part = Part {
+        summary: list(&targets),
+        ..Part::default()
+    };
+    part.set("algorithm", group.algorithm.as_str());
+    for target in &group.targets {
+        part.set(
+            &format!("target {}", target.name),
+            format!("{} weight {}", target.address, target.weight),
+        );
+    }
+    let health = &group.health;
+    part.set(
+        "health",
+        match &health.check {
+            Check::Off => "off".to_owned(),
+            Check::Tcp => "tcp".to_owned(),
+            Check::Http { path, host, status } => {
+                let statuses: Vec<String> = status
+                    .iter()
+                    .map(|range| format!("{}-{}", range.start(), range.end()))
+                    .collect();
+                let host = host
+                    .as_ref()
+                    .map_or(String::new(), |host| format!(" host {host}"));
+                format!("http {path}{host} status {}", list(&statuses))
+            }
+        },
+    );
+    part.time("health.every", health.every);
+    part.time("health.timeout", health.timeout);
+    part.set("health.rise", health.rise);
+    part.set("health.fall", health.fall);
+    part.set("health.port", or(health.port, "target's own"));
+    let timeouts = &group.timeouts;
+    part.time("timeouts.connect", timeouts.connect);
+    part.time("timeouts.first_byte", timeouts.first_byte);
+    part.time("timeouts.idle", timeouts.idle);
+    part.time("timeouts.pool_idle", timeouts.pool_idle);
+    part.time("drain", group.drain);
+    part.set(
+        "on_all_down",
+        match group.on_all_down {
+            OnAllDown::Try => "try",
+            OnAllDown::Refuse => "503",
+        },
+    );
+    part
+}
+
+fn list<T: Display>(values: &[T]) -> String {
+    let words: Vec<String> = values.iter().map(T::to_string).collect();
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    }
+}
+
+fn or<T: Display>(value: Option<T>, otherwise: &str) -> String {
+    value.map_or_else(|| otherwise.to_owned(), |value| value.to_string())
+}

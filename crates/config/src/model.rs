@@ -1,0 +1,221 @@
+//! The checked values of a file. Whoever holds a [`Config`] need not check anything again.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// A whole configuration, as one node sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// First 12 hexadecimal digits of the SHA-256 of the text: the same file on both nodes has the same hash.
+    pub hash: String,
+    /// This node's name: its name in `[pair]`, else the name given or the host name.
+    pub node: Option<String>,
+    /// What concerns the whole daemon.
+    pub global: Global,
+    /// The nodes that share this file, if there is a `[pair]`.
+    pub pair: Option<Pair>,
+    /// The virtual routers, in the order of the file; empty for a load balancer alone.
+    pub vrrp: Vec<Vrrp>,
+    /// The listeners, in the order of the file; empty for a VRRP daemon alone.
+    pub listeners: Vec<balancer::ListenerSettings>,
+    /// The target groups, in the order of the file.
+    pub groups: Vec<balancer::GroupSettings>,
+}
+
+/// `[global]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Global {
+    /// The daemon's log.
+    pub log: Log,
+    /// The control socket.
+    pub socket: Socket,
+    /// Forwarder threads; `None` = as many as there are cores.
+    pub threads: Option<usize>,
+    /// The user the forwarder runs as; `None` = the daemon's own.
+    pub user: Option<String>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `global.log`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: Level,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// The level of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Service lost.
+    Error,
+    /// Wakes someone if it repeats.
+    Warn,
+    /// A state the operator cares about changed. The default.
+    #[default]
+    Info,
+    /// Why.
+    Debug,
+    /// Each packet.
+    Trace,
+}
+
+impl Level {
+    /// The word of the file, such as `info`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people. The default.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The word of the file, such as `text`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+/// `global.socket`. `None` leaves the choice to the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Where the control socket is.
+    pub path: Option<PathBuf>,
+    /// The group whose members may use it.
+    pub group: Option<String>,
+}
+
+/// `[pair]`: the nodes that share this file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// In the order of the file; the first is preferred. Never empty.
+    pub nodes: Vec<Node>,
+    /// Which of them this node is: an index into `nodes`.
+    pub this: usize,
+}
+
+impl Pair {
+    /// This node.
+    pub fn this_node(&self) -> &Node {
+        &self.nodes[self.this]
+    }
+
+    /// The other nodes, in the order of the file.
+    pub fn others(&self) -> impl Iterator<Item = &Node> {
+        let this = self.this;
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| *index != this)
+            .map(|(_, node)| node)
+    }
+}
+
+/// One node of the pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its host name.
+    pub name: String,
+    /// The address by which the other node reaches it; never a VIP.
+    pub address: IpAddr,
+}
+
+/// One `[vrrp.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vrrp {
+    /// The name in the file.
+    pub name: String,
+    /// This node's interface.
+    pub interface: String,
+    /// The VIPs with their prefix lengths, in the order of the file. Never empty.
+    pub vips: Vec<VipAddress>,
+    /// What the protocol needs to know. Without file access the password is all zero.
+    pub settings: vrrp::Settings,
+    /// Life of a VIP that is not renewed, in whole seconds; `None` = no lease.
+    pub lease: Option<Duration>,
+    /// When the VIPs are announced to the neighbours.
+    pub announce: Announce,
+    /// What the priority follows.
+    pub track: Track,
+    /// Adverts to addresses rather than to the multicast group.
+    pub unicast: Option<Unicast>,
+}
+
+/// A VIP with the length of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VipAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of its prefix: at most 32 or 128.
+    pub prefix_len: u8,
+}
+
+/// When gratuitous ARP and unsolicited neighbour advertisements are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announce {
+    /// Delays after the take-over, ascending; at most 16.
+    pub schedule: Vec<Duration>,
+    /// Again and again while Active; `None` = never.
+    pub refresh: Option<Duration>,
+}
+
+impl Default for Announce {
+    fn default() -> Announce {
+        let schedule = [0, 50, 200, 1_000, 5_000]
+            .map(Duration::from_millis)
+            .to_vec();
+        Announce {
+            schedule,
+            refresh: None,
+        }
+    }
+}
+
+/// What the priority of a virtual router follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Track {
+    /// Whether the forwarder has to be alive and listening.
+    pub forwarder: bool,
+    /// Interfaces that have to be up, besides the one of the virtual router.
+    pub interfaces: Vec<TrackedInterface>,
+}
+
+/// An interface that has to be up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackedInterface {
+    /// Its name on this node.
+    pub name: String,
+    /// What is added to the priority while it is down (or, if positive, while it is up); `None` = down means fault.
+    pub weight: Option<i16>,
+}
+
+/// Where unicast adverts come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unicast {
+    /// This node's address.
+    pub source: IpAddr,
+    /// The addresses of the other nodes, in the order of the file.
+    pub peers: Vec<IpAddr>,
+}

@@ -1,0 +1,129 @@
+//! `[global]`: log, control socket, threads, user.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::model::{Global, Level, Log, LogFormat, Socket};
+use crate::tree::{At, Item, Section};
+
+const LEVELS: &[(&str, Level)] = &[
+    ("error", Level::Error),
+    ("warn", Level::Warn),
+    ("info", Level::Info),
+    ("debug", Level::Debug),
+    ("trace", Level::Trace),
+];
+const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// The most forwarder threads that can be asked for.
+const MAX_THREADS: i64 = 1024;
+
+/// `[global]` with what is needed to judge the metrics address.
+#[derive(Debug, Default)]
+pub(crate) struct GlobalDraft {
+    pub(crate) global: Global,
+    pub(crate) metrics: Option<At<SocketAddr>>,
+}
+
+pub(super) fn read(section: Section<'_>) -> GlobalDraft {
+    let log = section.section("log").map(log).unwrap_or_default();
+    if let Some(item) = section.get("access_log") {
+        access_log(&item);
+    }
+    let metrics = section.get("metrics").and_then(|item| metrics(&item));
+    let socket = section.section("socket").map(socket).unwrap_or_default();
+    let trusted = section.get("trusted_proxies");
+    let trusted = trusted
+        .and_then(|item| item.list("a list like [\"192.0.2.0/24\"]"))
+        .unwrap_or_default();
+    let trusted_proxies = trusted
+        .iter()
+        .filter_map(|item| item.prefix("192.0.2.0/24"))
+        .collect();
+    let threads = section.get("threads").and_then(|item| threads(&item));
+    let user = section
+        .get("user")
+        .and_then(|item| item.string())
+        .map(str::to_owned);
+    section.finish();
+    GlobalDraft {
+        global: Global {
+            log,
+            socket,
+            threads,
+            user,
+            trusted_proxies,
+        },
+        metrics,
+    }
+}
+
+fn log(section: Section<'_>) -> Log {
+    let level = section.get("level").and_then(|item| item.word(LEVELS));
+    let format = section.get("format").and_then(|item| item.word(FORMATS));
+    section.finish();
+    Log {
+        level: level.unwrap_or_default(),
+        format: format.unwrap_or_default(),
+    }
+}
+
+fn access_log(item: &Item<'_>) {
+    let Some(section) = item.section_or("a table like { to = \"off\" }") else {
+        return;
+    };
+    let to = section
+        .require("to", "to = \"off\"")
+        .and_then(|to| to.string());
+    if let Some(format) = section.get("format") {
+        format.word(&[("json", ()), ("logfmt", ())]);
+    }
+    section.finish();
+    if to.is_some_and(|to| to != "off") {
+        item.not_supported("`access_log`", "remove the line or write { to = \"off\" }");
+    }
+}
+
+/// `node:9100`, an address with port, or `off`.
+fn metrics(item: &Item<'_>) -> Option<At<SocketAddr>> {
+    if item.is_off() {
+        return None;
+    }
+    let text = item.string_like("an address with port like \"node:9100\"")?;
+    let own = text
+        .strip_prefix("node:")
+        .and_then(|port| port.parse::<u16>().ok());
+    let address = match own {
+        Some(_) => None,
+        None => Some(item.at(item.socket_address("node:9100")?)),
+    };
+    item.not_supported(
+        "a TCP address for metrics",
+        "remove the line; they are on the control socket under /metrics",
+    );
+    address
+}
+
+fn socket(section: Section<'_>) -> Socket {
+    let path = section
+        .get("path")
+        .and_then(|item| item.string())
+        .map(PathBuf::from);
+    let group = section
+        .get("group")
+        .and_then(|item| item.string())
+        .map(str::to_owned);
+    section.finish();
+    Socket { path, group }
+}
+
+fn threads(item: &Item<'_>) -> Option<usize> {
+    match item.as_str() {
+        Some("auto") => None,
+        Some(_) => {
+            item.expected("\"auto\" or a whole number", None);
+            None
+        }
+        None => item.number(1..=MAX_THREADS),
+    }
+}

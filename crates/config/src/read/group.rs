@@ -1,0 +1,421 @@
+//! `[group.NAME]` and `[defaults.group]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use balancer::{Algorithm, GroupSettings, GroupTimeouts, OnAllDown, TargetSettings};
+
+use super::health::{self, HealthDraft};
+use super::{duplicates, too_many};
+use crate::Code;
+use crate::tree::{At, Item, Section};
+
+/// A group as written, completed by the defaults.
+#[derive(Debug)]
+pub(crate) struct GroupDraft {
+    /// The name, at the table's header.
+    pub(crate) name: At<String>,
+    pub(crate) targets: Vec<TargetDraft>,
+    common: Common,
+}
+
+/// One target.
+#[derive(Debug)]
+pub(crate) struct TargetDraft {
+    pub(crate) address: At<SocketAddr>,
+    name: String,
+    weight: u32,
+}
+
+impl GroupDraft {
+    /// How its targets are checked.
+    pub(crate) fn health(&self) -> &HealthDraft {
+        &self.common.health
+    }
+
+    /// The settings, with the defaults of the product for what nobody wrote.
+    pub(crate) fn settings(&self) -> GroupSettings {
+        let name = self.name.value.clone();
+        let mut settings = GroupSettings::new(name, []);
+        let common = &self.common;
+        settings.algorithm = common.algorithm.unwrap_or(settings.algorithm);
+        settings.health = common.health.settings();
+        settings.timeouts = common.timeouts.settings();
+        settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
+        settings.drain = common.drain.unwrap_or(settings.drain);
+        settings.targets = self.targets.iter().map(TargetDraft::settings).collect();
+        settings
+    }
+}
+
+impl TargetDraft {
+    fn settings(&self) -> TargetSettings {
+        TargetSettings {
+            name: self.name.clone(),
+            address: self.address.value,
+            weight: self.weight,
+        }
+    }
+}
+
+/// What a group and the defaults have in common: only what was written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Common {
+    algorithm: Option<Algorithm>,
+    health: HealthDraft,
+    timeouts: Timeouts,
+    on_all_down: Option<OnAllDown>,
+    drain: Option<Duration>,
+}
+
+impl Common {
+    /// Reads every key but `targets`.
+    pub(super) fn read(section: &Section<'_>) -> Common {
+        let algorithm = section.get("algorithm").and_then(|item| algorithm(&item));
+        let health = section
+            .get("health")
+            .map(|item| health::read(&item))
+            .unwrap_or_default();
+        health.check_times(section.found());
+        let timeouts = section
+            .section("timeouts")
+            .map(Timeouts::read)
+            .unwrap_or_default();
+        let words = [("try", OnAllDown::Try), ("503", OnAllDown::Refuse)];
+        let on_all_down = section
+            .get("on_all_down")
+            .and_then(|item| item.word(&words));
+        let day = Duration::from_secs(86_400);
+        let drain = section
+            .get("drain")
+            .and_then(|item| item.duration_in(Duration::ZERO..=day));
+        unbuilt(section);
+        Common {
+            algorithm,
+            health,
+            timeouts,
+            on_all_down,
+            drain,
+        }
+    }
+
+    fn over(self, defaults: &Common) -> Common {
+        Common {
+            algorithm: self.algorithm.or(defaults.algorithm),
+            health: self.health.over(&defaults.health),
+            timeouts: self.timeouts.over(&defaults.timeouts),
+            on_all_down: self.on_all_down.or(defaults.on_all_down),
+            drain: self.drain.or(defaults.drain),
+        }
+    }
+}
+
+pub(super) fn read(name: At<String>, section: Section<'_>, defaults: &Common) -> GroupDraft {
+    let targets = targets(&section);
+    let common = Common::read(&section).over(defaults);
+    section.finish();
+    GroupDraft {
+        name,
+        targets,
+        common,
+    }
+}
+
+// ---- targets ----
+
+fn targets(section: &Section<'_>) -> Vec<TargetDraft> {
+    let Some(item) = section.require("targets", "targets = [\"10.0.0.21:8080\"]") else {
+        return Vec::new();
+    };
+    let Some(items) = item.list("a list like [\"10.0.0.21:8080\"]") else {
+        return Vec::new();
+    };
+    too_many(&item, items.len());
+    if items.is_empty() {
+        item.error(
+            Code::Unused,
+            "the group has no targets",
+            "write at least one like \"10.0.0.21:8080\"".to_owned(),
+        );
+    }
+    let targets: Vec<TargetDraft> = items.iter().filter_map(target).collect();
+    let found = section.found();
+    let copies = |pick: &dyn Fn(&TargetDraft) -> String| -> Vec<At<String>> {
+        targets
+            .iter()
+            .map(|t| At {
+                value: pick(t),
+                place: t.address.place.clone(),
+            })
+            .collect()
+    };
+    let addresses = copies(&|target| target.address.value.to_string());
+    duplicates(found, &addresses, |address| format!("target {address}"));
+    let named = |target: &TargetDraft| target.name != target.address.value.to_string();
+    let names = copies(&|target| {
+        if named(target) {
+            target.name.clone()
+        } else {
+            String::new()
+        }
+    });
+    let names: Vec<_> = names
+        .into_iter()
+        .filter(|name| !name.value.is_empty())
+        .collect();
+    duplicates(found, &names, |name| format!("target name `{name}`"));
+    if !targets.is_empty()
+        && targets.len() == items.len()
+        && targets.iter().all(|target| target.weight == 0)
+    {
+        let message = "every target has weight 0, so none gets any traffic";
+        item.error(
+            Code::Weights,
+            message,
+            "give at least one of them a weight".to_owned(),
+        );
+    }
+    targets
+}
+
+const ADDRESS: &str = "10.0.0.21:8080";
+
+/// An address, or a table with address, name and weight.
+fn target(item: &Item<'_>) -> Option<TargetDraft> {
+    if !item.is_table() {
+        let address = item.at(item.socket_address(ADDRESS)?);
+        return Some(TargetDraft {
+            name: address.value.to_string(),
+            address,
+            weight: 1,
+        });
+    }
+    let section = item.section()?;
+    let address = section.require("address", "address = \"10.0.0.21:8080\"");
+    let address = address.and_then(|item| Some(item.at(item.socket_address(ADDRESS)?)));
+    let name = section
+        .get("name")
+        .and_then(|item| item.string())
+        .map(str::to_owned);
+    let weight = section
+        .get("weight")
+        .and_then(|item| item.number(0..=i64::from(TargetSettings::MAX_WEIGHT)));
+    if let Some(item) = section.get("backup")
+        && item.boolean() == Some(true)
+    {
+        item.not_supported(
+            "`backup = true`",
+            "remove it, or give the target a low weight",
+        );
+    }
+    section.finish();
+    let address = address?;
+    let name = name.unwrap_or_else(|| address.value.to_string());
+    Some(TargetDraft {
+        address,
+        name,
+        weight: weight.unwrap_or(1),
+    })
+}
+
+// ---- timeouts ----
+
+/// The time limits that were written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timeouts {
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+    idle: Option<Duration>,
+    pool_idle: Option<Duration>,
+}
+
+impl Timeouts {
+    fn read(section: Section<'_>) -> Timeouts {
+        let limits = Duration::from_millis(1)..=Duration::from_secs(86_400);
+        let get = |key| {
+            section
+                .get(key)
+                .and_then(|item: Item<'_>| item.duration_in(limits.clone()))
+        };
+        let timeouts = Timeouts {
+            connect: get("connect"),
+            first_byte: get("first_byte"),
+            idle: get("idle"),
+            pool_idle: get("pool_idle"),
+        };
+        section.finish();
+        timeouts
+    }
+
+    fn over(self, defaults: &Timeouts) -> Timeouts {
+        Timeouts {
+            connect: self.connect.or(defaults.connect),
+            first_byte: self.first_byte.or(defaults.first_byte),
+            idle: self.idle.or(defaults.idle),
+            pool_idle: self.pool_idle.or(defaults.pool_idle),
+        }
+    }
+
+    fn settings(&self) -> GroupTimeouts {
+        let usual = GroupTimeouts::default();
+        GroupTimeouts {
+            connect: self.connect.unwrap_or(usual.connect),
+            first_byte: self.first_byte.unwrap_or(usual.first_byte),
+            idle: self.idle.unwrap_or(usual.idle),
+            pool_idle: self.pool_idle.unwrap_or(usual.pool_idle),
+        }
+    }
+}
+
+// ---- what is not built yet ----
+
+const ALGORITHMS: &[(&str, Option<Algorithm>)] = &[
+    ("round_robin", Some(Algorithm::RoundRobin)),
+    ("least_connections", None),
+    ("power_of_two", None),
+    ("first", None),
+    ("random", None),
+];
+
+fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
+    const INSTEAD: &str = "write \"round_robin\" or remove the line";
+    if item.is_table() {
+        let section = item.section()?;
+        if let Some(item) = section.require("consistent_hash", "consistent_hash = \"source\"") {
+            hash_key(&item);
+        }
+        if let Some(item) = section.get("vnodes") {
+            item.integer(1..=4096);
+        }
+        section.finish();
+        item.not_supported("`consistent_hash`", INSTEAD);
+        return None;
+    }
+    let known = item.word(ALGORITHMS)?;
+    if known.is_none() {
+        item.not_supported(
+            &format!("algorithm {:?}", item.as_str().unwrap_or_default()),
+            INSTEAD,
+        );
+    }
+    known
+}
+
+fn hash_key(item: &Item<'_>) {
+    let Some(text) = item.string() else { return };
+    let named = ["header:", "cookie:", "query:"];
+    let valid = matches!(text, "source" | "path")
+        || named.iter().any(|prefix| {
+            text.strip_prefix(prefix)
+                .is_some_and(|name| !name.is_empty())
+        });
+    if !valid {
+        let message = format!(
+            "`consistent_hash` must be \"source\", \"path\", \"header:NAME\", \"cookie:NAME\" or \"query:NAME\", got {text:?}"
+        );
+        item.error(Code::NotInList, message, None);
+    }
+}
+
+/// Type-checks what the forwarder cannot do yet, and refuses it unless it asks for nothing.
+fn unbuilt(section: &Section<'_>) {
+    let refuse = |key, read: fn(&Item<'_>) -> bool| {
+        if let Some(item) = section.get(key)
+            && !item.is_off()
+            && read(&item)
+        {
+            item.not_supported(&format!("`{}`", item.name()), "remove the line");
+        }
+    };
+    refuse("outlier", outlier);
+    refuse("retry", retry);
+    refuse("slow_start", |item| {
+        item.duration_in(Duration::ZERO..=Duration::from_secs(3600)) != Some(Duration::ZERO)
+    });
+    refuse("limits", limits);
+    refuse("sticky", super::action::sticky);
+    refuse("tls", tls);
+    refuse("udp", udp);
+    refuse("http", |item| {
+        item.word(&[("1.1", false), ("2", true)]) == Some(true)
+    });
+    refuse("send_proxy", |item| {
+        item.word(&[("v1", ()), ("v2", ())]).is_some()
+    });
+    refuse("on_down", |item| {
+        item.word(&[("keep", false), ("close", true)]) == Some(true)
+    });
+}
+
+fn outlier(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("\"off\" or a table like { consecutive_errors = 5 }")
+    else {
+        return false;
+    };
+    if let Some(item) = section.get("consecutive_errors") {
+        item.integer(1..=10_000);
+    }
+    if let Some(item) = section.get("eject") {
+        item.duration_in(Duration::from_secs(1)..=Duration::from_secs(86_400));
+    }
+    if let Some(item) = section.get("max_ejected") {
+        item.percent();
+    }
+    section.finish();
+    true
+}
+
+fn retry(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("\"off\" or a table like { tries = 1 }") else {
+        return false;
+    };
+    let tries = section.get("tries").and_then(|item| item.integer(0..=10));
+    if let Some(item) = section.get("budget") {
+        item.percent();
+    }
+    section.finish();
+    tries != Some(0)
+}
+
+fn limits(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("a table like { per_target = 500 }") else {
+        return false;
+    };
+    for key in ["per_target", "queue"] {
+        if let Some(item) = section.get(key) {
+            item.integer(0..=1_000_000);
+        }
+    }
+    if let Some(item) = section.get("queue_for") {
+        item.duration_in(Duration::ZERO..=Duration::from_secs(3600));
+    }
+    section.finish();
+    true
+}
+
+fn tls(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("a table like { name = \"web.internal\" }") else {
+        return false;
+    };
+    for key in ["name", "ca"] {
+        if let Some(item) = section.get(key) {
+            item.string();
+        }
+    }
+    section.finish();
+    true
+}
+
+fn udp(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("a table like { idle = \"30s\", responses = 1 }") else {
+        return false;
+    };
+    if let Some(item) = section.get("idle") {
+        item.duration_in(Duration::from_millis(1)..=Duration::from_secs(86_400));
+    }
+    if let Some(item) = section.get("responses") {
+        item.integer(0..=1_000_000);
+    }
+    section.finish();
+    true
+}

@@ -1,0 +1,266 @@
+//! `health` of a group or of `[defaults.group]`.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use balancer::{Check, HealthSettings};
+
+use crate::Code;
+use crate::tree::{At, Findings, Item, Place, Section};
+use crate::units::show_duration;
+
+/// The keys that were written; what is missing comes from the defaults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HealthDraft {
+    pub(crate) kind: Option<At<CheckKind>>,
+    pub(super) every: Option<Duration>,
+    pub(super) timeout: Option<At<Duration>>,
+    pub(super) rise: Option<u32>,
+    pub(super) fall: Option<u32>,
+    pub(crate) port: Option<u16>,
+    pub(super) host: Option<String>,
+    pub(super) status: Option<Vec<RangeInclusive<u16>>>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CheckKind {
+    Off,
+    Tcp,
+    Http(String),
+    Udp,
+}
+
+impl HealthDraft {
+    /// What this says, completed by `defaults`. What belongs to one kind of check is not inherited by another.
+    pub(super) fn over(self, defaults: &HealthDraft) -> HealthDraft {
+        let same_kind = self.kind.is_none();
+        let inherit = defaults.clone();
+        let every = self.every.or(inherit.every);
+        // An inherited limit gives way to a shorter interval, without a word.
+        let fits = |timeout: &At<Duration>| {
+            timeout.value < every.unwrap_or(HealthSettings::default().every)
+        };
+        HealthDraft {
+            timeout: self.timeout.or(inherit.timeout.filter(fits)),
+            every,
+            rise: self.rise.or(inherit.rise),
+            fall: self.fall.or(inherit.fall),
+            port: self.port.or(inherit.port.filter(|_| same_kind)),
+            host: self.host.or(inherit.host.filter(|_| same_kind)),
+            status: self.status.or(inherit.status.filter(|_| same_kind)),
+            kind: self.kind.or(inherit.kind),
+        }
+    }
+
+    /// Reports a time limit that is not shorter than the interval.
+    pub(super) fn check_times(&self, found: &Findings<'_>) {
+        let every = self.every.unwrap_or(HealthSettings::default().every);
+        if let Some(At { value, place }) = &self.timeout
+            && *value >= every
+        {
+            let (limit, every) = (show_duration(*value), show_duration(every));
+            let message =
+                format!("`timeout` must be shorter than `every`, got {limit} and {every}");
+            found.error(Code::OutOfRange, place, message, None);
+        }
+    }
+
+    /// The checked settings. A time limit nobody wrote is four fifths of the interval at most.
+    pub(super) fn settings(&self) -> HealthSettings {
+        let usual = HealthSettings::default();
+        let every = self.every.unwrap_or(usual.every);
+        let check = match self.kind.as_ref().map(|kind| &kind.value) {
+            Some(CheckKind::Off) => Check::Off,
+            Some(CheckKind::Http(path)) => Check::Http {
+                path: path.clone(),
+                host: self.host.clone(),
+                status: self.status.clone().unwrap_or_else(|| vec![200..=399]),
+            },
+            Some(CheckKind::Tcp | CheckKind::Udp) | None => Check::Tcp,
+        };
+        HealthSettings {
+            check,
+            every,
+            timeout: self
+                .timeout
+                .as_ref()
+                .map_or(usual.timeout.min(every * 4 / 5), |timeout| timeout.value),
+            rise: self.rise.unwrap_or(usual.rise),
+            fall: self.fall.unwrap_or(usual.fall),
+            fast: usual.fast.min(every),
+            port: self.port,
+        }
+    }
+}
+
+const FORM: &str = "\"off\" or a table like { http = \"/healthz\", every = \"5s\" }";
+
+pub(super) fn read(item: &Item<'_>) -> HealthDraft {
+    if item.is_off() {
+        return HealthDraft {
+            kind: Some(item.at(CheckKind::Off)),
+            ..HealthDraft::default()
+        };
+    }
+    if item.as_str() == Some("tcp") {
+        item.expected(FORM, Some("{ tcp = true }".to_owned()));
+        return HealthDraft::default();
+    }
+    let Some(section) = item.section_or(FORM) else {
+        return HealthDraft::default();
+    };
+    let times = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let kind = kind(&section);
+    let every = section
+        .get("every")
+        .and_then(|item| item.duration_in(times.clone()));
+    let timeout = section
+        .get("timeout")
+        .and_then(|item| Some(item.at(item.duration_in(times)?)));
+    let count = |key| {
+        section
+            .get(key)
+            .and_then(|item: Item<'_>| item.number(1..=100))
+    };
+    let (rise, fall) = (count("rise"), count("fall"));
+    let port = section.get("port").and_then(|item| item.number(1..=65535));
+    let (host, status) = (
+        http_only(&section, "host", &kind),
+        http_only(&section, "status", &kind),
+    );
+    let host = host
+        .and_then(|item| item.string_like("a host name like \"app.internal\""))
+        .map(str::to_owned);
+    let status = status.map(|item| statuses(&item));
+    section.finish();
+    HealthDraft {
+        kind,
+        every,
+        timeout,
+        rise,
+        fall,
+        port,
+        host,
+        status,
+    }
+}
+
+/// A key that only an HTTP check can have.
+fn http_only<'d>(
+    section: &Section<'d>,
+    key: &'static str,
+    kind: &Option<At<CheckKind>>,
+) -> Option<Item<'d>> {
+    let item = section.get(key)?;
+    if let Some(CheckKind::Tcp | CheckKind::Udp) = kind.as_ref().map(|kind| &kind.value) {
+        let message = format!("`{key}` is for a check by http");
+        section.found().error(
+            Code::CheckProtocol,
+            &item.key_place(),
+            message,
+            "remove it".to_owned(),
+        );
+    }
+    Some(item)
+}
+
+fn kind(section: &Section<'_>) -> Option<At<CheckKind>> {
+    let mut kinds: Vec<At<CheckKind>> = Vec::new();
+    if let Some(item) = section.get("http")
+        && let Some(path) = path(&item)
+    {
+        kinds.push(item.at(CheckKind::Http(path)));
+    }
+    if let Some(item) = section.get("tcp") {
+        match item.boolean() {
+            Some(true) => kinds.push(item.at(CheckKind::Tcp)),
+            Some(false) => {
+                let remedy = "remove the line, or write health = \"off\"".to_owned();
+                item.error(Code::NotInList, "`tcp = false` says nothing", remedy);
+            }
+            None => {}
+        }
+    }
+    if let Some(item) = section.get("udp")
+        && udp(&item)
+    {
+        item.not_supported("a health check by udp", "write health = \"off\"");
+        kinds.push(item.at(CheckKind::Udp));
+    }
+    if let [first, second, ..] = &kinds[..] {
+        let place: &Place = if first.place.span.start < second.place.span.start {
+            &second.place
+        } else {
+            &first.place
+        };
+        let message = "more than one kind of check: there is one of `http`, `tcp` and `udp`";
+        section.found().error(
+            Code::Duplicate,
+            place,
+            message,
+            "remove all but one".to_owned(),
+        );
+    }
+    kinds.into_iter().next()
+}
+
+fn path(item: &Item<'_>) -> Option<String> {
+    let path = item.string_like("a path like \"/healthz\"")?;
+    if !path.starts_with('/') {
+        let message = format!("expected a path like \"/healthz\", got {path:?}");
+        let remedy = (!path.contains("://")).then(|| format!("did you mean \"/{path}\"?"));
+        item.error(Code::Pattern, message, remedy);
+        return None;
+    }
+    if let Some(bad) = path.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        item.error(
+            Code::Pattern,
+            format!("a path cannot contain {bad:?}"),
+            "write it percent-encoded".to_owned(),
+        );
+        return None;
+    }
+    Some(path.to_owned())
+}
+
+fn udp(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("a table like { send = \"hex:0000\", expect = \"any\" }")
+    else {
+        return false;
+    };
+    let texts =
+        ["send", "expect"].map(|key| section.get(key).is_none_or(|item| item.string().is_some()));
+    section.finish();
+    texts == [true, true]
+}
+
+/// A status, a range like "200-399", or a list of these.
+fn statuses(item: &Item<'_>) -> Vec<RangeInclusive<u16>> {
+    item.one_or_many().iter().filter_map(status).collect()
+}
+
+fn status(item: &Item<'_>) -> Option<RangeInclusive<u16>> {
+    const FORM: &str = "a status like 200 or a range like \"200-399\"";
+    if item.is_integer() {
+        let status = item.number(100..=599)?;
+        return Some(status..=status);
+    }
+    let text = item.string_like(FORM)?;
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    match (from.trim().parse::<u16>(), to.trim().parse::<u16>()) {
+        (Ok(from), Ok(to)) if from >= 100 && to <= 599 && from <= to => Some(from..=to),
+        (Ok(_), Ok(_)) => {
+            item.error(
+                Code::OutOfRange,
+                format!("statuses are from 100 to 599, got {text:?}"),
+                None,
+            );
+            None
+        }
+        _ => {
+            item.expected(FORM, None);
+            None
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `[listener.NAME]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use balancer::{ListenerLimits, ListenerTimeouts, RuleAction};
+
+use super::action::{self, Owner};
+use super::rule;
+use super::too_many;
+use crate::Code;
+use crate::tree::{At, Item, Section};
+
+/// What is spoken with clients, as the file can say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListenerProtocol {
+    Http,
+    Https,
+    Tcp,
+    Tls,
+    Udp,
+}
+
+impl ListenerProtocol {
+    const WORDS: &'static [(&'static str, ListenerProtocol)] = &[
+        ("http", ListenerProtocol::Http),
+        ("https", ListenerProtocol::Https),
+        ("tcp", ListenerProtocol::Tcp),
+        ("tls", ListenerProtocol::Tls),
+        ("udp", ListenerProtocol::Udp),
+    ];
+
+    /// The word of the file.
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, protocol)| *protocol == self)
+            .map_or("", |(word, _)| word)
+    }
+
+    /// What a port stands for if nobody says.
+    fn guess(port: u16) -> ListenerProtocol {
+        match port {
+            80 => ListenerProtocol::Http,
+            443 => ListenerProtocol::Https,
+            _ => ListenerProtocol::Tcp,
+        }
+    }
+
+    fn speaks_http(self) -> bool {
+        matches!(self, ListenerProtocol::Http | ListenerProtocol::Https)
+    }
+}
+
+/// A listener as written.
+#[derive(Debug)]
+pub(crate) struct ListenerDraft {
+    /// The name, at the table's header.
+    pub(crate) name: At<String>,
+    pub(crate) binds: Vec<At<SocketAddr>>,
+    pub(crate) protocol: ListenerProtocol,
+    pub(crate) action: Option<RuleAction>,
+    /// Every group it or one of its rules names.
+    pub(crate) groups: Vec<At<String>>,
+    /// Every certificate it names.
+    pub(crate) certificates: Vec<At<String>>,
+    pub(crate) timeouts: ListenerTimeouts,
+    pub(crate) limits: ListenerLimits,
+}
+
+pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
+    let binds = binds(&section);
+    let protocol = protocol(&section, &binds);
+    let https = protocol == ListenerProtocol::Https;
+    let main = action::read(&section, Owner::Listener { https });
+    let mut groups = main.groups;
+    if let Some(item) = section.get("rule") {
+        groups.extend(rule::read(&item, protocol));
+    }
+    let timeouts = section
+        .section("timeouts")
+        .map(|section| timeouts(section, protocol))
+        .unwrap_or_default();
+    let limits = section
+        .section("limits")
+        .map(|section| limits(section, protocol))
+        .unwrap_or_default();
+    let certificates = tls(&section, protocol);
+    for (key, instead) in [
+        (
+            "accept_proxy",
+            "remove the line; clients are known by the address they connect from",
+        ),
+        ("h2c", "remove the line; clients use HTTP/1.1"),
+    ] {
+        if let Some(item) = section.get(key)
+            && item.boolean() == Some(true)
+        {
+            item.not_supported(&format!("`{key} = true`"), instead);
+        }
+    }
+    section.finish();
+    ListenerDraft {
+        name,
+        binds,
+        protocol,
+        action: main.action,
+        groups,
+        certificates,
+        timeouts,
+        limits,
+    }
+}
+
+fn binds(section: &Section<'_>) -> Vec<At<SocketAddr>> {
+    let Some(item) = section.require("bind", "bind = \"192.0.2.10:80\"") else {
+        return Vec::new();
+    };
+    let items = item.one_or_many();
+    too_many(&item, items.len());
+    if items.is_empty() {
+        item.error(
+            Code::MissingKey,
+            "`bind` is empty",
+            "write at least one like \"192.0.2.10:80\"".to_owned(),
+        );
+    }
+    items
+        .iter()
+        .filter_map(|item| Some(item.at(item.socket_address("192.0.2.10:80")?)))
+        .collect()
+}
+
+fn protocol(section: &Section<'_>, binds: &[At<SocketAddr>]) -> ListenerProtocol {
+    let item = section.get("protocol");
+    let said = item.as_ref().map(|item| item.word(ListenerProtocol::WORDS));
+    let guesses: Vec<ListenerProtocol> = binds
+        .iter()
+        .map(|bind| ListenerProtocol::guess(bind.value.port()))
+        .collect();
+    let first = guesses.first().copied().unwrap_or(ListenerProtocol::Tcp);
+    if item.is_none() && guesses.iter().any(|guess| *guess != first) {
+        let message = format!(
+            "the ports of {} stand for different protocols",
+            section.label()
+        );
+        let remedy = "add for example `protocol = \"http\"`".to_owned();
+        section
+            .found()
+            .error(Code::MissingKey, section.place(), message, remedy);
+    }
+    let protocol = said.flatten().unwrap_or(first);
+    if matches!(
+        protocol,
+        ListenerProtocol::Https | ListenerProtocol::Tls | ListenerProtocol::Udp
+    ) {
+        let what = format!("protocol {:?}", protocol.as_str());
+        let instead = "write `protocol = \"tcp\"` to relay the bytes, or remove the listener";
+        match (&item, binds.first()) {
+            (Some(item), _) => item.not_supported(&what, instead),
+            (None, Some(bind)) => {
+                let message = format!(
+                    "{what}, guessed from port {}, is not supported yet",
+                    bind.value.port()
+                );
+                section
+                    .found()
+                    .error(Code::NotSupported, &bind.place, message, instead.to_owned());
+            }
+            (None, None) => {}
+        }
+    }
+    protocol
+}
+
+/// Reports a key that makes sense for HTTP only.
+fn http_only<'d>(
+    section: &Section<'d>,
+    key: &'static str,
+    protocol: ListenerProtocol,
+) -> Option<Item<'d>> {
+    let item = section.get(key)?;
+    if !protocol.speaks_http() {
+        let message = format!(
+            "`{key}` is for http, but the listener's protocol is {}",
+            protocol.as_str()
+        );
+        let remedy = "remove it, or write `protocol = \"http\"`".to_owned();
+        item.found()
+            .error(Code::ProtocolOption, &item.key_place(), message, remedy);
+    }
+    Some(item)
+}
+
+fn timeouts(section: Section<'_>, protocol: ListenerProtocol) -> ListenerTimeouts {
+    let usual = ListenerTimeouts::default();
+    let limits = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
+    let read = |item: Option<Item<'_>>, usual| {
+        item.and_then(|item| item.duration_in(limits.clone()))
+            .unwrap_or(usual)
+    };
+    let timeouts = ListenerTimeouts {
+        header: read(http_only(&section, "header", protocol), usual.header),
+        body_idle: read(http_only(&section, "body_idle", protocol), usual.body_idle),
+        keepalive: read(http_only(&section, "keepalive", protocol), usual.keepalive),
+        tunnel: read(section.get("tunnel"), usual.tunnel),
+        half_closed: read(section.get("half_closed"), usual.half_closed),
+    };
+    section.finish();
+    timeouts
+}
+
+fn limits(section: Section<'_>, protocol: ListenerProtocol) -> ListenerLimits {
+    let mut limits = ListenerLimits::default();
+    if let Some(item) = section.get("connections") {
+        limits.connections = item.number(1..=10_000_000).unwrap_or(limits.connections);
+    }
+    if let Some(bytes) =
+        http_only(&section, "header_bytes", protocol).and_then(|item| item.size_in(1024..=1 << 20))
+    {
+        limits.header_bytes = u32::try_from(bytes).unwrap_or(limits.header_bytes);
+    }
+    if let Some(item) = http_only(&section, "body_bytes", protocol)
+        && !item.is_off()
+    {
+        limits.body_bytes = item.size_in(0..=1 << 50);
+    }
+    for key in ["per_ip", "streams"] {
+        if let Some(item) = section.get(key)
+            && !item.is_off()
+            && item.integer(1..=10_000_000).is_some()
+        {
+            item.not_supported(&format!("`{key}`"), "remove it");
+        }
+    }
+    section.finish();
+    limits
+}
+
+/// `[listener.NAME.tls]`; the certificates it names.
+fn tls(listener: &Section<'_>, protocol: ListenerProtocol) -> Vec<At<String>> {
+    let item = listener.get("tls");
+    let section = item.as_ref().and_then(Item::section);
+    let mut certificates = Vec::new();
+    if let Some(section) = section {
+        if let Some(item) = section.get("min") {
+            item.word(&[("1.2", ()), ("1.3", ())]);
+        }
+        let alpn = section
+            .get("alpn")
+            .and_then(|item| item.list("a list like [\"h2\", \"http/1.1\"]"));
+        for item in alpn.unwrap_or_default() {
+            item.word(&[("h2", ()), ("http/1.1", ())]);
+        }
+        if let Some(item) = section.get("certificates") {
+            certificates = item.strings();
+        }
+        if let Some(item) = section.get("client_ca") {
+            item.string_like("the path of a file");
+        }
+        section.finish();
+    }
+    if let Some(item) = &item {
+        if protocol != ListenerProtocol::Https {
+            let message = format!(
+                "`tls` is for https, but the listener's protocol is {}",
+                protocol.as_str()
+            );
+            item.found().error(
+                Code::ProtocolOption,
+                &item.key_place(),
+                message,
+                "remove it".to_owned(),
+            );
+        } else {
+            item.not_supported(
+                "`tls`",
+                "remove the table, and let the targets do TLS behind `protocol = \"tcp\"`",
+            );
+        }
+    }
+    if protocol == ListenerProtocol::Https && certificates.is_empty() {
+        let message = format!("the https listener {} has no certificate", listener.label());
+        let remedy = "add a `tls` table with `certificates = [\"NAME\"]`".to_owned();
+        listener
+            .found()
+            .error(Code::ProtocolOption, listener.place(), message, remedy);
+    }
+    certificates
+}

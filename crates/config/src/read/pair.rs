@@ -1,0 +1,114 @@
+//! `[pair]`, and values that differ from node to node.
+
+use super::{duplicates, too_many};
+use crate::Code;
+use crate::model::Node;
+use crate::tree::{At, Item, Section};
+
+/// `[pair]` with places.
+#[derive(Debug)]
+pub(crate) struct PairDraft {
+    /// In the order of the file.
+    pub(crate) nodes: Vec<At<Node>>,
+    /// Where `nodes` stands.
+    pub(crate) place: crate::tree::Place,
+}
+
+pub(super) fn read(section: Section<'_>) -> PairDraft {
+    let item = section.require(
+        "nodes",
+        "nodes = { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }",
+    );
+    let place = item
+        .as_ref()
+        .map_or_else(|| section.place().clone(), Item::place);
+    let nodes = item.map(|item| nodes(&item)).unwrap_or_default();
+    if let Some(item) = section.get("key_file")
+        && item.string().is_some()
+    {
+        item.not_supported(
+            "`key_file`",
+            "remove the line; nothing is derived from it so far",
+        );
+    }
+    section.finish();
+    PairDraft { nodes, place }
+}
+
+fn nodes(item: &Item<'_>) -> Vec<At<Node>> {
+    let Some(section) = item.section_or("a table like { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }")
+    else {
+        return Vec::new();
+    };
+    let entries = section.entries();
+    too_many(item, entries.len());
+    if entries.is_empty() {
+        item.error(
+            Code::MissingKey,
+            "`nodes` is empty",
+            "write at least { lb1 = \"10.0.0.2\" }".to_owned(),
+        );
+    }
+    let read = |(name, item): (String, Item<'_>)| {
+        Some(item.at(Node {
+            name,
+            address: item.address()?,
+        }))
+    };
+    let nodes: Vec<At<Node>> = entries.into_iter().filter_map(read).collect();
+    let addresses: Vec<_> = nodes
+        .iter()
+        .map(|node| At {
+            value: node.value.address,
+            place: node.place.clone(),
+        })
+        .collect();
+    duplicates(item.found(), &addresses, |address| {
+        format!("node address {address}")
+    });
+    nodes
+}
+
+/// A value that is the same on every node, or one for each.
+#[derive(Debug)]
+pub(crate) enum PerNode<T> {
+    /// The same everywhere.
+    All(At<T>),
+    /// By node name; the place of a name is that of its value's key.
+    Each(Vec<(At<String>, At<T>)>),
+}
+
+impl<T> PerNode<T> {
+    /// Reads either form: a table is one value for each node.
+    pub(super) fn read<'d>(
+        item: &Item<'d>,
+        read: impl Fn(&Item<'d>) -> Option<T>,
+    ) -> Option<PerNode<T>> {
+        if !item.is_table() {
+            return Some(PerNode::All(item.at(read(item)?)));
+        }
+        let each = item
+            .section()?
+            .entries()
+            .into_iter()
+            .filter_map(|(name, item)| {
+                let name = At {
+                    value: name,
+                    place: item.key_place(),
+                };
+                Some((name, item.at(read(&item)?)))
+            });
+        Some(PerNode::Each(each.collect()))
+    }
+
+    /// The value of one node.
+    pub(crate) fn of(&self, node: &str) -> Option<&At<T>> {
+        match self {
+            PerNode::All(value) => Some(value),
+            PerNode::Each(each) => each
+                .iter()
+                .find(|(name, _)| name.value == node)
+                .map(|(_, value)| value),
+        }
+    }
+}

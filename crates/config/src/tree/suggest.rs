@@ -1,0 +1,131 @@
+//! Guesses what was meant: names by edit distance, keys by where they belong.
+
+/// The candidate closest to `name`, if it is close enough to be worth naming.
+pub(crate) fn closest<'c>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let lower = name.to_lowercase();
+    let limit = 1 + name.chars().count() / 4;
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// The tables each key belongs to, for keys found elsewhere. Names of the operator's choice are in capitals.
+const HOMES: &[(&str, &[&str])] = &[
+    ("log", &["global"]),
+    ("access_log", &["global"]),
+    ("metrics", &["global"]),
+    ("socket", &["global"]),
+    ("trusted_proxies", &["global"]),
+    ("threads", &["global"]),
+    ("user", &["global"]),
+    ("nodes", &["pair"]),
+    ("key_file", &["pair"]),
+    ("interface", &["vrrp.NAME"]),
+    ("vrid", &["vrrp.NAME"]),
+    ("version", &["vrrp.NAME"]),
+    ("auth", &["vrrp.NAME"]),
+    ("password_file", &["vrrp.NAME.auth"]),
+    ("checksum", &["vrrp.NAME"]),
+    ("vips", &["vrrp.NAME"]),
+    ("advert_interval", &["vrrp.NAME"]),
+    ("priority", &["vrrp.NAME"]),
+    ("preempt", &["vrrp.NAME"]),
+    ("unicast", &["vrrp.NAME"]),
+    ("virtual_mac", &["vrrp.NAME"]),
+    ("vip_lease", &["vrrp.NAME"]),
+    ("garp", &["vrrp.NAME"]),
+    ("track", &["vrrp.NAME"]),
+    ("hooks", &["vrrp.NAME"]),
+    ("schedule", &["vrrp.NAME.garp"]),
+    ("refresh", &["vrrp.NAME.garp"]),
+    ("forwarder", &["vrrp.NAME.track"]),
+    ("interfaces", &["vrrp.NAME.track"]),
+    ("scripts", &["vrrp.NAME.track"]),
+    ("transition", &["vrrp.NAME.hooks"]),
+    ("bind", &["listener.NAME"]),
+    ("protocol", &["listener.NAME"]),
+    ("redirect", &["listener.NAME", "listener.NAME.rule"]),
+    ("respond", &["listener.NAME", "listener.NAME.rule"]),
+    ("forward", &["listener.NAME", "listener.NAME.rule"]),
+    ("accept_proxy", &["listener.NAME"]),
+    ("h2c", &["listener.NAME"]),
+    ("rule", &["listener.NAME"]),
+    ("header", &["listener.NAME.timeouts"]),
+    ("body_idle", &["listener.NAME.timeouts"]),
+    ("keepalive", &["listener.NAME.timeouts"]),
+    ("tunnel", &["listener.NAME.timeouts"]),
+    ("half_closed", &["listener.NAME.timeouts"]),
+    ("connections", &["listener.NAME.limits"]),
+    ("per_ip", &["listener.NAME.limits"]),
+    ("header_bytes", &["listener.NAME.limits"]),
+    ("body_bytes", &["listener.NAME.limits"]),
+    ("streams", &["listener.NAME.limits"]),
+    ("certificates", &["listener.NAME.tls"]),
+    ("alpn", &["listener.NAME.tls"]),
+    ("client_ca", &["listener.NAME.tls"]),
+    ("when", &["listener.NAME.rule"]),
+    ("set_headers", &["listener.NAME.rule"]),
+    ("remove_headers", &["listener.NAME.rule"]),
+    ("host", &["listener.NAME.rule.when", "group.NAME.health"]),
+    ("path", &["listener.NAME.rule.when"]),
+    ("method", &["listener.NAME.rule.when"]),
+    ("source", &["listener.NAME.rule.when"]),
+    ("sni", &["listener.NAME.rule.when"]),
+    ("algorithm", &["group.NAME"]),
+    ("targets", &["group.NAME"]),
+    ("health", &["group.NAME"]),
+    ("outlier", &["group.NAME"]),
+    ("drain", &["group.NAME"]),
+    ("retry", &["group.NAME"]),
+    ("slow_start", &["group.NAME"]),
+    ("send_proxy", &["group.NAME"]),
+    ("on_all_down", &["group.NAME"]),
+    ("on_down", &["group.NAME"]),
+    ("every", &["group.NAME.health"]),
+    ("rise", &["group.NAME.health"]),
+    ("fall", &["group.NAME.health"]),
+    ("status", &["group.NAME.health"]),
+    ("connect", &["group.NAME.timeouts"]),
+    ("first_byte", &["group.NAME.timeouts"]),
+    ("idle", &["group.NAME.timeouts"]),
+    ("pool_idle", &["group.NAME.timeouts"]),
+    ("per_target", &["group.NAME.limits"]),
+    ("queue", &["group.NAME.limits"]),
+    ("queue_for", &["group.NAME.limits"]),
+    ("vnodes", &["group.NAME.algorithm"]),
+    ("cert", &["certificate.NAME"]),
+];
+
+/// The tables a key belongs to; a table's own name from `label` is put in where the kinds agree.
+pub(crate) fn homes(key: &str, section: &str) -> Vec<String> {
+    let own: Vec<&str> = section.split('.').collect();
+    let homes = HOMES
+        .iter()
+        .find(|(name, _)| *name == key)
+        .map_or(&[][..], |(_, homes)| homes);
+    homes
+        .iter()
+        .map(|home| {
+            let mut parts: Vec<&str> = home.split('.').collect();
+            if let (Some(name), true) = (own.get(1), own.first() == parts.first()) {
+                parts
+                    .iter_mut()
+                    .filter(|part| **part == "NAME")
+                    .for_each(|part| *part = name);
+            }
+            parts.join(".")
+        })
+        .filter(|home| home != section)
+        .collect()
+}
