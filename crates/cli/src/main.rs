@@ -1,2 +1,53 @@
-//! Under construction.
-fn main() {}
+//! `tandem`: shows what the daemon does and gives it orders, for a person at a terminal or a script.
+//!
+//! Everything it knows comes over the control socket (`control`), or for `check` and `diff` from a file (`config`). It decides
+//! nothing: [`commands`] and [`file`] fetch, [`screen`] turns messages into text, [`exit`] turns outcomes into exit codes.
+
+mod args;
+mod commands;
+mod exit;
+mod file;
+mod output;
+mod screen;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use exit::{Code, Failure};
+use output::Output;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let code = match run(&args).await {
+        Ok(code) => code,
+        Err(failure) if failure.is_broken_pipe() => Code::Good,
+        Err(failure) => {
+            output::complain(&failure);
+            failure.code()
+        }
+    };
+    code.into()
+}
+
+async fn run(args: &Args) -> Result<Code, Failure> {
+    let call = commands::Call::new(args, Output::new(io::stdout().lock()));
+    match &args.command {
+        Command::Status => call.status().await,
+        Command::Vrrp { name } => call.vrrp(name.as_deref()).await,
+        Command::Targets { group } => call.targets(group.as_deref()).await,
+        Command::Events { follow, since } => call.events(*follow, *since).await,
+        Command::Reload => call.reload().await,
+        Command::Handover { name } => call.handover(name.clone()).await,
+        Command::Check { file, node } => call.check(file, node.clone()),
+        Command::Diff {
+            file,
+            against,
+            node,
+        } => call.diff(file, against.as_deref(), node.clone()).await,
+        Command::Completion { shell } => call.completion(*shell),
+    }
+}

@@ -1,0 +1,259 @@
+//! The command line: what can be asked, and the words that explain it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use control::Timestamp;
+use control::client::DEFAULT_SOCKET;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  good
+   1  fault: it was tried and did not work
+   2  wrong usage
+   3  degraded: service is given, something is wrong (status)
+   4  no service (status)
+  69  the daemon cannot be reached
+  77  no permission
+  78  the configuration has errors";
+
+const EXAMPLES: &str = "\
+Examples:
+  tandem status                        how is this node?
+  tandem vrrp main                     why is it active, or not?
+  tandem events -f                     what happens, as it happens
+  tandem check tandem.toml             is the file right?
+  tandem diff tandem.toml              what would a reload change?
+  tandem --json status | jq .config    for scripts";
+
+/// Show and command a Tandem node.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, max_term_width = 80)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Args {
+    /// Socket of the daemon
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Print JSON instead of a screen
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole node on one screen
+    #[command(after_help = "\
+The exit code is the verdict: 0 good, 3 degraded, 4 no service, 69 daemon not
+reachable. The node that answers is marked with a star.
+
+Examples:
+  tandem status
+  tandem status > /dev/null || echo 'look at this node'
+  tandem --json status | jq -r '.vrrp[] | .name + \" \" + .state'")]
+    Status,
+
+    /// Explain the election: state, why, timers, priority, peer
+    #[command(after_help = "Examples:\n  tandem vrrp\n  tandem vrrp main")]
+    Vrrp {
+        /// Only this [vrrp.NAME]; all of them without it
+        name: Option<String>,
+    },
+
+    /// List the targets of all groups, or of one
+    #[command(after_help = "Examples:\n  tandem targets\n  tandem targets app")]
+    Targets {
+        /// Only this [group.NAME]; all of them without it
+        group: Option<String>,
+    },
+
+    /// Show what changed on this node, when and why
+    #[command(after_help = "\
+Examples:
+  tandem events                    everything the daemon remembers
+  tandem events --since 10m        the last ten minutes
+  tandem events --since 41 -f      what follows event number 41, without end
+  tandem --json events -f | jq .   one JSON object a line")]
+    Events {
+        /// Go on printing events as they happen, until interrupted
+        #[arg(short, long)]
+        follow: bool,
+        /// Only events after an age (10m), a time or a number
+        #[arg(long, value_name = "SINCE")]
+        since: Option<Since>,
+    },
+
+    /// Read the configuration file again and put it to work
+    #[command(after_help = "\
+A file with errors changes nothing: the errors are printed, what runs goes on,
+and the exit code is 78. To see first what would change: tandem diff FILE
+
+Examples:
+  tandem reload
+  tandem check && tandem reload")]
+    Reload,
+
+    /// Give the virtual addresses to the other node
+    #[command(after_help = "\
+The addresses are kept until the other node is heard. If it does not take over,
+this node stays active, says why, and the exit code is 1.
+
+Examples:
+  tandem handover          everything this node is active for
+  tandem handover main     only [vrrp.main]")]
+    Handover {
+        /// Only this [vrrp.NAME]; all of them without it
+        name: Option<String>,
+    },
+
+    /// Check a configuration file, without a daemon
+    #[command(after_help = "\
+Prints every error and warning with place and remedy; 78 if there are errors.
+
+Examples:
+  tandem check tandem.toml
+  tandem check tandem.toml --node lb2     as the other node would read it")]
+    Check {
+        /// The file
+        #[arg(default_value = "/etc/tandem/tandem.toml")]
+        file: PathBuf,
+        /// Read it as this node of [pair]
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+    },
+
+    /// Show what a configuration file would change
+    #[command(after_help = "\
+Compares with what the daemon runs, or without a daemon with another file.
+
+Examples:
+  tandem diff tandem.toml
+  tandem diff new.toml --against old.toml")]
+    Diff {
+        /// The file
+        #[arg(default_value = "/etc/tandem/tandem.toml")]
+        file: PathBuf,
+        /// Compare with this file instead of the daemon
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// Read both as this node of [pair]
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+    },
+
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  tandem completion bash > /etc/bash_completion.d/tandem
+  tandem completion zsh > /usr/local/share/zsh/site-functions/_tandem
+  tandem completion fish > ~/.config/fish/completions/tandem.fish")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Where a list of events begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// After the event of this number.
+    Number(u64),
+    /// After this time.
+    Time(Timestamp),
+    /// So long ago.
+    Age(Duration),
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(number) = text.parse() {
+            return Ok(Self::Number(number));
+        }
+        if let Ok(time) = text.parse() {
+            return Ok(Self::Time(time));
+        }
+        age(text).map(Self::Age).ok_or_else(|| {
+            "expected an age like 10m, a time like 2026-03-04T05:06:07Z, or an event number"
+                .to_owned()
+        })
+    }
+}
+
+/// `90s`, `10m`, `2h`, `1d`
+fn age(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let count: u64 = text[..text.len() - 1].parse().ok()?;
+    Some(Duration::from_secs(count.checked_mul(seconds)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definitions_hold_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn since_in_its_three_forms() {
+        assert_eq!("41".parse(), Ok(Since::Number(41)));
+        assert_eq!("90s".parse(), Ok(Since::Age(Duration::from_secs(90))));
+        assert_eq!("10m".parse(), Ok(Since::Age(Duration::from_secs(600))));
+        assert_eq!("2h".parse(), Ok(Since::Age(Duration::from_secs(7200))));
+        assert_eq!("1d".parse(), Ok(Since::Age(Duration::from_secs(86_400))));
+        let time = Since::Time(Timestamp::from_millis(1_772_600_767_000));
+        assert_eq!("2026-03-04T05:06:07Z".parse(), Ok(time));
+        for bad in [
+            "",
+            "m",
+            "-1m",
+            "1.5h",
+            "10 m",
+            "10é",
+            "99999999999999999999d",
+            "213503982334602d",
+        ] {
+            assert!(bad.parse::<Since>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        let mut root = Args::command();
+        root.build();
+        let names: Vec<String> = root
+            .get_subcommands()
+            .map(|c| c.get_name().to_owned())
+            .collect();
+        let mut pages = vec![
+            root.render_help().to_string(),
+            root.render_long_help().to_string(),
+        ];
+        for name in names {
+            let command = root.find_subcommand_mut(&name).unwrap();
+            pages.extend([
+                command.render_help().to_string(),
+                command.render_long_help().to_string(),
+            ]);
+        }
+        for line in pages.iter().flat_map(|page| page.lines()) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Screens: pure functions from messages to text. They read no clock (`now` comes in) and write nowhere.
+//!
+//! Rules of all screens: 80 columns; readable without colour; `-` for what does not apply; times relative to now; numbers to
+//! the right; nothing changes its width from second to second but counters.
+
+mod event;
+mod order;
+mod status;
+mod table;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod vrrp;
+mod words;
+
+pub(crate) use event::event;
+pub(crate) use order::{handover, reload};
+pub(crate) use status::status;
+pub(crate) use targets::targets;
+pub(crate) use vrrp::vrrp;
+
+/// Columns a screen may take.
+const WIDTH: usize = 80;

@@ -1,0 +1,232 @@
+//! `tandem status`: the whole node on one screen.
+
+use control::{
+    ConfigStatus, ForwarderState, GroupStatus, ListenerStatus, Overall, PairNode, PairStatus,
+    ReloadOutcome, Status, TargetCondition, Timestamp, VrrpStatus,
+};
+
+use super::table::{Align, Table, cell};
+use super::words::{age, count, flow, millis, sentence, span_of_seconds, width};
+
+/// Indent of what follows the word at the beginning of a line.
+const INDENT: usize = 8;
+
+/// The screen of `tandem status`.
+pub(crate) fn status(status: &Status, now: Timestamp) -> String {
+    let mut out = match &status.pair {
+        Some(pair) => pair_line(pair, &status.config.hash, now),
+        None => flow("node    ", INDENT, &[format!("{}*", status.node)]),
+    };
+    out.push_str(&config_line(&status.config, now));
+    out.push_str(&vrrp_lines(&status.vrrp, now));
+    out.push_str(&now_line(status));
+    if !status.listeners.is_empty() {
+        out.push('\n');
+        out.push_str(&listener_table(&status.listeners));
+    }
+    if !status.groups.is_empty() {
+        out.push('\n');
+        out.push_str(&group_table(&status.groups));
+    }
+    if !status.problems.is_empty() {
+        out.push('\n');
+    }
+    for problem in &status.problems {
+        out.push_str(&sentence("! ", 2, problem));
+    }
+    out
+}
+
+/// `pair    lb1* ACTIVE 4d02h  lb2 backup -  config same`
+fn pair_line(pair: &PairStatus, own_hash: &str, now: Timestamp) -> String {
+    let mut pieces: Vec<String> = pair.nodes.iter().map(|node| pair_node(node, now)).collect();
+    let peer_hash = pair
+        .nodes
+        .iter()
+        .filter(|node| !node.this)
+        .find_map(|node| node.config_hash.as_deref());
+    pieces.push(match peer_hash {
+        Some(hash) if hash == own_hash => "config same".to_owned(),
+        Some(hash) => format!("config DIFFERS: {hash}"),
+        None => String::new(),
+    });
+    flow("pair    ", INDENT, &pieces)
+}
+
+fn pair_node(node: &PairNode, now: Timestamp) -> String {
+    let star = if node.this { "*" } else { "" };
+    let since = node.since.map_or("-".to_owned(), |since| age(since, now));
+    let heard = node
+        .heard_ms
+        .map_or(String::new(), |ms| format!(" heard {} ago", millis(ms)));
+    format!(
+        "{}{star} {} {since}{heard}",
+        node.name,
+        node.role.as_str().to_uppercase()
+    )
+}
+
+/// `config  8f3a17c0ffee  generation 3  loaded 2h00m ago  /etc/tandem/tandem.toml`
+fn config_line(config: &ConfigStatus, now: Timestamp) -> String {
+    let not_applied = config.last_reload.as_ref().and_then(|reload| {
+        let word = match reload.outcome {
+            ReloadOutcome::Refused => "REFUSED",
+            ReloadOutcome::Failed => "FAILED",
+            ReloadOutcome::Applied | ReloadOutcome::Unchanged => return None,
+        };
+        Some(format!("last reload {word} {} ago", age(reload.at, now)))
+    });
+    let pieces = [
+        config.hash.clone(),
+        format!("generation {}", config.generation),
+        format!("loaded {} ago", age(config.loaded_at, now)),
+        config.path.clone(),
+        not_applied.unwrap_or_default(),
+    ];
+    flow("config  ", INDENT, &pieces)
+}
+
+/// One line for each name: both families of a name share one state.
+fn vrrp_lines(routers: &[VrrpStatus], now: Timestamp) -> String {
+    let name_width = routers
+        .iter()
+        .map(|router| width(&router.name))
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    let of_one_name = |a: &VrrpStatus, b: &VrrpStatus| a.name == b.name;
+    for families in routers.chunk_by(of_one_name) {
+        let Some(router) = families.first() else {
+            continue;
+        };
+        let mut pieces = vec![
+            format!("{:<name_width$}", router.name),
+            format!(
+                "{} {}",
+                router.state.as_str().to_uppercase(),
+                age(router.since, now)
+            ),
+            format!("vrid {}", router.vrid),
+            router.interface.clone(),
+        ];
+        if router.effective_priority != router.priority {
+            pieces.push(format!(
+                "priority {} of {}",
+                router.effective_priority, router.priority
+            ));
+        }
+        pieces.extend(families.iter().map(|family| family.vips.join(" ")));
+        pieces.push(match &router.last_transition {
+            Some(change) => format!("last change {}: {}", age(change.at, now), change.reason),
+            None => "last change -".to_owned(),
+        });
+        out.push_str(&flow("vrrp    ", INDENT + name_width + 2, &pieces));
+    }
+    out
+}
+
+/// `now     degraded  conns 3,899  requests 1,235,079  forwarder running 4d02h`
+fn now_line(status: &Status) -> String {
+    let verdict = match status.state {
+        Overall::Good => "good",
+        Overall::Degraded => "DEGRADED",
+        Overall::NoService => "NO SERVICE",
+    };
+    let mut pieces = vec![verdict.to_owned()];
+    if !status.listeners.is_empty() {
+        let sum =
+            |field: fn(&ListenerStatus) -> u64| count(status.listeners.iter().map(field).sum());
+        pieces.push(format!("conns {}", sum(|listener| listener.connections)));
+        pieces.push(format!(
+            "requests {}",
+            sum(|listener| listener.requests_total)
+        ));
+    }
+    let forwarder = &status.forwarder;
+    if forwarder.state != ForwarderState::Off {
+        let uptime = forwarder.uptime_s.map_or("-".to_owned(), span_of_seconds);
+        pieces.push(format!("forwarder {} {uptime}", forwarder.state.as_str()));
+        if forwarder.restarts > 0 {
+            pieces.push(format!("restarts {}", count(forwarder.restarts)));
+        }
+    }
+    pieces.push(format!(
+        "tandemd {} up {}",
+        status.version,
+        span_of_seconds(status.uptime_s)
+    ));
+    flow("now     ", INDENT, &pieces)
+}
+
+fn listener_table(listeners: &[ListenerStatus]) -> String {
+    let mut table = Table::new(
+        0,
+        &[
+            ("LISTENER", Align::Left),
+            ("BIND", Align::Left),
+            ("CONNS", Align::Right),
+            ("REQUESTS", Align::Right),
+            ("ACTION", Align::Left),
+        ],
+    );
+    for listener in listeners {
+        table.row(vec![
+            cell(&listener.name),
+            listener.bind.iter().map(ToString::to_string).collect(),
+            cell(count(listener.connections)),
+            cell(count(listener.requests_total)),
+            cell(&listener.action),
+        ]);
+    }
+    table.draw()
+}
+
+fn group_table(groups: &[GroupStatus]) -> String {
+    let mut table = Table::new(
+        0,
+        &[
+            ("GROUP", Align::Left),
+            ("ALGO", Align::Left),
+            ("UP", Align::Right),
+            ("REQUESTS", Align::Right),
+            ("NOTE", Align::Left),
+        ],
+    );
+    for group in groups {
+        table.row(vec![
+            cell(&group.name),
+            cell(&group.algorithm),
+            cell(format!("{}/{}", group.usable, group.total)),
+            cell(count(
+                group
+                    .targets
+                    .iter()
+                    .map(|target| target.requests_total)
+                    .sum(),
+            )),
+            cell(note(group)),
+        ]);
+    }
+    table.draw()
+}
+
+/// The first target that is not simply up, and how many more there are. One that is unknown because it is never checked is well.
+fn note(group: &GroupStatus) -> String {
+    let unchecked =
+        |state, check| state == TargetCondition::Unknown && check == control::CheckState::Off;
+    let mut notable = group.targets.iter().filter(|target| {
+        target.state != TargetCondition::Up && !unchecked(target.state, target.check)
+    });
+    let Some(first) = notable.next() else {
+        return String::new();
+    };
+    let why = first
+        .why
+        .as_ref()
+        .map_or(String::new(), |why| format!(": {why}"));
+    let more = match notable.count() {
+        0 => String::new(),
+        more => format!("; {more} more"),
+    };
+    format!("{} {}{why}{more}", first.name, first.state.as_str())
+}

@@ -1,0 +1,417 @@
+//! Whole screens, as they must look at one moment.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use control::{
+    ContributionStatus, Event, Family, ForwarderState, HandoverResult, HandoverRouter, Overall,
+    Problem, ReloadOutcome, ReloadResult, Role, Severity, Status, TargetCondition, Timestamp,
+    VrrpDetail, VrrpState,
+};
+
+use super::WIDTH;
+
+const STATUS: &str = include_str!("../../../control/tests/recorded/status.json");
+const VRRP: &str = include_str!("../../../control/tests/recorded/vrrp.json");
+const EVENTS: &str = include_str!("../../../control/tests/recorded/events.json");
+
+fn now() -> Timestamp {
+    "2026-03-04T05:06:07.000Z".parse().unwrap()
+}
+
+fn recorded_status() -> Status {
+    serde_json::from_str(STATUS).unwrap()
+}
+
+fn recorded_vrrp() -> VrrpDetail {
+    serde_json::from_str::<Vec<VrrpDetail>>(VRRP)
+        .unwrap()
+        .remove(0)
+}
+
+/// Compares line by line, and holds every line to the width of a screen.
+fn assert_screen(screen: &str, expected: &str) {
+    assert_eq!(screen, expected, "got:\n{screen}");
+    assert_narrow(screen);
+}
+
+fn assert_narrow(screen: &str) {
+    for line in screen.lines() {
+        assert!(line.chars().count() <= WIDTH, "{line}");
+        assert_eq!(line, line.trim_end());
+    }
+}
+
+#[test]
+fn status_of_a_pair() {
+    let expected = "\
+pair    lb1* ACTIVE 4d02h  lb2 BACKUP -
+config  8f3a17c0ffee  generation 3  loaded 2h00m ago  /etc/tandem/tandem.toml
+vrrp    main  ACTIVE 4d02h  vrid 51  eth0  priority 170 of 200  192.0.2.10/24
+              2001:db8::10/64  last change 4d02h: no advertisement for 361 ms
+now     DEGRADED  conns 3,899  requests 1,235,079  forwarder running 4d02h
+        tandemd 0.1.0 up 4d02h
+
+LISTENER  BIND               CONNS   REQUESTS  ACTION
+web       192.0.2.10:80      3,870  1,234,567  app
+          [2001:db8::10]:80
+db        192.0.2.10:5432       29        512  db
+
+GROUP  ALGO          UP   REQUESTS  NOTE
+app    round-robin  1/2  1,234,567  10.0.0.22:8080 down: connect refused
+db     round-robin  1/1        512
+
+! group app: 1 of 2 targets is down: 10.0.0.22:8080 (connect refused)
+";
+    assert_screen(&super::status(&recorded_status(), now()), expected);
+}
+
+#[test]
+fn status_of_a_lone_balancer() {
+    let mut status = recorded_status();
+    status.pair = None;
+    status.vrrp.clear();
+    status.problems.clear();
+    status.state = Overall::Good;
+    status.groups.truncate(1);
+    status.groups[0].targets.truncate(1);
+    status.listeners.truncate(1);
+    status.forwarder.restarts = 2;
+    status.forwarder.uptime_s = Some(12);
+    let expected = "\
+node    lb1*
+config  8f3a17c0ffee  generation 3  loaded 2h00m ago  /etc/tandem/tandem.toml
+now     good  conns 3,870  requests 1,234,567  forwarder running 12s  restarts 2
+        tandemd 0.1.0 up 4d02h
+
+LISTENER  BIND               CONNS   REQUESTS  ACTION
+web       192.0.2.10:80      3,870  1,234,567  app
+          [2001:db8::10]:80
+
+GROUP  ALGO          UP   REQUESTS  NOTE
+app    round-robin  1/2  1,234,000
+";
+    assert_screen(&super::status(&status, now()), expected);
+}
+
+#[test]
+fn status_of_a_lone_vrrp_router_in_trouble() {
+    let mut status = recorded_status();
+    let pair = status.pair.as_mut().unwrap();
+    pair.nodes[0].role = Role::Fault;
+    pair.nodes[0].since = Some(now());
+    pair.nodes[1].role = Role::Active;
+    pair.nodes[1].heard_ms = Some(40);
+    pair.nodes[1].config_hash = Some("0123456789ab".to_owned());
+    status.vrrp.truncate(1);
+    status.vrrp[0].state = VrrpState::Fault;
+    status.vrrp[0].since = now();
+    status.vrrp[0].effective_priority = 200;
+    status.vrrp[0].last_transition = None;
+    status.listeners.clear();
+    status.groups.clear();
+    status.forwarder.state = ForwarderState::Off;
+    status.state = Overall::NoService;
+    status.config.last_reload.as_mut().unwrap().outcome = ReloadOutcome::Refused;
+    let reason =
+        "vrrp main: interface eth0 has no carrier, so the address cannot be held by this node";
+    status.problems = vec![reason.to_owned(), "short".to_owned()];
+    let expected = "\
+pair    lb1* FAULT 0s  lb2 ACTIVE - heard 40ms ago  config DIFFERS: 0123456789ab
+config  8f3a17c0ffee  generation 3  loaded 2h00m ago  /etc/tandem/tandem.toml
+        last reload REFUSED 2h00m ago
+vrrp    main  FAULT 0s  vrid 51  eth0  192.0.2.10/24  last change -
+now     NO SERVICE  tandemd 0.1.0 up 4d02h
+
+! vrrp main: interface eth0 has no carrier, so the address cannot be held by
+  this node
+! short
+";
+    assert_screen(&super::status(&status, now()), expected);
+}
+
+#[test]
+fn long_names_and_addresses_still_fit() {
+    let mut status = recorded_status();
+    status.vrrp[0].vips = (1..6)
+        .map(|n| format!("2001:db8:1111:2222:3333:4444:5555:{n}/64"))
+        .collect();
+    status.vrrp[0].interface = "enp129s0f1np1".to_owned();
+    status.listeners[0].name = "public-website".to_owned();
+    status.listeners[0].bind = vec!["[2001:db8::6666]:44300".parse().unwrap()];
+    status.listeners[0].action = "7 rules, else a-long-group-name".to_owned();
+    status.groups[0].name = "a-long-group-name".to_owned();
+    status.groups[0].targets[1].why =
+        Some("http 503 (want 200-399) three times in a row".to_owned());
+    assert_narrow(&super::status(&status, now()));
+    assert_narrow(&super::targets(&status.groups));
+}
+
+#[test]
+fn note_names_the_first_target_in_trouble_and_counts_the_rest() {
+    let mut status = recorded_status();
+    let group = &mut status.groups[0];
+    let mut drained = group.targets[0].clone();
+    drained.state = TargetCondition::Drain;
+    group.targets.push(drained);
+    let screen = super::status(&status, now());
+    assert!(
+        screen.contains("10.0.0.22:8080 down: connect refused; 1 more\n"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn targets_of_all_groups() {
+    let expected = "\
+app  round-robin  1/2 usable
+  TARGET          STATE  CHECK  ORDER  WEIGHT  INFLIGHT   REQUESTS  WHY
+  10.0.0.21:8080  up     up     ready       1        12  1,234,000  -
+  10.0.0.22:8080  down   down   ready       1         0        567  connect
+                                                                    refused
+
+db  round-robin  1/1 usable
+  TARGET          STATE    CHECK  ORDER  WEIGHT  INFLIGHT  REQUESTS  WHY
+  db1             unknown  off    ready       1        29       512  -
+  10.0.0.31:5432
+";
+    assert_screen(&super::targets(&recorded_status().groups), expected);
+    assert_eq!(super::targets(&[]), "no groups\n");
+}
+
+#[test]
+fn vrrp_of_a_backup_held_back() {
+    let expected = "\
+main  BACKUP for 12s  vrid 51 on eth0
+  why         10.0.0.3 advertises priority 180, above 170
+  held back   does not claim: handed over by order 12 s ago
+  timer       active down in 261ms
+  priority    200 - 30 eth2 down = 170
+  interval    own 100ms, learned 100ms; 333ms of silence and the active router
+              is down (skew 33ms)
+  ipv4        192.0.2.10/24
+    peer      10.0.0.3  priority 180  heard 40ms ago  every 100ms
+              checksum rfc5798
+    counted   accepted 1,234  sent 88
+    rejected  hop limit 3
+  changes     12s ago active -> backup: a higher priority is heard: 180 from
+                10.0.0.3
+              1h00m ago backup -> active: no advertisement for 333 ms
+  ! alarms    1m00s ago interval mismatch: 10.0.0.3 advertises every 1 s, this
+                router every 100 ms
+";
+    assert_screen(&super::vrrp(&[recorded_vrrp()], now()), expected);
+    assert_eq!(super::vrrp(&[], now()), "no virtual routers\n");
+}
+
+#[test]
+fn vrrp_of_an_active_router_in_two_families() {
+    let mut v4 = recorded_vrrp();
+    v4.status.state = VrrpState::Active;
+    v4.status.effective_priority = 200;
+    v4.contributions.clear();
+    v4.phase = "leaving".to_owned();
+    v4.why = "shutdown was asked for".to_owned();
+    v4.held_back = None;
+    v4.learned_interval_ms = None;
+    v4.timers[0].in_ms = 0;
+    v4.counters = BTreeMap::new();
+    v4.rejects = BTreeMap::new();
+    v4.checksum_sent = Some(control::ChecksumForm::Rfc9568);
+    v4.transitions.clear();
+    v4.alarms.clear();
+    let mut v6 = v4.clone();
+    v6.status.family = Family::Ipv6;
+    v6.status.vips = vec!["fe80::10/64".to_owned(), "2001:db8::10/64".to_owned()];
+    v6.status.peer = None;
+    let mut other = v4.clone();
+    other.status.name = "dmz".to_owned();
+    other.status.peer = None;
+    other.timers.clear();
+    other.status.priority = 255;
+    other.status.effective_priority = 255;
+    let expected = "\
+main  ACTIVE for 12s  vrid 51 on eth0
+  why         leaving: shutdown was asked for
+  timer       active down is due
+  priority    200
+  interval    own 100ms
+  ipv4        192.0.2.10/24
+    peer      10.0.0.3  priority 180  heard 40ms ago  every 100ms
+              checksum rfc5798, we send rfc9568
+  ipv6        fe80::10/64 2001:db8::10/64
+    peer      never heard
+  changes     none yet
+
+dmz  ACTIVE for 12s  vrid 51 on eth0
+  why         leaving: shutdown was asked for
+  timer       none runs
+  priority    255: owns the addresses, nothing moves it
+  interval    own 100ms
+  ipv4        192.0.2.10/24
+    peer      never heard
+  changes     none yet
+";
+    assert_screen(&super::vrrp(&[v4, v6, other], now()), expected);
+}
+
+#[test]
+fn priority_is_shown_as_arithmetic() {
+    let of = |effective: u8, terms: &[(&str, i16, Option<u8>)]| {
+        let mut router = recorded_vrrp();
+        router.status.effective_priority = effective;
+        let terms = terms.iter();
+        router.contributions = terms
+            .map(|(what, delta, cap)| ContributionStatus {
+                what: (*what).to_owned(),
+                delta: *delta,
+                cap: *cap,
+            })
+            .collect();
+        let screen = super::vrrp(&[router], now());
+        screen
+            .lines()
+            .find_map(|line| line.strip_prefix("  priority    "))
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(of(200, &[]), "200");
+    assert_eq!(of(170, &[]), "200 = 170");
+    assert_eq!(
+        of(190, &[("eth2 down", -30, None), ("app full", 20, None)]),
+        "200 - 30 eth2 down + 20 app full = 190"
+    );
+    assert_eq!(
+        of(1, &[("first health round pending", 0, Some(1))]),
+        "200, at most 1 (first health round pending) = 1"
+    );
+    assert_eq!(
+        of(50, &[("x", -5, Some(50))]),
+        "200 - 5 x (at most 50) = 50"
+    );
+}
+
+#[test]
+fn events_are_lines() {
+    let events: Vec<Event> = serde_json::from_str(EVENTS).unwrap();
+    let screen: String = events.iter().map(super::event).collect();
+    let expected = "\
+2026-03-04T04:06:07.000Z  lb1  vrrp main  backup -> active  no advertisement for 333 ms
+2026-03-04T05:05:50.250Z  lb1  target app/10.0.0.22:8080  up -> down  connect refused, 3 of 3
+2026-03-04T05:05:55.000Z  lb1  config  reloaded, generation 3
+";
+    assert_eq!(screen, expected);
+    let mut event = events[0].clone();
+    event.from = None;
+    event.reason = "two\nlines".to_owned();
+    assert_eq!(
+        super::event(&event),
+        "2026-03-04T04:06:07.000Z  lb1  vrrp main  -> active  two lines\n"
+    );
+    (event.from, event.to) = (Some("up".to_owned()), None);
+    assert_eq!(
+        super::event(&event),
+        "2026-03-04T04:06:07.000Z  lb1  vrrp main  up ->  two lines\n"
+    );
+}
+
+fn reload_result(outcome: ReloadOutcome) -> ReloadResult {
+    ReloadResult {
+        outcome,
+        at: now(),
+        path: "/etc/tandem/tandem.toml".to_owned(),
+        hash: Some("8f3a17c0ffee".to_owned()),
+        generation: 14,
+        changes: vec![],
+        problems: vec![],
+        error: None,
+    }
+}
+
+fn problem(severity: Severity, line: u32, column: u32, remedy: Option<&str>) -> Problem {
+    Problem {
+        code: "E012".to_owned(),
+        severity,
+        line,
+        column,
+        message: "unknown key `algoritm`".to_owned(),
+        remedy: remedy.map(ToOwned::to_owned),
+    }
+}
+
+#[test]
+fn reload_in_its_four_outcomes() {
+    let mut result = reload_result(ReloadOutcome::Applied);
+    result.changes = vec![
+        "group app: target b added".to_owned(),
+        "listener web: removed".to_owned(),
+    ];
+    result.problems = vec![problem(Severity::Warning, 3, 1, None)];
+    let expected = "\
+/etc/tandem/tandem.toml:3:1: warning[E012]: unknown key `algoritm`
+reloaded /etc/tandem/tandem.toml: generation 14, 8f3a17c0ffee
+  group app: target b added
+  listener web: removed
+";
+    assert_eq!(super::reload(&result), expected);
+
+    let result = reload_result(ReloadOutcome::Unchanged);
+    assert_eq!(
+        super::reload(&result),
+        "nothing to change: generation 14, 8f3a17c0ffee\n"
+    );
+
+    let mut result = reload_result(ReloadOutcome::Refused);
+    result.problems = vec![
+        problem(Severity::Error, 41, 7, Some("did you mean `algorithm`?")),
+        problem(Severity::Warning, 42, 0, None),
+        problem(Severity::Error, 0, 0, None),
+    ];
+    let expected = "\
+/etc/tandem/tandem.toml:41:7: error[E012]: unknown key `algoritm`; did you mean `algorithm`?
+/etc/tandem/tandem.toml:42: warning[E012]: unknown key `algoritm`
+/etc/tandem/tandem.toml: error[E012]: unknown key `algoritm`
+2 errors, 1 warning. The running configuration (generation 14) was not changed.
+";
+    assert_eq!(super::reload(&result), expected);
+
+    let mut result = reload_result(ReloadOutcome::Failed);
+    result.error = Some("listener web: cannot bind 10.0.0.10:80: address in use".to_owned());
+    let expected = "\
+could not be put to work: listener web: cannot bind 10.0.0.10:80: address in use
+The running configuration (generation 14) was not changed.
+";
+    assert_eq!(super::reload(&result), expected);
+}
+
+#[test]
+fn handover_done_and_not_done() {
+    let router = HandoverRouter {
+        name: "main".to_owned(),
+        handed_over: true,
+        to: Some("10.0.0.3".parse().unwrap()),
+        took_ms: 31,
+        reason: None,
+    };
+    let mut result = HandoverResult {
+        handed_over: true,
+        took_ms: 31,
+        to: Some("lb2".to_owned()),
+        reason: None,
+        routers: vec![router],
+    };
+    let expected =
+        "handed over to lb2 in 31ms\n  main: 10.0.0.3 is active since 31ms after the order\n";
+    assert_eq!(super::handover(&result), expected);
+
+    result.handed_over = false;
+    result.took_ms = 2100;
+    result.reason = Some("nobody took over".to_owned());
+    result.routers[0].handed_over = false;
+    result.routers[0].reason = Some("no advertisement of another router in 2100 ms".to_owned());
+    let expected = "\
+not handed over after 2.1s: nobody took over
+  main: still here after 31ms: no advertisement of another router in 2100 ms
+";
+    assert_eq!(super::handover(&result), expected);
+}

@@ -1,0 +1,223 @@
+//! `tandem vrrp`: the election in words. Both families of a name share one state and stand in one block.
+
+use std::collections::BTreeMap;
+
+use control::{ChecksumForm, ContributionStatus, PeerStatus, Timestamp, VrrpDetail, VrrpState};
+
+use super::words::{age, count, exact, flow, millis, sentence};
+
+/// Where the text after a label begins.
+const LABEL: usize = 14;
+
+/// The screen of `tandem vrrp`.
+pub(crate) fn vrrp(routers: &[VrrpDetail], now: Timestamp) -> String {
+    if routers.is_empty() {
+        return "no virtual routers\n".to_owned();
+    }
+    let of_one_name = |a: &VrrpDetail, b: &VrrpDetail| a.status.name == b.status.name;
+    let blocks: Vec<String> = routers
+        .chunk_by(of_one_name)
+        .map(|families| block(families, now))
+        .collect();
+    blocks.join("\n")
+}
+
+fn block(families: &[VrrpDetail], now: Timestamp) -> String {
+    let Some(shared) = families.first() else {
+        return String::new();
+    };
+    let mut out = headline(shared, now);
+    out.push_str(&label("why", &[why(shared)]));
+    if let Some(held_back) = &shared.held_back {
+        out.push_str(&label(
+            "held back",
+            &[format!("does not claim: {held_back}")],
+        ));
+    }
+    out.push_str(&timers(shared));
+    out.push_str(&label("priority", &[arithmetic(shared)]));
+    out.push_str(&intervals(shared));
+    for family in families {
+        out.push_str(&family_lines(family));
+    }
+    out.push_str(&history(families, now));
+    out
+}
+
+/// `main  BACKUP for 12s  vrid 51 on eth0`
+fn headline(router: &VrrpDetail, now: Timestamp) -> String {
+    let status = &router.status;
+    let state = format!(
+        "{} for {}",
+        status.state.as_str().to_uppercase(),
+        age(status.since, now)
+    );
+    let place = format!("vrid {} on {}", status.vrid, status.interface);
+    flow("", 2, &[status.name.clone(), state, place])
+}
+
+/// The reason, and the phase where it says more than the state.
+fn why(router: &VrrpDetail) -> String {
+    match router.phase.as_str() {
+        "" => router.why.clone(),
+        phase if phase == router.status.state.as_str() => router.why.clone(),
+        phase => format!("{phase}: {}", router.why),
+    }
+}
+
+fn timers(router: &VrrpDetail) -> String {
+    let lines = router.timers.iter().map(|timer| match timer.in_ms {
+        0 => format!("{} is due", timer.name),
+        in_ms => format!("{} in {}", timer.name, millis(in_ms)),
+    });
+    let mut lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        lines.push("none runs".to_owned());
+    }
+    column("timer", &lines)
+}
+
+/// `200 - 30 eth2 down = 170`
+fn arithmetic(router: &VrrpDetail) -> String {
+    let (base, effective) = (router.status.priority, router.status.effective_priority);
+    if base == 255 && effective == 255 {
+        return "255: owns the addresses, nothing moves it".to_owned();
+    }
+    if router.contributions.is_empty() && base == effective {
+        return base.to_string();
+    }
+    let terms: String = router.contributions.iter().map(term).collect();
+    format!("{base}{terms} = {effective}")
+}
+
+fn term(contribution: &ContributionStatus) -> String {
+    let ContributionStatus { what, delta, cap } = contribution;
+    let sign = if *delta < 0 { '-' } else { '+' };
+    let points = delta.unsigned_abs();
+    match cap {
+        Some(cap) if *delta == 0 => format!(", at most {cap} ({what})"),
+        Some(cap) => format!(" {sign} {points} {what} (at most {cap})"),
+        None => format!(" {sign} {points} {what}"),
+    }
+}
+
+/// `own 100ms, learned 100ms; 333ms of silence and the active router is down (skew 33ms)`
+fn intervals(router: &VrrpDetail) -> String {
+    let mut words = format!("own {}", exact(router.advert_interval_ms));
+    if let Some(learned) = router.learned_interval_ms {
+        words.push_str(&format!(", learned {}", exact(learned)));
+    }
+    if router.status.state != VrrpState::Active {
+        let (down, skew) = (exact(router.down_interval_ms), exact(router.skew_ms));
+        words.push_str(&format!(
+            "; {down} of silence and the active router is down (skew {skew})"
+        ));
+    }
+    label("interval", &[words])
+}
+
+fn family_lines(router: &VrrpDetail) -> String {
+    let mut out = label(
+        router.status.family.as_str(),
+        &[router.status.vips.join(" ")],
+    );
+    match &router.status.peer {
+        Some(peer) => out.push_str(&inner("peer", &peer_words(peer, router.checksum_sent))),
+        None => out.push_str(&inner("peer", &["never heard".to_owned()])),
+    }
+    let counters = numbers(&router.counters);
+    if !counters.is_empty() {
+        out.push_str(&inner("counted", &counters));
+    }
+    let rejects = numbers(&router.rejects);
+    if !rejects.is_empty() {
+        out.push_str(&inner("rejected", &rejects));
+    }
+    out
+}
+
+fn peer_words(peer: &PeerStatus, sent: Option<ChecksumForm>) -> Vec<String> {
+    let checksum = match (peer.checksum, sent) {
+        (Some(theirs), Some(ours)) if theirs != ours => {
+            format!("checksum {}, we send {}", theirs.as_str(), ours.as_str())
+        }
+        (Some(theirs), _) => format!("checksum {}", theirs.as_str()),
+        (None, _) => String::new(),
+    };
+    vec![
+        peer.address.to_string(),
+        format!("priority {}", peer.priority),
+        format!("heard {} ago", millis(peer.last_heard_ms)),
+        format!("every {}", exact(peer.interval_ms)),
+        checksum,
+    ]
+}
+
+/// Those that are not zero.
+fn numbers(counters: &BTreeMap<String, u64>) -> Vec<String> {
+    let not_zero = counters.iter().filter(|(_, number)| **number > 0);
+    not_zero
+        .map(|(name, number)| format!("{} {}", name.replace('_', " "), count(*number)))
+        .collect()
+}
+
+/// Changes of state, which the families share, and the alarms of all of them.
+fn history(families: &[VrrpDetail], now: Timestamp) -> String {
+    let transitions = families
+        .first()
+        .map_or(&[][..], |shared| &shared.transitions);
+    let changes: Vec<String> = transitions
+        .iter()
+        .map(|change| {
+            let (from, to) = (change.from.as_str(), change.to.as_str());
+            format!(
+                "{} ago {from} -> {to}: {}",
+                age(change.at, now),
+                change.reason
+            )
+        })
+        .collect();
+    let mut alarms: Vec<_> = families.iter().flat_map(|family| &family.alarms).collect();
+    alarms.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.words.cmp(&b.words)));
+    alarms.dedup();
+    let alarms: Vec<String> = alarms
+        .iter()
+        .map(|alarm| {
+            format!(
+                "{} ago {}: {}",
+                age(alarm.at, now),
+                alarm.kind.replace('_', " "),
+                alarm.words
+            )
+        })
+        .collect();
+    let mut out = if changes.is_empty() {
+        label("changes", &["none yet".to_owned()])
+    } else {
+        column("changes", &changes)
+    };
+    if !alarms.is_empty() {
+        out.push_str(&column("! alarms", &alarms));
+    }
+    out
+}
+
+/// A label of a block with pieces that flow.
+fn label(word: &str, pieces: &[String]) -> String {
+    flow(&format!("  {word:<12}"), LABEL, pieces)
+}
+
+/// The same below an address family.
+fn inner(word: &str, pieces: &[String]) -> String {
+    flow(&format!("    {word:<10}"), LABEL, pieces)
+}
+
+/// A label before the first of several lines.
+fn column(word: &str, lines: &[String]) -> String {
+    let mut out = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let word = if number == 0 { word } else { "" };
+        out.push_str(&sentence(&format!("  {word:<12}"), LABEL + 2, line));
+    }
+    out
+}
