@@ -1,7 +1,7 @@
 //! `tandem`: shows what the daemon does and gives it orders, for a person at a terminal or a script.
 //!
 //! Everything it knows comes over the control socket (`control`), or for `check` and `diff` from a file (`config`). It decides
-//! nothing: [`commands`] and [`file`] fetch, [`screen`] turns messages into text, [`exit`] turns outcomes into exit codes.
+//! nothing: `commands` and `file` fetch, `screen` turns messages into text, `exit` turns outcomes into exit codes.
 
 mod args;
 mod commands;
