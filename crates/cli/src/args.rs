@@ -60,14 +60,14 @@ Examples:
     /// Explain the election: state, why, timers, priority, peer
     #[command(after_help = "Examples:\n  tandem vrrp\n  tandem vrrp main")]
     Vrrp {
-        /// Only this [vrrp.NAME]; all of them without it
+        /// Only the virtual router of this name; all without it
         name: Option<String>,
     },
 
     /// List the targets of all groups, or of one
     #[command(after_help = "Examples:\n  tandem targets\n  tandem targets app")]
     Targets {
-        /// Only this [group.NAME]; all of them without it
+        /// Only the group of this name; all without it
         group: Option<String>,
     },
 
@@ -106,7 +106,7 @@ Examples:
   tandem handover          everything this node is active for
   tandem handover main     only [vrrp.main]")]
     Handover {
-        /// Only this [vrrp.NAME]; all of them without it
+        /// Only the virtual router of this name; all without it
         name: Option<String>,
     },
 
@@ -121,7 +121,7 @@ Examples:
         /// The file
         #[arg(default_value = "/etc/tandem/tandem.toml")]
         file: PathBuf,
-        /// Read it as this node of [pair]
+        /// Read it as this node of the pair
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },
@@ -140,7 +140,7 @@ Examples:
         /// Compare with this file instead of the daemon
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
-        /// Read both as this node of [pair]
+        /// Read both as this node of the pair
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },
