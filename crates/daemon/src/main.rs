@@ -1,2 +1,55 @@
-//! Under construction.
-fn main() {}
+//! `tandemd`: one binary, three processes.
+//!
+//! The process that is started becomes the [`keeper`]; it starts the [`director`] and, when the configuration has listeners, the
+//! [`forwarder process`](forwarding). Each role owns a module; this file only chooses between them.
+
+mod args;
+mod director;
+mod figures;
+mod forwarding;
+mod keeper;
+mod log;
+mod process;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Role};
+
+/// Exit code for arguments that make no sense (clap's own).
+const EXIT_CONFIGURATION: u8 = 78;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(file) = &args.check {
+        return check(file, args.node.clone());
+    }
+    let done = match args.role {
+        None => keeper::run(&args),
+        Some(Role::Director) => director::run(&args),
+        Some(Role::Forwarder) => forwarding::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        log::last_words(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// `tandemd --check FILE`: every problem of the file on standard error; 0 or 78.
+fn check(file: &std::path::Path, node: Option<String>) -> ExitCode {
+    match director::load_from_disk(file, node) {
+        Ok(loaded) => {
+            log::last_words(&loaded.report_text);
+            if loaded.config.is_some() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_CONFIGURATION)
+            }
+        }
+        Err(error) => {
+            log::last_words(&format!("{}: {error}", file.display()));
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}

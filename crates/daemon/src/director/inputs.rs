@@ -1,0 +1,134 @@
+//! Everything the director's loop can be woken by, as one list.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+use control::internal::{FromForwarder, FromKeeper};
+use linux::address::{Address, Kernel, Link};
+use linux::channel::AsyncChannel;
+use linux::monitor::{Change, Monitor};
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+
+use super::addresses::Outcome;
+use super::load::Loaded;
+use super::server::Request;
+use super::wires::{WireKey, Wires};
+
+/// One thing that happened.
+pub(super) enum Input {
+    /// A deadline has passed.
+    Due {
+        /// When the loop had wanted to be woken.
+        expected_at: Option<Instant>,
+    },
+    /// Packets are waiting on a wire.
+    Packets(WireKey),
+    /// A link or an address has changed.
+    Change(Change),
+    /// The kernel has listed everything again.
+    Listed(Listed),
+    /// An order about addresses has been carried out.
+    Outcome(u64, Outcome),
+    /// The keeper says something.
+    Keeper(FromKeeper, Vec<OwnedFd>),
+    /// The keeper is gone.
+    KeeperGone,
+    /// SIGTERM: from the kernel when the keeper has died, or from a person.
+    Terminate,
+    /// The forwarder on this stream says something.
+    Plane(u64, FromForwarder),
+    /// Somebody asks on the control socket.
+    Request(Request),
+    /// The configuration has been read again.
+    Loaded(std::io::Result<Box<Loaded>>),
+}
+
+/// All links and addresses.
+pub(super) struct Listed {
+    pub(super) links: Vec<Link>,
+    pub(super) addresses: Vec<Address>,
+}
+
+/// Where the tasks and threads beside the loop send what they have.
+pub(super) struct Handles {
+    pub(super) listed: mpsc::Sender<Listed>,
+    pub(super) loaded: mpsc::Sender<std::io::Result<Box<Loaded>>>,
+}
+
+impl Handles {
+    /// Asks the kernel for everything; the answer comes as [`Input::Listed`].
+    pub(super) fn list_again(&self, kernel: Rc<Kernel>) {
+        let listed = self.listed.clone();
+        tokio::task::spawn_local(async move {
+            match list(&kernel).await {
+                // The director may have ended meanwhile.
+                Ok(answer) => drop(listed.send(answer).await),
+                Err(error) => tracing::warn!(
+                    error = super::addresses::words(&error),
+                    "links and addresses not listed"
+                ),
+            }
+        });
+    }
+}
+
+/// All links and addresses, from the kernel.
+pub(super) async fn list(kernel: &Kernel) -> Result<Listed, linux::address::AddressError> {
+    Ok(Listed {
+        links: kernel.links().await?,
+        addresses: kernel.addresses().await?,
+    })
+}
+
+/// The receiving ends of everything.
+pub(super) struct Sources {
+    pub(super) monitor: Monitor,
+    pub(super) keeper: Rc<AsyncChannel>,
+    pub(super) terminate: Signal,
+    pub(super) outcomes: mpsc::UnboundedReceiver<(u64, Outcome)>,
+    pub(super) plane: mpsc::Receiver<(u64, FromForwarder)>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) listed: mpsc::Receiver<Listed>,
+    pub(super) loaded: mpsc::Receiver<std::io::Result<Box<Loaded>>>,
+}
+
+/// Waits for the next input, fairly among all that wait, until `deadline` at the latest.
+pub(super) async fn next(sources: &mut Sources, wires: &Wires, deadline: Instant) -> Input {
+    let Sources {
+        monitor,
+        keeper,
+        terminate,
+        outcomes,
+        plane,
+        requests,
+        listed,
+        loaded,
+    } = sources;
+    tokio::select! {
+        () = tokio::time::sleep_until(deadline.into()) => Input::Due { expected_at: Some(deadline) },
+        key = wires.readable() => Input::Packets(key),
+        change = monitor.next() => Input::Change(change),
+        message = keeper.receive() => kept(message),
+        _ = terminate.recv() => Input::Terminate,
+        Some((number, outcome)) = outcomes.recv() => Input::Outcome(number, outcome),
+        Some((link, message)) = plane.recv() => Input::Plane(link, message),
+        Some(request) = requests.recv() => Input::Request(request),
+        Some(answer) = listed.recv() => Input::Listed(answer),
+        Some(answer) = loaded.recv() => Input::Loaded(answer),
+    }
+}
+
+fn kept(message: std::io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>>) -> Input {
+    match message {
+        Ok(Some((bytes, fds))) => match serde_json::from_slice(&bytes) {
+            Ok(message) => Input::Keeper(message, fds),
+            Err(error) => {
+                tracing::warn!(%error, "the keeper said something this director does not know");
+                Input::Due { expected_at: None }
+            }
+        },
+        Ok(None) | Err(_) => Input::KeeperGone,
+    }
+}

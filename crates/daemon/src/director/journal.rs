@@ -1,0 +1,244 @@
+//! The journal: every change an operator cares about, with its reason.
+//!
+//! Events are kept in memory, handed to followers, logged, and written to a file by a thread of its own: a full or hung disk costs
+//! lines of the file and nothing else.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::SystemTime;
+
+use control::{Event, EventKind, Timestamp};
+use tokio::sync::broadcast;
+
+/// Events kept in memory.
+const KEPT: usize = 1000;
+/// Events that may wait for the disk.
+const QUEUED: usize = 1024;
+/// Events that may wait for a follower before it misses some.
+const FOLLOWER_LAG: usize = 256;
+/// At this size the file is renamed to `journal.jsonl.1` and a new one begun, in octets.
+const FILE_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// What happened, before it gets its number and time.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) kind: EventKind,
+    pub(super) subject: String,
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+    pub(super) reason: String,
+}
+
+impl Entry {
+    /// Something that happened to `subject`, without a state before and after.
+    pub(super) fn new(
+        kind: EventKind,
+        subject: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            subject: subject.into(),
+            from: None,
+            to: None,
+            reason: reason.into(),
+        }
+    }
+
+    /// With a state before and after.
+    pub(super) fn states(mut self, from: impl Into<String>, to: impl Into<String>) -> Self {
+        self.from = Some(from.into());
+        self.to = Some(to.into());
+        self
+    }
+}
+
+pub(super) struct Journal {
+    node: String,
+    last_seq: u64,
+    recent: VecDeque<Event>,
+    followers: broadcast::Sender<Event>,
+    file: Option<SyncSender<Event>>,
+}
+
+impl Journal {
+    /// Continues the journal of `state_dir`; without a usable directory it lives in memory only, and the error says so.
+    pub(super) fn open(node: &str, state_dir: &Path) -> (Self, Option<std::io::Error>) {
+        let path = state_dir.join("journal.jsonl");
+        let recent = read_tail(&path);
+        let (file, error) = match open_file(&path) {
+            Ok(file) => (Some(start_writer(path, file)), None),
+            Err(error) => (None, Some(error)),
+        };
+        let journal = Self {
+            node: node.to_owned(),
+            last_seq: recent.back().map_or(0, |event| event.seq),
+            recent,
+            followers: broadcast::Sender::new(FOLLOWER_LAG),
+            file,
+        };
+        (journal, error)
+    }
+
+    /// Numbers, keeps, publishes and logs one entry.
+    pub(super) fn record(&mut self, entry: Entry) {
+        self.last_seq += 1;
+        log(&entry);
+        let event = Event {
+            seq: self.last_seq,
+            at: Timestamp::from(SystemTime::now()),
+            node: self.node.clone(),
+            subject: entry.subject,
+            from: entry.from,
+            to: entry.to,
+            reason: entry.reason,
+            kind: entry.kind,
+        };
+        if let Some(file) = &self.file {
+            let _ = file.try_send(event.clone());
+        }
+        // Nobody following is the usual case.
+        let _ = self.followers.send(event.clone());
+        if self.recent.len() == KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(event);
+    }
+
+    /// Events numbered above `seq`, oldest first, as far as they are kept.
+    pub(super) fn since(&self, seq: u64) -> Vec<Event> {
+        self.recent
+            .iter()
+            .filter(|event| event.seq > seq)
+            .cloned()
+            .collect()
+    }
+
+    /// Each event from here on.
+    pub(super) fn follow(&self) -> broadcast::Receiver<Event> {
+        self.followers.subscribe()
+    }
+}
+
+fn log(entry: &Entry) {
+    let Entry {
+        kind,
+        subject,
+        from,
+        to,
+        reason,
+    } = entry;
+    let (from, to) = (from.as_deref().unwrap_or("-"), to.as_deref().unwrap_or("-"));
+    match kind {
+        EventKind::Alarm => tracing::warn!(subject, reason, "alarm"),
+        EventKind::Transition => tracing::info!(subject, from, to, reason, "transition"),
+        EventKind::Address
+        | EventKind::Health
+        | EventKind::Process
+        | EventKind::Config
+        | EventKind::Order
+        | EventKind::Daemon
+        | EventKind::Other => tracing::info!(subject, from, to, reason, "event"),
+    }
+}
+
+/// The last events of the file; lines that are none are passed over.
+fn read_tail(path: &Path) -> VecDeque<Event> {
+    let mut recent = VecDeque::new();
+    let Ok(file) = File::open(path) else {
+        return recent;
+    };
+    for line in BufReader::new(file).lines().map_while(Result::ok) {
+        if let Ok(event) = serde_json::from_str(&line) {
+            if recent.len() == KEPT {
+                recent.pop_front();
+            }
+            recent.push_back(event);
+        }
+    }
+    recent
+}
+
+fn open_file(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn start_writer(path: PathBuf, file: File) -> SyncSender<Event> {
+    let (sender, events) = sync_channel(QUEUED);
+    let thread = std::thread::Builder::new()
+        .name("tandem-journal".to_owned())
+        .stack_size(256 * 1024);
+    // Without the thread the journal lives in memory only: try_send fails and costs nothing.
+    let _ = thread.spawn(move || write_events(&path, file, &events));
+    sender
+}
+
+fn write_events(path: &Path, mut file: File, events: &Receiver<Event>) {
+    for event in events {
+        let Ok(mut line) = serde_json::to_vec(&event) else {
+            continue;
+        };
+        line.push(b'\n');
+        // A full disk costs this line.
+        let _ = file.write_all(&line);
+        if file.metadata().is_ok_and(|about| about.len() > FILE_LIMIT) {
+            let _ = std::fs::rename(path, path.with_extension("jsonl.1"));
+            if let Ok(fresh) = open_file(path) {
+                file = fresh;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_after_a_restart_and_garbage_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut first, error) = Journal::open("lb1", folder.path());
+        assert!(error.is_none());
+        first.record(
+            Entry::new(
+                EventKind::Transition,
+                "vrrp main",
+                "priority 0 from the peer",
+            )
+            .states("backup", "active"),
+        );
+        first.record(Entry::new(EventKind::Config, "config", "loaded"));
+        drop(first);
+        let path = folder.path().join("journal.jsonl");
+        while std::fs::read_to_string(&path).unwrap().lines().count() < 2 {
+            std::thread::yield_now();
+        }
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{ half a li\n")
+            .unwrap();
+        let (mut second, _) = Journal::open("lb1", folder.path());
+        second.record(Entry::new(EventKind::Daemon, "director", "started"));
+        let seqs: Vec<u64> = second.since(1).iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, [2, 3]);
+        assert_eq!(second.since(0)[0].to.as_deref(), Some("active"));
+    }
+
+    #[test]
+    fn without_a_directory_it_lives_in_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (mut journal, error) = Journal::open("lb1", file.path());
+        assert!(error.is_some());
+        journal.record(Entry::new(EventKind::Daemon, "director", "started"));
+        assert_eq!(journal.since(0).len(), 1);
+    }
+}

@@ -1,0 +1,92 @@
+//! Reading the configuration: from the file, or, for a director that starts again, the last one that was good.
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use config::{Config, Facts, Report};
+
+/// Largest configuration file that is read, in octets.
+const SIZE_LIMIT: u64 = 8 * 1024 * 1024;
+/// Name of the copy of the last configuration that was taken into use.
+const LAST_GOOD: &str = "last-good.toml";
+
+/// A configuration as read, with everything that was found wrong with it.
+pub(crate) struct Loaded {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The text.
+    pub text: String,
+    /// What it means; none when it has errors.
+    pub config: Option<Config>,
+    /// Errors and warnings.
+    pub report: Report,
+    /// The same for a person; empty when there is nothing to say.
+    pub report_text: String,
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// When the file cannot be read or is no text; what is wrong inside stands in the report.
+pub(crate) fn load_from_disk(path: &Path, node: Option<String>) -> std::io::Result<Loaded> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?
+        .take(SIZE_LIMIT + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > SIZE_LIMIT {
+        return Err(std::io::Error::other("the file is larger than 8 MiB"));
+    }
+    let outcome = config::load(path, &text, &facts(node));
+    let silent = outcome.report.problems.is_empty();
+    let report_text = if silent {
+        String::new()
+    } else {
+        outcome.report.render(&text, path, false)
+    };
+    Ok(Loaded {
+        path: path.to_owned(),
+        text,
+        config: outcome.config,
+        report: outcome.report,
+        report_text,
+    })
+}
+
+/// How a node finds itself: by order, by host name, by its addresses.
+fn facts(node: Option<String>) -> Facts {
+    let host_name = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default();
+    Facts {
+        node_override: node,
+        host_name,
+        addresses: own_addresses(),
+        file_access: true,
+    }
+}
+
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    addresses.collect()
+}
+
+/// Keeps `text` as the configuration to start from should the file be broken when the director has to start again.
+pub(super) fn keep_last_good(state_dir: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(state_dir)?;
+    let path = state_dir.join(LAST_GOOD);
+    let beside = state_dir.join("last-good.toml.new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(beside, path)
+}
+
+/// The copy kept by [`keep_last_good`].
+pub(super) fn last_good(state_dir: &Path, node: Option<String>) -> std::io::Result<Loaded> {
+    load_from_disk(&state_dir.join(LAST_GOOD), node)
+}

@@ -1,0 +1,188 @@
+//! The figures in Prometheus text format.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use control::Status;
+
+use super::Director;
+
+impl Director {
+    /// Everything that has a number, from the same values as `tandem status`.
+    pub(super) fn metrics(&self, now: Instant) -> String {
+        let mut text = String::new();
+        write_status(&mut text, &self.status(now));
+        let mut adverts = Family::new(
+            "tandem_vrrp_advertisements_total",
+            "counter",
+            "Advertisements by what became of them.",
+        );
+        for instance in &self.instances {
+            for (what, count) in instance.counters.iter() {
+                adverts.sample(
+                    &[("name", &instance.config.name), ("result", what)],
+                    count as f64,
+                );
+            }
+        }
+        adverts.finish(&mut text);
+        text
+    }
+}
+
+fn write_status(text: &mut String, status: &Status) {
+    let mut info = Family::new(
+        "tandem_config_info",
+        "gauge",
+        "The running configuration, by hash.",
+    );
+    info.sample(
+        &[
+            ("hash", &status.config.hash),
+            ("node", &status.node),
+            ("version", &status.version),
+        ],
+        1.0,
+    );
+    info.finish(text);
+    let mut states = Family::new(
+        "tandem_vrrp_state",
+        "gauge",
+        "1 for the state a virtual router is in.",
+    );
+    let mut priorities = Family::new("tandem_vrrp_priority", "gauge", "Priority after tracking.");
+    for router in &status.vrrp {
+        let labels = [
+            ("name", router.name.as_str()),
+            ("family", router.family.as_str()),
+        ];
+        states.sample(
+            &[labels[0], labels[1], ("state", router.state.as_str())],
+            1.0,
+        );
+        priorities.sample(&labels, f64::from(router.effective_priority));
+    }
+    states.finish(text);
+    priorities.finish(text);
+    let mut connections = Family::new(
+        "tandem_listener_connections",
+        "gauge",
+        "Client connections open.",
+    );
+    let mut requests = Family::new(
+        "tandem_listener_requests_total",
+        "counter",
+        "Requests answered.",
+    );
+    for listener in &status.listeners {
+        connections.sample(&[("listener", &listener.name)], listener.connections as f64);
+        requests.sample(
+            &[("listener", &listener.name)],
+            listener.requests_total as f64,
+        );
+    }
+    connections.finish(text);
+    requests.finish(text);
+    write_targets(text, status);
+}
+
+fn write_targets(text: &mut String, status: &Status) {
+    let mut usable = Family::new(
+        "tandem_group_targets_usable",
+        "gauge",
+        "Targets that may get traffic.",
+    );
+    let mut up = Family::new("tandem_target_up", "gauge", "1 when a target gets traffic.");
+    let mut in_flight = Family::new(
+        "tandem_target_in_flight",
+        "gauge",
+        "Requests or connections on their way.",
+    );
+    let mut requests = Family::new(
+        "tandem_target_requests_total",
+        "counter",
+        "Requests or connections sent.",
+    );
+    for group in &status.groups {
+        usable.sample(&[("group", &group.name)], f64::from(group.usable));
+        for target in &group.targets {
+            let labels = [
+                ("group", group.name.as_str()),
+                ("target", target.name.as_str()),
+            ];
+            up.sample(
+                &labels,
+                f64::from(u8::from(target.state == control::TargetCondition::Up)),
+            );
+            in_flight.sample(&labels, target.in_flight as f64);
+            requests.sample(&labels, target.requests_total as f64);
+        }
+    }
+    for family in [usable, up, in_flight, requests] {
+        family.finish(text);
+    }
+}
+
+/// One metric with its samples.
+struct Family {
+    name: &'static str,
+    head: String,
+    samples: String,
+}
+
+impl Family {
+    fn new(name: &'static str, kind: &str, help: &str) -> Self {
+        Self {
+            name,
+            head: format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"),
+            samples: String::new(),
+        }
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
+            .collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            self.samples,
+            "{}{{{}}} {value}",
+            self.name,
+            labels.join(",")
+        );
+    }
+
+    /// Appends the metric, if it has samples.
+    fn finish(self, text: &mut String) {
+        if !self.samples.is_empty() {
+            text.push_str(&self.head);
+            text.push_str(&self.samples);
+        }
+    }
+}
+
+fn escape(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_written_as_prometheus_reads_it() {
+        let mut text = String::new();
+        let mut family = Family::new("tandem_target_up", "gauge", "1 when a target gets traffic.");
+        family.sample(&[("group", "app"), ("target", "a\"b")], 1.0);
+        family.finish(&mut text);
+        Family::new("tandem_none", "gauge", "Nothing.").finish(&mut text);
+        assert_eq!(
+            text,
+            "# HELP tandem_target_up 1 when a target gets traffic.\n# TYPE tandem_target_up gauge\ntandem_target_up{group=\"app\",target=\"a\\\"b\"} 1\n"
+        );
+    }
+}

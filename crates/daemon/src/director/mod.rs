@@ -1,0 +1,431 @@
+//! The director: election, addresses, tracking, configuration, control socket.
+//!
+//! One thread and one loop: [`inputs::next`] waits for whatever comes first, [`Director::take`] acts on it, and what has become due is done
+//! after each input, so that no flood of one kind can hold up the clock. Nothing here waits for the kernel, the forwarder, a disk, a log or
+//! a client: those have tasks and threads that answer with an input.
+
+mod addresses;
+mod announce;
+mod facts;
+mod inputs;
+mod instance;
+mod journal;
+mod load;
+mod metrics;
+mod orders;
+mod plane;
+mod receive;
+mod reload;
+mod server;
+mod startup;
+mod status;
+mod testament;
+mod tracking;
+mod wires;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use config::Config;
+use control::internal::{ForwarderOrder, FromForwarder, FromKeeper, ToForwarder, ToKeeper};
+use control::{EventKind, GroupStatus, ListenerStatus, Timestamp};
+use linux::address::Kernel;
+use linux::channel::AsyncChannel;
+use linux::monitor::Change;
+use tokio::sync::{mpsc, oneshot};
+use vrrp::{Event, Family};
+
+use self::addresses::{Addresses, Outcome};
+use self::facts::Facts;
+use self::inputs::Input;
+use self::instance::{Instance, Notice};
+use self::journal::{Entry, Journal};
+use self::plane::Plane;
+use self::wires::Wires;
+
+pub(crate) use load::load_from_disk;
+pub(crate) use startup::run;
+
+/// How long the loop may have been away before silence of others says nothing: it is our own.
+const ABSENCE: Duration = Duration::from_millis(500);
+
+/// The configuration that runs.
+struct Running {
+    path: PathBuf,
+    text: String,
+    config: Config,
+    generation: u64,
+    loaded_at: Timestamp,
+}
+
+/// What the forwarder said last.
+#[derive(Default)]
+struct Figures {
+    listeners: Vec<ListenerStatus>,
+    groups: Vec<GroupStatus>,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+struct Director {
+    args: crate::args::Args,
+    log: crate::log::LogHandle,
+    running: Running,
+    journal: Journal,
+    kernel: Rc<Kernel>,
+    keeper: Rc<AsyncChannel>,
+    facts: Facts,
+    wires: Wires,
+    instances: Vec<Instance>,
+    instances_made: u64,
+    outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
+    plane: Plane,
+    figures: Figures,
+    reload: reload::Reload,
+    handover: Option<orders::Handover>,
+    started_at: Instant,
+    next_beat_at: Instant,
+    leaving: bool,
+    notes: Vec<String>,
+    handles: inputs::Handles,
+}
+
+impl Director {
+    /// Acts on one input, then does what is due.
+    fn take(&mut self, input: Input) {
+        let now = Instant::now();
+        match input {
+            Input::Due { expected_at } => {
+                if expected_at.is_some_and(|at| now.saturating_duration_since(at) > ABSENCE) {
+                    self.plane.excuse(now);
+                }
+            }
+            Input::Packets(key) => self.receive(now, &key),
+            Input::Change(change) => self.on_change(now, &change),
+            Input::Listed(listed) => self.on_listed(now, listed),
+            Input::Outcome(number, outcome) => self.on_outcome(now, number, outcome),
+            Input::Keeper(message, fds) => self.on_keeper(now, message, fds),
+            Input::KeeperGone | Input::Terminate => self.leave(now),
+            Input::Plane(link, message) => self.on_plane(now, link, message),
+            Input::Request(request) => self.on_request(now, request),
+            Input::Loaded(loaded) => self.on_loaded(now, loaded),
+        }
+        self.run_due(now);
+    }
+
+    /// The earliest instant at which something has to be done.
+    fn deadline(&self, now: Instant) -> Instant {
+        let instances = self.instances.iter().filter_map(Instance::deadline).min();
+        let settle_at = self.started_at + tracking::FIRST_ROUND_LIMIT;
+        let settle = (settle_at > now).then_some(settle_at);
+        [
+            instances,
+            settle,
+            self.plane.silence_at(now),
+            self.reload.deadline(),
+            Some(self.next_beat_at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now)
+    }
+
+    fn run_due(&mut self, now: Instant) {
+        for index in 0..self.instances.len() {
+            let notices = self.instances[index].run_due(now, &self.wires);
+            self.on_notices(notices);
+        }
+        self.judge(now);
+        self.expire_reload(now);
+        self.remove_departed();
+        if self.next_beat_at <= now {
+            testament::send(&self.keeper, &ToKeeper::Beat);
+            self.next_beat_at = now + testament::beat_limit(&self.instances) / 5;
+        }
+        if self.instances.iter().any(|instance| instance.will_changed)
+            && testament::deposit(&mut self.instances, &self.wires, &self.keeper)
+        {
+            self.next_beat_at = now;
+        }
+    }
+
+    /// Whether this process has nothing left to do.
+    fn is_finished(&self) -> bool {
+        self.leaving && self.instances.is_empty()
+    }
+
+    fn remove_departed(&mut self) {
+        let before = self.instances.len();
+        self.instances.retain(|instance| {
+            !(instance.departing && instance.stopped && !instance.is_releasing())
+        });
+        if self.instances.len() != before {
+            self.close_unused_wires();
+        }
+    }
+
+    fn close_unused_wires(&mut self) {
+        let needed: Vec<_> = self
+            .instances
+            .iter()
+            .flat_map(Instance::wire_keys)
+            .collect();
+        self.wires.retain(|key| needed.contains(key));
+    }
+
+    fn on_notices(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Journal(entry) => self.journal.record(entry),
+                Notice::Handover { name, failed } => self.on_handover_end(&name, failed),
+            }
+        }
+    }
+
+    /// Starts a virtual router; it takes part as soon as its link and source address are there.
+    fn start_instance(&mut self, now: Instant, config: config::Vrrp) {
+        self.instances_made += 1;
+        let number = self.instances_made;
+        let addresses = Addresses::start(number, Rc::clone(&self.kernel), self.outcomes.clone());
+        if let Err(error) = linux::address::set_promote_secondaries(&config.interface) {
+            tracing::info!(link = config.interface, %error, "promote_secondaries not set");
+        }
+        self.instances
+            .push(Instance::new(number, config, addresses));
+        self.judge(now);
+        self.reconcile(now);
+        if let Some(instance) = self.instances.last_mut() {
+            let notices = instance.handle(now, Event::Startup, &self.wires);
+            self.on_notices(notices);
+        }
+    }
+
+    /// Everything leaves on purpose; the process ends when all of it is done.
+    fn leave(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        self.journal.record(Entry::new(
+            EventKind::Daemon,
+            "director",
+            "leaving on request",
+        ));
+        for index in 0..self.instances.len() {
+            self.dismiss(now, index);
+        }
+    }
+
+    fn dismiss(&mut self, now: Instant, index: usize) {
+        let instance = &mut self.instances[index];
+        if !std::mem::replace(&mut instance.departing, true) {
+            let notices = instance.handle(now, Event::Shutdown, &self.wires);
+            self.on_notices(notices);
+        }
+    }
+
+    fn on_change(&mut self, now: Instant, change: &Change) {
+        if matches!(change, Change::Overrun) {
+            self.handles.list_again(Rc::clone(&self.kernel));
+            return;
+        }
+        self.facts.apply(change);
+        match change {
+            Change::AddressRemoved(gone) => {
+                for index in 0..self.instances.len() {
+                    let notices = self.instances[index].on_address_removed(now, gone, &self.wires);
+                    self.on_notices(notices);
+                }
+            }
+            Change::AddressAdded(added) if added.ours => {
+                // Our own renewal, most often: nothing that an election depends on has changed.
+                return;
+            }
+            Change::AddressAdded(_)
+            | Change::Link(_)
+            | Change::LinkGone { .. }
+            | Change::Overrun => {}
+        }
+        self.judge(now);
+        self.reconcile(now);
+    }
+
+    fn on_listed(&mut self, now: Instant, listed: inputs::Listed) {
+        self.facts.replace(listed.links, listed.addresses);
+        self.judge(now);
+        self.reconcile(now);
+        for index in 0..self.instances.len() {
+            let notices = self.instances[index].put_back_missing(now, &self.facts, &self.wires);
+            self.on_notices(notices);
+        }
+    }
+
+    /// Brings sockets, announcers and source addresses in step with links and addresses as they are.
+    fn reconcile(&mut self, now: Instant) {
+        for index in 0..self.instances.len() {
+            let instance = &mut self.instances[index];
+            instance.set_link(self.facts.link(&instance.config.interface));
+            for family in instance.families() {
+                let source = self.source_with_wire(index, family);
+                let notices = self.instances[index].set_source(now, family, source, &self.wires);
+                self.on_notices(notices);
+            }
+        }
+    }
+
+    /// The source address of a virtual router in `family`, once the sockets to use it are open.
+    fn source_with_wire(&mut self, index: usize, family: Family) -> Option<IpAddr> {
+        let instance = &self.instances[index];
+        let ifindex = instance.ifindex()?;
+        let source = instance.choose_source(&self.facts, ifindex, family)?;
+        let key = instance.wire_key(family);
+        match self.wires.ensure(&key, ifindex) {
+            Ok(()) => Some(source),
+            Err(error) => {
+                tracing::warn!(link = key.link, %family, %error, "no sockets for advertisements");
+                None
+            }
+        }
+    }
+
+    /// Judges tracked facts for every virtual router.
+    fn judge(&mut self, now: Instant) {
+        let plane = self.plane.view(now);
+        let settled = now.saturating_duration_since(self.started_at) >= tracking::FIRST_ROUND_LIMIT;
+        for index in 0..self.instances.len() {
+            let instance = &mut self.instances[index];
+            let facts = &self.facts;
+            let verdict = tracking::judge(&instance.config, &plane, settled, |name| {
+                facts.link_fact(name)
+            });
+            let notices = instance.set_verdict(now, verdict, &self.wires);
+            self.on_notices(notices);
+        }
+    }
+
+    fn on_outcome(&mut self, now: Instant, number: u64, outcome: Outcome) {
+        if let Some(instance) = self
+            .instances
+            .iter_mut()
+            .find(|instance| instance.number == number)
+        {
+            let notices = instance.on_outcome(now, outcome, &self.wires);
+            self.on_notices(notices);
+        }
+    }
+
+    fn on_keeper(&mut self, now: Instant, message: FromKeeper, fds: Vec<std::os::fd::OwnedFd>) {
+        match message {
+            FromKeeper::Stop => self.leave(now),
+            FromKeeper::Reload => self.begin_reload(None),
+            FromKeeper::ForwarderStarted {
+                pid,
+                restarts,
+                uptime_s,
+            } => {
+                let Some(stream) = fds.into_iter().next() else {
+                    return;
+                };
+                self.plane
+                    .started(pid, restarts, Duration::from_secs(uptime_s), stream);
+                self.journal.record(Entry::new(
+                    EventKind::Process,
+                    "forwarder",
+                    format!("runs as process {pid}"),
+                ));
+                self.configure_plane();
+            }
+            FromKeeper::ForwarderExited { status } => {
+                self.journal.record(Entry::new(
+                    EventKind::Process,
+                    "forwarder",
+                    format!("ended with {status}"),
+                ));
+                self.plane.ended(status);
+            }
+        }
+    }
+
+    /// Sends the running configuration to the forwarder.
+    fn configure_plane(&self) {
+        let Running {
+            path,
+            text,
+            config,
+            generation,
+            ..
+        } = &self.running;
+        self.plane.order(ToForwarder::Configure {
+            generation: *generation,
+            path: path.display().to_string(),
+            node: config.node.clone(),
+            text: text.clone(),
+        });
+    }
+
+    /// Tells the keeper whether a forwarder should run, and as whom.
+    fn order_forwarder(&mut self) {
+        let wanted = !self.running.config.listeners.is_empty();
+        self.plane.set_configured(wanted);
+        let order = wanted.then(|| forwarder_user(self.running.config.global.user.as_deref()));
+        testament::send(&self.keeper, &ToKeeper::Forwarder(order));
+    }
+
+    fn on_plane(&mut self, now: Instant, link: u64, message: FromForwarder) {
+        match message {
+            FromForwarder::Pulse(pulse) => self.plane.on_pulse(now, link, pulse),
+            FromForwarder::Configured { generation, error } => {
+                self.on_configured(now, generation, error)
+            }
+            FromForwarder::Snapshot { listeners, groups } => {
+                self.figures.listeners = listeners;
+                self.figures.groups = groups;
+                for waiting in self.figures.waiting.drain(..) {
+                    // Whoever asked may have gone.
+                    let _ = waiting.send(());
+                }
+            }
+        }
+    }
+
+    /// Name of this node.
+    fn node_name(&self) -> String {
+        node_name(&self.running.config)
+    }
+}
+
+/// Name of the node: as in the pair, the host name without one.
+fn node_name(config: &Config) -> String {
+    let host_name = || {
+        nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_default()
+    };
+    config.node.clone().unwrap_or_else(host_name)
+}
+
+/// Whom the forwarder runs as: the configured user; without one, `tandem` if there is such a user, else whoever we are.
+fn forwarder_user(configured: Option<&str>) -> ForwarderOrder {
+    let ids = linux::process::user_ids(configured.unwrap_or("tandem"))
+        .ok()
+        .flatten();
+    if let (None, Some(name)) = (ids, configured) {
+        tracing::warn!(
+            user = name,
+            "there is no such user; the forwarder runs as this one"
+        );
+    }
+    let (uid, gid) = ids.unwrap_or_else(|| {
+        (
+            nix::unistd::getuid().as_raw(),
+            nix::unistd::getgid().as_raw(),
+        )
+    });
+    ForwarderOrder { uid, gid }
+}
+
+fn timestamp() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}

@@ -1,0 +1,195 @@
+//! The director's side of the stream to the forwarder, and what it believes of the data plane.
+//!
+//! The director never waits here: orders are queued, answers and silence are seen when they come.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use control::internal::{FromForwarder, Pulse, ToForwarder, read_frame, write_frame};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use super::tracking::DataPlane;
+
+/// A forwarder that says nothing for this long cannot be trusted with clients.
+const SILENCE_LIMIT: Duration = Duration::from_secs(1);
+/// Orders that may wait for a forwarder that does not read.
+const QUEUED_ORDERS: usize = 16;
+
+/// The forwarder process as the keeper reports it, and the stream to it.
+pub(super) struct Plane {
+    configured: bool,
+    process: Option<Process>,
+    ended_with: Option<String>,
+    restarts: u64,
+    messages: mpsc::Sender<(u64, FromForwarder)>,
+    link_number: u64,
+}
+
+struct Process {
+    pid: u32,
+    started_at: Instant,
+    orders: mpsc::Sender<ToForwarder>,
+    pulse: Option<(Instant, Pulse)>,
+}
+
+impl Plane {
+    /// Messages of forwarders go to `messages`, with the number of the stream they came from.
+    pub(super) fn new(messages: mpsc::Sender<(u64, FromForwarder)>) -> Self {
+        Self {
+            configured: false,
+            process: None,
+            ended_with: None,
+            restarts: 0,
+            messages,
+            link_number: 0,
+        }
+    }
+
+    /// Whether the configuration has listeners, so that a forwarder should run.
+    pub(super) fn set_configured(&mut self, configured: bool) {
+        self.configured = configured;
+    }
+
+    /// A forwarder runs and `stream` leads to it.
+    pub(super) fn started(&mut self, pid: u32, restarts: u64, uptime: Duration, stream: OwnedFd) {
+        self.restarts = restarts;
+        self.ended_with = None;
+        self.link_number += 1;
+        let started_at = Instant::now()
+            .checked_sub(uptime)
+            .unwrap_or_else(Instant::now);
+        match open(self.link_number, stream, self.messages.clone()) {
+            Ok(orders) => {
+                self.process = Some(Process {
+                    pid,
+                    started_at,
+                    orders,
+                    pulse: None,
+                })
+            }
+            Err(error) => tracing::warn!(%error, "no stream to the forwarder"),
+        }
+    }
+
+    /// The forwarder has ended.
+    pub(super) fn ended(&mut self, how: String) {
+        self.process = None;
+        self.ended_with = Some(how);
+    }
+
+    /// Notes a pulse; those of an earlier stream are passed over.
+    pub(super) fn on_pulse(&mut self, now: Instant, link_number: u64, pulse: Pulse) {
+        if link_number == self.link_number
+            && let Some(process) = &mut self.process
+        {
+            process.pulse = Some((now, pulse));
+        }
+    }
+
+    /// This process itself was away: silence of the forwarder counts from here.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        if let Some((at, _)) = self
+            .process
+            .as_mut()
+            .and_then(|process| process.pulse.as_mut())
+        {
+            *at = now;
+        }
+    }
+
+    /// Queues an order; false when there is nobody to take it.
+    pub(super) fn order(&self, order: ToForwarder) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.orders.try_send(order).is_ok())
+    }
+
+    /// What the director believes of the data plane.
+    pub(super) fn view(&self, now: Instant) -> DataPlane {
+        if !self.configured {
+            return DataPlane::Off;
+        }
+        let Some(process) = &self.process else {
+            return self
+                .ended_with
+                .clone()
+                .map_or(DataPlane::Starting, DataPlane::Down);
+        };
+        let heard_at = process.pulse.map_or(process.started_at, |(at, _)| at);
+        match process.pulse {
+            Some((_, pulse)) if pulse.stalled => {
+                DataPlane::Stuck("a thread of the forwarder does not turn".to_owned())
+            }
+            Some(_) if now.saturating_duration_since(heard_at) > SILENCE_LIMIT => {
+                DataPlane::Stuck("the forwarder has not been heard for a second".to_owned())
+            }
+            Some((_, pulse)) if pulse.listening => DataPlane::Serving {
+                first_health_round_done: pulse.first_health_round_done,
+            },
+            Some(_) | None => DataPlane::Starting,
+        }
+    }
+
+    /// When silence turns into a fault, if nothing is heard until then.
+    pub(super) fn silence_at(&self, now: Instant) -> Option<Instant> {
+        let (heard_at, _) = self.process.as_ref()?.pulse?;
+        let at = heard_at + SILENCE_LIMIT + Duration::from_millis(1);
+        (at > now).then_some(at)
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    pub(super) fn uptime(&self, now: Instant) -> Option<Duration> {
+        self.process
+            .as_ref()
+            .map(|process| now.saturating_duration_since(process.started_at))
+    }
+
+    pub(super) fn pulse_age(&self, now: Instant) -> Option<Duration> {
+        let (at, _) = self.process.as_ref()?.pulse?;
+        Some(now.saturating_duration_since(at))
+    }
+}
+
+/// Starts the two tasks of a stream.
+fn open(
+    number: u64,
+    stream: OwnedFd,
+    messages: mpsc::Sender<(u64, FromForwarder)>,
+) -> std::io::Result<mpsc::Sender<ToForwarder>> {
+    let stream = std::os::unix::net::UnixStream::from(stream);
+    stream.set_nonblocking(true)?;
+    let (reader, writer) = UnixStream::from_std(stream)?.into_split();
+    let (orders, queue) = mpsc::channel(QUEUED_ORDERS);
+    tokio::task::spawn_local(read_messages(number, reader, messages));
+    tokio::task::spawn_local(write_orders(writer, queue));
+    Ok(orders)
+}
+
+async fn read_messages(
+    number: u64,
+    mut reader: OwnedReadHalf,
+    messages: mpsc::Sender<(u64, FromForwarder)>,
+) {
+    while let Ok(Some(message)) = read_frame(&mut reader).await {
+        if messages.send((number, message)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write_orders(mut writer: OwnedWriteHalf, mut orders: mpsc::Receiver<ToForwarder>) {
+    while let Some(order) = orders.recv().await {
+        if write_frame(&mut writer, &order).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! From a datagram on a wire to an event of a virtual router, or to a counter.
+
+use std::time::Instant;
+
+use linux::raw::Received;
+use vrrp::{Datagram, Event, Expectation, Family, Reject, Vrid};
+
+use super::Director;
+use super::instance::Instance;
+use super::wires::WireKey;
+
+/// Datagrams taken from one wire before everything else has its turn.
+const BATCH: usize = 32;
+/// Larger than any advertisement: 255 IPv6 addresses and an IPv4 header with options.
+const BUFFER: usize = 4608;
+
+impl Director {
+    /// Takes what waits on a wire, up to a batch.
+    pub(super) fn receive(&mut self, now: Instant, key: &WireKey) {
+        let mut buffer = [0; BUFFER];
+        for _ in 0..BATCH {
+            let Some(wire) = self.wires.get(key) else {
+                return;
+            };
+            match wire.receiver.try_receive(&mut buffer) {
+                Ok(Some(received)) => {
+                    self.on_datagram(now, key, &buffer[..received.len.min(BUFFER)], &received)
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(link = key.link, %error, "receive failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, now: Instant, key: &WireKey, octets: &[u8], received: &Received) {
+        let own = self
+            .wires
+            .get(key)
+            .map(|wire| self.facts.addresses_of(wire.ifindex))
+            .unwrap_or_default();
+        let accepted = datagram(key, octets, received).and_then(|datagram| {
+            let find = |vrid: Vrid| expectation(&self.instances, key, vrid);
+            vrrp::accept(&datagram, &own, find)
+                .map(|(vrid, accepted)| (vrid, datagram.source, accepted))
+        });
+        match accepted {
+            Ok((vrid, source, accepted)) => {
+                let family = if key.v6 { Family::V6 } else { Family::V4 };
+                let listening = listening(&self.instances, key, vrid);
+                for index in listening {
+                    let instance = &mut self.instances[index];
+                    instance.counters.count_accepted(&accepted);
+                    let event = Event::Advertisement {
+                        family,
+                        source,
+                        accepted: accepted.clone(),
+                    };
+                    let notices = instance.handle(now, event, &self.wires);
+                    self.on_notices(notices);
+                }
+            }
+            Err(reject) => self.refuse(now, key, octets, reject),
+        }
+    }
+
+    /// Counts a refused packet at the virtual router it names, or else at the wire, and touches nothing more.
+    fn refuse(&mut self, now: Instant, key: &WireKey, octets: &[u8], reject: Reject) {
+        let named = named_vrid(key, octets)
+            .map(|vrid| listening(&self.instances, key, vrid))
+            .unwrap_or_default();
+        for index in &named {
+            self.instances[*index].counters.reject(reject);
+        }
+        if let Some(wire) = self.wires.get_mut(key) {
+            if named.is_empty() {
+                wire.strangers.reject(reject);
+            }
+            wire.note_refusal(now, key, reject);
+        }
+    }
+}
+
+/// The datagram as the receive checks take it.
+fn datagram<'b>(
+    key: &WireKey,
+    octets: &'b [u8],
+    received: &Received,
+) -> Result<Datagram<'b>, Reject> {
+    if received.truncated {
+        return Err(Reject::Length);
+    }
+    if !key.v6 {
+        return vrrp::parse_ipv4(octets);
+    }
+    // Without the control data of the kernel nothing is known of where it was sent and from how far.
+    let (Some(destination), Some(hop_limit)) = (received.destination, received.hop_limit) else {
+        return Err(Reject::HopLimit);
+    };
+    Ok(Datagram {
+        family: Family::V6,
+        source: received.source,
+        destination,
+        hop_limit,
+        payload: octets,
+    })
+}
+
+/// The virtual routers of this id on this wire: one, or two while a reload replaces one by the other.
+fn listening(instances: &[Instance], key: &WireKey, vrid: Vrid) -> Vec<usize> {
+    let here = |instance: &Instance| {
+        instance.config.settings.vrid == vrid && instance.wire_keys().contains(key)
+    };
+    (0..instances.len())
+        .filter(|index| here(&instances[*index]))
+        .collect()
+}
+
+fn expectation<'i>(
+    instances: &'i [Instance],
+    key: &WireKey,
+    vrid: Vrid,
+) -> Option<&'i Expectation> {
+    listening(instances, key, vrid)
+        .last()
+        .map(|index| instances[*index].router.expectation())
+}
+
+/// The id a packet claims to be for, whatever else is wrong with it.
+fn named_vrid(key: &WireKey, octets: &[u8]) -> Option<Vrid> {
+    let header = if key.v6 {
+        0
+    } else {
+        usize::from(octets.first()? & 0x0f) * 4
+    };
+    Vrid::new(*octets.get(header + 1)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_named_id_is_read_from_any_octets_without_harm() {
+        let v4 = WireKey {
+            link: "eth0".to_owned(),
+            v6: false,
+            unicast: None,
+        };
+        let v6 = WireKey {
+            v6: true,
+            ..v4.clone()
+        };
+        let mut packet = vec![0x45; 20];
+        packet.extend([0x31, 51]);
+        assert_eq!(named_vrid(&v4, &packet), Vrid::new(51));
+        assert_eq!(named_vrid(&v6, &[0x31, 52]), Vrid::new(52));
+        assert_eq!(named_vrid(&v4, &[0x4f]), None);
+        assert_eq!(named_vrid(&v4, &[]), None);
+        assert_eq!(named_vrid(&v6, &[0x31, 0]), None);
+    }
+}

@@ -1,0 +1,341 @@
+//! The control socket: HTTP/1.1 with JSON on a unix socket.
+//!
+//! It parses and writes; every answer comes from the director's loop by way of a bounded queue. Connections and their time are limited,
+//! so that a client that says nothing costs nothing.
+
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use control::{
+    ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, ReloadResult, Status,
+    VrrpDetail, path,
+};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+
+/// Connections served at once; further ones wait in the kernel.
+const CONNECTIONS: usize = 32;
+/// Requests that may wait for the director.
+const QUEUED_REQUESTS: usize = 32;
+/// How long a client may take to say what it wants.
+const HEADER_LIMIT: Duration = Duration::from_secs(5);
+/// How long an answer may take to begin.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long an answer waits for fresh figures of the forwarder before it takes the last known.
+const SNAPSHOT_LIMIT: Duration = Duration::from_millis(300);
+/// Largest body of a request, in octets.
+const BODY_LIMIT: usize = 64 * 1024;
+/// Between two signs of life to a follower of events.
+const FOLLOW_HEARTBEAT: Duration = Duration::from_secs(5);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Events so far and each one after them.
+pub(super) type Following = (Vec<Event>, broadcast::Receiver<Event>);
+
+/// What the socket asks of the director.
+pub(super) enum Request {
+    /// Ask the forwarder for fresh figures; answered when they are there.
+    Refresh(oneshot::Sender<()>),
+    Status(oneshot::Sender<Status>),
+    Vrrp(oneshot::Sender<Vec<VrrpDetail>>),
+    Config(oneshot::Sender<ConfigText>),
+    Events {
+        since: u64,
+        answer: oneshot::Sender<Following>,
+    },
+    Metrics(oneshot::Sender<String>),
+    Reload(oneshot::Sender<ReloadResult>),
+    Handover {
+        order: HandoverRequest,
+        answer: oneshot::Sender<Result<HandoverResult, ErrorAnswer>>,
+    },
+}
+
+/// Binds the socket, readable and writable for its owner and, where named, a group; a left-over of an earlier director is replaced.
+pub(super) fn bind(
+    socket: &Path,
+    group: Option<u32>,
+) -> std::io::Result<std::os::unix::net::UnixListener> {
+    if let Some(folder) = socket.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(socket)?;
+    listener.set_nonblocking(true)?;
+    std::os::unix::fs::chown(socket, None, group)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves until the process ends; requests arrive at the receiver.
+pub(super) fn start(
+    listener: std::os::unix::net::UnixListener,
+) -> std::io::Result<mpsc::Receiver<Request>> {
+    let listener = UnixListener::from_std(listener)?;
+    let (requests, queue) = mpsc::channel(QUEUED_REQUESTS);
+    tokio::task::spawn_local(accept(listener, requests));
+    Ok(queue)
+}
+
+async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
+    let places = std::sync::Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let requests = requests.clone();
+                tokio::task::spawn_local(async move {
+                    serve(stream, requests).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors: the next attempt may find some.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn serve(stream: UnixStream, requests: mpsc::Sender<Request>) {
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let requests = requests.clone();
+        async move { Ok::<_, Infallible>(answer(request, &requests).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that breaks off has its reasons; there is nobody to tell.
+    let _ = connection.await;
+}
+
+async fn answer(
+    request: hyper::Request<Incoming>,
+    requests: &mpsc::Sender<Request>,
+) -> Response<Body> {
+    tokio::time::timeout(ANSWER_LIMIT, dispatch(request, requests))
+        .await
+        .unwrap_or_else(|_| {
+            refuse(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the director did not answer in time",
+                Some("look at its log"),
+            )
+        })
+}
+
+async fn dispatch(
+    request: hyper::Request<Incoming>,
+    requests: &mpsc::Sender<Request>,
+) -> Response<Body> {
+    let query = request.uri().query().unwrap_or("").to_owned();
+    let method = request.method().clone();
+    let wanted = request.uri().path().to_owned();
+    match (&method, wanted.as_str()) {
+        (&Method::GET, path::STATUS) => {
+            refresh(requests).await;
+            json(ask(requests, Request::Status).await)
+        }
+        (&Method::GET, path::VRRP) => json(ask(requests, Request::Vrrp).await),
+        (&Method::GET, path::CONFIG) => json(ask(requests, Request::Config).await),
+        (&Method::GET, path::EVENTS) => events(&query, requests).await,
+        (&Method::GET, path::METRICS) => {
+            refresh(requests).await;
+            ask(requests, Request::Metrics)
+                .await
+                .map_or_else(gone, |text| {
+                    full(
+                        StatusCode::OK,
+                        "text/plain; version=0.0.4",
+                        text.into_bytes(),
+                    )
+                })
+        }
+        (&Method::POST, path::RELOAD) => json(ask(requests, Request::Reload).await),
+        (&Method::POST, path::HANDOVER) => handover(request, requests).await,
+        (
+            _,
+            path::STATUS
+            | path::VRRP
+            | path::CONFIG
+            | path::EVENTS
+            | path::METRICS
+            | path::RELOAD
+            | path::HANDOVER,
+        ) => refuse(
+            StatusCode::METHOD_NOT_ALLOWED,
+            &format!("{wanted} does not take {method}"),
+            Some("GET shows, POST orders"),
+        ),
+        _ => refuse(
+            StatusCode::NOT_FOUND,
+            &format!("there is no {wanted}"),
+            Some("try /status, /vrrp, /config, /events or /metrics"),
+        ),
+    }
+}
+
+/// Sends a request to the director's loop and waits for its answer; none when the director ends.
+async fn ask<T>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Option<T> {
+    let (answer, wait) = oneshot::channel();
+    requests.send(request(answer)).await.ok()?;
+    wait.await.ok()
+}
+
+async fn refresh(requests: &mpsc::Sender<Request>) {
+    // Without an answer in time the last known figures are shown, with their age.
+    let _ = tokio::time::timeout(SNAPSHOT_LIMIT, ask(requests, Request::Refresh)).await;
+}
+
+async fn handover(
+    request: hyper::Request<Incoming>,
+    requests: &mpsc::Sender<Request>,
+) -> Response<Body> {
+    let Ok(body) = Limited::new(request.into_body(), BODY_LIMIT)
+        .collect()
+        .await
+    else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "the body did not arrive whole",
+            None,
+        );
+    };
+    let body = body.to_bytes();
+    let order = if body.is_empty() {
+        Ok(HandoverRequest::default())
+    } else {
+        serde_json::from_slice(&body)
+    };
+    match order {
+        Ok(order) => match ask(requests, |answer| Request::Handover { order, answer }).await {
+            Some(Ok(result)) => json(Some(result)),
+            Some(Err(refusal)) => full_json(StatusCode::CONFLICT, &refusal),
+            None => gone(),
+        },
+        Err(error) => refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("the body is no handover order: {error}"),
+            Some("send {} or {\"name\": \"main\"}"),
+        ),
+    }
+}
+
+async fn events(query: &str, requests: &mpsc::Sender<Request>) -> Response<Body> {
+    let since = match query_value(query, "since").map_or(Ok(0), str::parse) {
+        Ok(since) => since,
+        Err(_) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "since is no event number",
+                Some("use the seq of an event"),
+            );
+        }
+    };
+    let Some((past, future)) = ask(requests, |answer| Request::Events { since, answer }).await
+    else {
+        return gone();
+    };
+    if query_value(query, "follow") != Some("1") {
+        return json(Some(past));
+    }
+    let mut first = Vec::new();
+    past.iter().for_each(|event| push_line(&mut first, event));
+    let stream =
+        futures_util::stream::unfold((Some(first), future), |(first, mut future)| async move {
+            let bytes = match first {
+                Some(first) => first,
+                None => next_line(&mut future).await?,
+            };
+            Some((
+                Ok::<_, Infallible>(Frame::data(Bytes::from(bytes))),
+                (None, future),
+            ))
+        });
+    let mut response = Response::new(StreamBody::new(stream).boxed_unsync());
+    response.headers_mut().insert(
+        hyper::header::CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/x-ndjson"),
+    );
+    response
+}
+
+/// The next event as a line, or an empty line as a sign of life; none when the director ends.
+async fn next_line(future: &mut broadcast::Receiver<Event>) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    match tokio::time::timeout(FOLLOW_HEARTBEAT, future.recv()).await {
+        Ok(Ok(event)) => push_line(&mut line, &event),
+        Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => line.push(b'\n'),
+        Ok(Err(broadcast::error::RecvError::Closed)) => return None,
+    }
+    Some(line)
+}
+
+fn push_line(line: &mut Vec<u8>, event: &Event) {
+    line.extend(serde_json::to_vec(event).unwrap_or_default());
+    line.push(b'\n');
+}
+
+fn query_value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query
+        .split('&')
+        .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn json<T: Serialize>(value: Option<T>) -> Response<Body> {
+    value.map_or_else(gone, |value| full_json(StatusCode::OK, &value))
+}
+
+fn full_json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    full(
+        status,
+        "application/json",
+        serde_json::to_vec(value).unwrap_or_default(),
+    )
+}
+
+fn full(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        hyper::header::CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static(kind),
+    );
+    response
+}
+
+fn refuse(status: StatusCode, error: &str, remedy: Option<&str>) -> Response<Body> {
+    full_json(
+        status,
+        &ErrorAnswer {
+            error: error.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        },
+    )
+}
+
+fn gone() -> Response<Body> {
+    refuse(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the director is ending",
+        None,
+    )
+}

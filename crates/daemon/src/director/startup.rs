@@ -1,0 +1,302 @@
+//! From nothing to a running loop: the order in which a director comes up.
+
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use control::EventKind;
+use control::internal::ToKeeper;
+use linux::address::Kernel;
+use linux::channel::{AsyncChannel, Channel};
+use linux::monitor::Monitor;
+use linux::process::Capability;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::inputs::{self, Handles, Sources};
+use super::journal::{Entry, Journal};
+use super::load::{self, Loaded};
+use super::plane::Plane;
+use super::reload::Reload;
+use super::{Director, Figures, Running, server, testament, timestamp};
+use crate::EXIT_CONFIGURATION;
+use crate::args::{Args, Role};
+use crate::log::{self, last_words};
+
+/// Real-time priority of the director, below the keeper's.
+const REALTIME_PRIORITY: u8 = 20;
+/// The kernel should take almost anything else first when memory runs out.
+const OOM_SCORE: i32 = -900;
+/// What the director keeps of root's powers.
+const CAPABILITIES: [Capability; 4] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_SYS_NICE,
+    Capability::CAP_IPC_LOCK,
+];
+/// Messages of tasks and threads that may wait for the loop.
+const QUEUED: usize = 64;
+
+/// Runs until it has left.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    crate::process::adopt(Role::Director).context("set up the process")?;
+    linux::process::die_with_parent(
+        linux::process::Signal::Term,
+        std::os::unix::process::parent_id(),
+    )
+    .context("tie the process to its keeper")?;
+    let channel = Channel::from_stdin().context("open the channel to the keeper")?;
+    let mut notes = Vec::new();
+    let Some(loaded) = load_for_start(args, &mut notes) else {
+        return Ok(ExitCode::from(EXIT_CONFIGURATION));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let done = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let (mut director, mut sources) = assemble(args.clone(), loaded, channel, notes).await?;
+        while !director.is_finished() {
+            let deadline = director.deadline(Instant::now());
+            let input = inputs::next(&mut sources, &director.wires, deadline).await;
+            director.take(input);
+        }
+        director.say_goodbye();
+        anyhow::Ok(())
+    });
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The file, or for a director that starts again the last configuration that was good; none with every error said.
+fn load_for_start(args: &Args, notes: &mut Vec<String>) -> Option<Loaded> {
+    let loaded = load::load_from_disk(&args.config, args.node.clone());
+    let refused = match loaded {
+        Ok(loaded) if loaded.config.is_some() => {
+            last_words(&loaded.report_text);
+            return Some(loaded);
+        }
+        Ok(loaded) => loaded.report_text,
+        Err(error) => format!("{}: {error}", args.config.display()),
+    };
+    last_words(&refused);
+    if args.restarts == 0 {
+        return None;
+    }
+    let kept = load::last_good(&args.state_dir, args.node.clone())
+        .ok()
+        .filter(|kept| kept.config.is_some())?;
+    notes.push(format!(
+        "{} is broken; the last good configuration runs",
+        args.config.display()
+    ));
+    Some(kept)
+}
+
+async fn assemble(
+    args: Args,
+    loaded: Loaded,
+    channel: Channel,
+    mut notes: Vec<String>,
+) -> anyhow::Result<(Director, Sources)> {
+    let Loaded {
+        path, text, config, ..
+    } = loaded;
+    let config = config.context("start without a configuration")?;
+    let log = log::start(config.global.log.level, config.global.log.format);
+    crate::process::ignore_group_signals().context("set up signals")?;
+    let terminate = signal(SignalKind::terminate()).context("set up signals")?;
+    let requests = open_socket(&args, &config, &mut notes)?;
+    let (journal, journal_error) = Journal::open(&super::node_name(&config), &args.state_dir);
+    if let Some(error) = journal_error {
+        notes.push(format!(
+            "the journal is kept in memory only: {}: {error}",
+            args.state_dir.display()
+        ));
+    }
+    for refused in harden() {
+        tracing::warn!("{refused}");
+    }
+    let kernel = Rc::new(Kernel::open().context("open netlink for addresses")?);
+    let monitor = Monitor::open().context("open netlink for changes")?;
+    let swept = kernel
+        .sweep(&[])
+        .await
+        .context("sweep addresses that an earlier run left behind")?;
+    let listed = inputs::list(&kernel)
+        .await
+        .context("list links and addresses")?;
+    let (outcomes, outcomes_out) = mpsc::unbounded_channel();
+    let (plane_in, plane) = mpsc::channel(QUEUED);
+    let (listed_in, listed_out) = mpsc::channel(1);
+    let (loaded_in, loaded_out) = mpsc::channel(1);
+    let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
+    let now = Instant::now();
+    let mut director = Director {
+        args,
+        log,
+        running: Running {
+            path,
+            text,
+            config,
+            generation: 1,
+            loaded_at: timestamp(),
+        },
+        journal,
+        kernel,
+        keeper: Rc::clone(&keeper),
+        facts: super::Facts::default(),
+        wires: super::Wires::default(),
+        instances: Vec::new(),
+        instances_made: 0,
+        outcomes,
+        plane: Plane::new(plane_in),
+        figures: Figures::default(),
+        reload: Reload::default(),
+        handover: None,
+        started_at: now,
+        next_beat_at: now,
+        leaving: false,
+        notes,
+        handles: Handles {
+            listed: listed_in,
+            loaded: loaded_in,
+        },
+    };
+    director.begin(now, listed, swept.len());
+    let sources = Sources {
+        monitor,
+        keeper,
+        terminate,
+        outcomes: outcomes_out,
+        plane,
+        requests,
+        listed: listed_out,
+        loaded: loaded_out,
+    };
+    Ok((director, sources))
+}
+
+/// The control socket, bound while there is still the power to give it to a group.
+fn open_socket(
+    args: &Args,
+    config: &config::Config,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<mpsc::Receiver<server::Request>> {
+    let configured = &config.global.socket;
+    let path = args
+        .socket
+        .clone()
+        .or_else(|| configured.path.clone())
+        .unwrap_or_else(|| "/run/tandem/tandem.sock".into());
+    let group = configured
+        .group
+        .as_deref()
+        .and_then(|name| match linux::process::group_id(name) {
+            Ok(Some(group)) => Some(group),
+            Ok(None) => {
+                notes.push(format!(
+                    "there is no group `{name}`: only root may use the control socket"
+                ));
+                None
+            }
+            Err(error) => {
+                notes.push(format!("group `{name}` cannot be looked up: {error}"));
+                None
+            }
+        });
+    let listener = server::bind(&path, group)
+        .with_context(|| format!("bind the control socket {}", path.display()))?;
+    server::start(listener).context("serve the control socket")
+}
+
+/// Makes the process hard to hold up and weak in other respects; each refusal is said once.
+fn harden() -> Vec<String> {
+    let mut refused = Vec::new();
+    let mut note = |what: &str, result: std::io::Result<()>| {
+        if let Err(error) = result {
+            refused.push(format!("{what}: {error}"));
+        }
+    };
+    note(
+        "the out-of-memory score stays as it is",
+        linux::process::oom_score(OOM_SCORE),
+    );
+    note("memory is not locked", linux::process::lock_memory());
+    note(
+        "no real-time scheduling",
+        linux::process::realtime(REALTIME_PRIORITY),
+    );
+    note(
+        "capabilities are not dropped",
+        linux::process::keep_capabilities(&CAPABILITIES).map(drop),
+    );
+    refused
+}
+
+impl Director {
+    /// The first steps with everything in place.
+    fn begin(&mut self, now: Instant, listed: inputs::Listed, swept: usize) {
+        let started = if self.args.restarts == 0 {
+            "started".to_owned()
+        } else {
+            format!("started again, {} times so far", self.args.restarts)
+        };
+        self.journal
+            .record(Entry::new(EventKind::Daemon, "director", started));
+        if swept > 0 {
+            self.journal.record(Entry::new(
+                EventKind::Address,
+                "addresses",
+                format!("{swept} left behind by an earlier run were removed"),
+            ));
+        }
+        for note in &self.notes {
+            tracing::warn!("{note}");
+        }
+        testament::send(&self.keeper, &ToKeeper::Beat);
+        self.order_forwarder();
+        self.facts.replace(listed.links, listed.addresses);
+        for config in self.running.config.vrrp.clone() {
+            self.start_instance(now, config);
+        }
+        self.keep_last_good();
+        let status = format!(
+            "{} with {} virtual routers and {} listeners",
+            self.node_name(),
+            self.instances.len(),
+            self.running.config.listeners.len()
+        );
+        testament::send(&self.keeper, &ToKeeper::Ready(status));
+        tracing::info!(
+            node = self.node_name(),
+            hash = self.running.config.hash,
+            "configuration loaded"
+        );
+    }
+
+    /// Writes the running configuration aside, from a thread of its own.
+    pub(super) fn keep_last_good(&self) {
+        let (folder, text) = (self.args.state_dir.clone(), self.running.text.clone());
+        let thread = std::thread::Builder::new()
+            .name("tandem-keep".to_owned())
+            .stack_size(256 * 1024);
+        let spawned = thread.spawn(move || {
+            if let Err(error) = load::keep_last_good(&folder, &text) {
+                tracing::warn!(folder = %folder.display(), %error, "the configuration is not kept for a restart");
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread to keep the configuration");
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        self.journal
+            .record(Entry::new(EventKind::Daemon, "director", "left"));
+        testament::send(&self.keeper, &ToKeeper::Done);
+        // The journal and the log have threads of their own; give them the moment they need.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

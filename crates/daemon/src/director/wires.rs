@@ -1,0 +1,175 @@
+//! The sockets that advertisements travel on: one receiver and one sender per link, address family and local address, shared by all
+//! virtual routers there.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use futures_util::future::select_all;
+use linux::raw::{Local, RawReceiver, RawSender};
+use vrrp::{Counters, Family, Reject};
+
+/// IP protocol number of VRRP (RFC 9568 §5.1.1.4).
+pub(super) const VRRP_PROTOCOL: u8 = 112;
+/// Group of VRRP over IPv4 (RFC 9568 §5.1.1.2).
+const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+/// Group of VRRP over IPv6 (RFC 9568 §5.1.2.2).
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+/// Between two log lines about refused packets on one wire.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What makes a wire another wire.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WireKey {
+    /// Name of the link.
+    pub(super) link: String,
+    /// Whether it carries IPv6.
+    pub(super) v6: bool,
+    /// Our own address, when advertisements are unicast.
+    pub(super) unicast: Option<IpAddr>,
+}
+
+/// One pair of sockets.
+pub(super) struct Wire {
+    pub(super) ifindex: u32,
+    pub(super) receiver: RawReceiver,
+    pub(super) sender: RawSender,
+    /// Packets that belong to no virtual router of ours.
+    pub(super) strangers: Counters,
+    refusals: Refusals,
+}
+
+impl Wire {
+    fn open(key: &WireKey, ifindex: u32) -> std::io::Result<Self> {
+        let local = match (key.unicast, key.v6) {
+            (Some(IpAddr::V4(address)), _) => Local::UnicastV4(address),
+            (Some(IpAddr::V6(address)), _) => Local::UnicastV6(address),
+            (None, false) => Local::MulticastV4(GROUP_V4),
+            (None, true) => Local::MulticastV6(GROUP_V6),
+        };
+        Ok(Self {
+            ifindex,
+            receiver: RawReceiver::open(&key.link, ifindex, VRRP_PROTOCOL, local)?,
+            sender: RawSender::open(&key.link, ifindex, VRRP_PROTOCOL, key.v6)?,
+            strangers: Counters::default(),
+            refusals: Refusals::default(),
+        })
+    }
+
+    /// The sending socket for the keeper.
+    pub(super) fn sender_fd(&self) -> std::io::Result<OwnedFd> {
+        self.sender.try_clone_fd()
+    }
+
+    /// Notes a refused packet; a log line comes at most every ten seconds, whatever arrives.
+    pub(super) fn note_refusal(&mut self, now: Instant, key: &WireKey, reject: Reject) {
+        if let Some(count) = self.refusals.note(now) {
+            let last = reject.as_str();
+            tracing::warn!(
+                link = key.link,
+                v6 = key.v6,
+                count,
+                last,
+                "advertisements refused; `tandem vrrp` counts them by reason"
+            );
+        }
+    }
+}
+
+/// Counts between two log lines.
+#[derive(Debug, Default)]
+struct Refusals {
+    unlogged: u64,
+    logged_at: Option<Instant>,
+}
+
+impl Refusals {
+    /// Counts one; the count so far when a line is allowed.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        self.unlogged += 1;
+        if self
+            .logged_at
+            .is_some_and(|at| now < at + REFUSAL_LOG_INTERVAL)
+        {
+            return None;
+        }
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+/// All wires of the node.
+#[derive(Default)]
+pub(super) struct Wires {
+    open: BTreeMap<WireKey, Wire>,
+}
+
+impl Wires {
+    /// The wire, opened if it is not yet or if the link has another index than when it was.
+    pub(super) fn ensure(&mut self, key: &WireKey, ifindex: u32) -> std::io::Result<()> {
+        if self
+            .open
+            .get(key)
+            .is_none_or(|wire| wire.ifindex != ifindex)
+        {
+            self.open.insert(key.clone(), Wire::open(key, ifindex)?);
+        }
+        Ok(())
+    }
+
+    /// Closes every wire that `needed` does not name.
+    pub(super) fn retain(&mut self, needed: impl Fn(&WireKey) -> bool) {
+        self.open.retain(|key, _| needed(key));
+    }
+
+    pub(super) fn get(&self, key: &WireKey) -> Option<&Wire> {
+        self.open.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &WireKey) -> Option<&mut Wire> {
+        self.open.get_mut(key)
+    }
+
+    /// Waits until one of them has something to read; for ever when there is none.
+    pub(super) async fn readable(&self) -> WireKey {
+        if self.open.is_empty() {
+            return std::future::pending().await;
+        }
+        let waits = self.open.iter().map(|(key, wire)| {
+            Box::pin(async move {
+                if wire.receiver.readable().await.is_err() {
+                    // A dead socket is replaced when its link comes back; until then it has nothing to say.
+                    std::future::pending::<()>().await;
+                }
+                key.clone()
+            })
+        });
+        select_all(waits).await.0
+    }
+}
+
+/// The key of the wire a virtual router of `link` uses in `family`.
+pub(super) fn key(link: &str, family: Family, unicast: Option<IpAddr>) -> WireKey {
+    WireKey {
+        link: link.to_owned(),
+        v6: family == Family::V6,
+        unicast,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_makes_one_line_in_ten_seconds() {
+        let start = Instant::now();
+        let mut refusals = Refusals::default();
+        let mut lines = Vec::new();
+        for tick in 0..25_000_u64 {
+            lines.extend(refusals.note(start + Duration::from_millis(tick)));
+        }
+        assert_eq!(lines, [1, 10_000, 10_000]);
+    }
+}

@@ -1,0 +1,75 @@
+//! The forwarder's own figures in the words of the control socket.
+
+use control::internal::FromForwarder;
+use control::{
+    CheckState, GroupStatus, ListenerStatus, Order, PassiveState, TargetCondition, TargetStatus,
+};
+use forwarder::{
+    CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, Snapshot, TargetSnapshot,
+    TargetStanding,
+};
+
+/// The message that answers a request for a snapshot.
+pub(crate) fn message(snapshot: Snapshot) -> FromForwarder {
+    FromForwarder::Snapshot {
+        listeners: snapshot.listeners.into_iter().map(listener).collect(),
+        groups: snapshot.groups.into_iter().map(group).collect(),
+    }
+}
+
+fn listener(listener: ListenerSnapshot) -> ListenerStatus {
+    ListenerStatus {
+        name: listener.name,
+        bind: listener.binds,
+        protocol: listener.protocol.as_str().to_owned(),
+        connections: u64::from(listener.connections),
+        connections_total: listener.connections_total,
+        requests_total: listener.requests_total,
+        action: match listener.action {
+            balancer::RuleAction::Forward(group) => group,
+            balancer::RuleAction::Close => "close".to_owned(),
+        },
+    }
+}
+
+fn group(group: GroupSnapshot) -> GroupStatus {
+    GroupStatus {
+        name: group.name,
+        algorithm: group.algorithm.to_owned(),
+        usable: group.usable as u32,
+        total: group.total as u32,
+        targets: group.targets.into_iter().map(target).collect(),
+    }
+}
+
+fn target(target: TargetSnapshot) -> TargetStatus {
+    TargetStatus {
+        name: target.name,
+        address: target.address,
+        state: match target.state {
+            TargetStanding::Up => TargetCondition::Up,
+            TargetStanding::Down => TargetCondition::Down,
+            TargetStanding::Unknown => TargetCondition::Unknown,
+            TargetStanding::Drain => TargetCondition::Drain,
+            TargetStanding::Maint => TargetCondition::Maint,
+        },
+        check: match target.check {
+            CheckStanding::Off => CheckState::Off,
+            CheckStanding::Unknown => CheckState::Unknown,
+            CheckStanding::Up => CheckState::Up,
+            CheckStanding::Down => CheckState::Down,
+        },
+        passive: match target.passive {
+            PassiveStanding::Ok => PassiveState::Ok,
+        },
+        order: match target.order {
+            balancer::Order::Ready => Order::Ready,
+            balancer::Order::Drain => Order::Drain,
+            balancer::Order::Maint => Order::Maint,
+        },
+        weight: target.weight,
+        in_flight: u64::from(target.in_flight),
+        requests_total: target.requests_total,
+        why: (!target.why.is_empty()).then_some(target.why),
+    }
+}

@@ -1,0 +1,281 @@
+//! The forwarder process: the `forwarder` crate under the director's orders.
+//!
+//! The main thread only talks: it reads orders, answers, and pulses several times a second so that silence means something.
+//! It outlives its director: the keeper hands it the stream to the next one, and no connection notices.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use control::internal::{
+    FromForwarder, KeeperToForwarder, Pulse, ToForwarder, read_frame, write_frame,
+};
+use forwarder::{Forwarder, ForwarderSettings};
+use linux::channel::{AsyncChannel, Channel};
+use linux::process::Capability;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use crate::args::{Args, Role};
+use crate::log;
+
+/// Between two pulses.
+const PULSE_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the forwarder serves on when its keeper is gone: the director may still be handing the address over.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
+/// Answers that may wait for a director that does not read.
+const QUEUED_ANSWERS: usize = 64;
+
+/// Runs until drained, or until the keeper is gone.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    crate::process::adopt(Role::Forwarder).context("set up the process")?;
+    let channel = Channel::from_stdin().context("open the channel to the keeper")?;
+    let log = log::start(config::Level::Info, config::LogFormat::Text);
+    give_up_power(args);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let code = tokio::task::LocalSet::new().block_on(&runtime, serve(channel, log));
+    // Worker threads end with the process; there is nothing left that they could finish.
+    runtime.shutdown_background();
+    code
+}
+
+/// Another user where one is configured, and no power but low ports.
+fn give_up_power(args: &Args) {
+    let kept = [Capability::CAP_NET_BIND_SERVICE];
+    let result = match (args.uid, args.gid) {
+        (Some(uid), Some(gid)) if uid != 0 => linux::process::become_user(uid, gid, &kept),
+        _ => linux::process::keep_capabilities(&kept),
+    };
+    if let Err(error) = result {
+        tracing::warn!(%error, "the forwarder keeps more power than it needs");
+    }
+    if let Err(error) = linux::process::raise_nofile() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Everything the process is between its orders.
+struct Data {
+    forwarder: Option<Arc<Forwarder>>,
+    generation: u64,
+    log: log::LogHandle,
+}
+
+async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode> {
+    let keeper = AsyncChannel::new(channel).context("watch the channel to the keeper")?;
+    let mut data = Data {
+        forwarder: None,
+        generation: 0,
+        log,
+    };
+    let mut link: Option<Link> = None;
+    let mut pulse = tokio::time::interval(PULSE_INTERVAL);
+    pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            message = keeper.receive() => match message {
+                Ok(Some((bytes, fds))) => match serde_json::from_slice(&bytes) {
+                    Ok(KeeperToForwarder::Director) => link = fds.into_iter().next().and_then(Link::open),
+                    Ok(KeeperToForwarder::Drain { limit_ms }) => return Ok(data.drain(limit_ms).await),
+                    Err(error) => tracing::warn!(%error, "the keeper said something this forwarder does not know"),
+                },
+                Ok(None) | Err(_) => return Ok(data.serve_as_orphan(link).await),
+            },
+            order = next_order(&mut link) => match order {
+                Some(order) => data.on_order(order, link.as_ref()).await,
+                None => link = None,
+            },
+            _ = pulse.tick() => if let Some(link) = &link {
+                link.answer(FromForwarder::Pulse(data.pulse()));
+            },
+        }
+    }
+}
+
+/// The next order of the current director; never, while there is none.
+async fn next_order(link: &mut Option<Link>) -> Option<ToForwarder> {
+    match link {
+        Some(link) => link.orders.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Data {
+    async fn on_order(&mut self, order: ToForwarder, link: Option<&Link>) {
+        let answer = match order {
+            ToForwarder::Configure {
+                generation,
+                path,
+                node,
+                text,
+            } => {
+                let error = self
+                    .configure(link, generation, path, node, text)
+                    .await
+                    .err();
+                FromForwarder::Configured { generation, error }
+            }
+            ToForwarder::Snapshot => self.snapshot(),
+        };
+        if let Some(link) = link {
+            link.answer(answer);
+        }
+    }
+
+    /// Applies a configuration on a thread of its own, pulsing on.
+    async fn configure(
+        &mut self,
+        link: Option<&Link>,
+        generation: u64,
+        path: String,
+        node: Option<String>,
+        text: String,
+    ) -> Result<(), String> {
+        let facts = config::Facts {
+            node_override: node,
+            host_name: String::new(),
+            addresses: Vec::new(),
+            file_access: false,
+        };
+        let outcome = config::load(Path::new(&path), &text, &facts);
+        let Some(config) = outcome.config else {
+            return Err(
+                "the forwarder does not accept a configuration that the director did".to_owned(),
+            );
+        };
+        self.log.set_level(config.global.log.level);
+        let forwarder = match &self.forwarder {
+            Some(running) => Arc::clone(running),
+            None => self.start(config.global.threads)?,
+        };
+        let applied =
+            tokio::task::spawn_blocking(move || forwarder.apply(config.listeners, config.groups));
+        let result = pulsing(applied, link, self.pulse()).await;
+        result
+            .map_err(|error| error.to_string())?
+            .map_err(|error| with_causes(&error))?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    fn start(&mut self, threads: Option<usize>) -> Result<Arc<Forwarder>, String> {
+        let threads = threads.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        });
+        let started = Forwarder::start(ForwarderSettings { threads })
+            .map_err(|error| format!("start {threads} worker threads: {error}"))?;
+        let started = Arc::new(started);
+        self.forwarder = Some(Arc::clone(&started));
+        Ok(started)
+    }
+
+    fn pulse(&self) -> Pulse {
+        let ready = self.forwarder.as_ref().map(|forwarder| forwarder.ready());
+        ready.map_or_else(Pulse::default, |ready| Pulse {
+            generation: self.generation,
+            listening: ready.listening,
+            first_health_round_done: ready.first_health_round_done,
+            stalled: ready.stalled,
+        })
+    }
+
+    fn snapshot(&self) -> FromForwarder {
+        let Some(forwarder) = &self.forwarder else {
+            return FromForwarder::Snapshot {
+                listeners: Vec::new(),
+                groups: Vec::new(),
+            };
+        };
+        crate::figures::message(forwarder.snapshot())
+    }
+
+    async fn drain(&self, limit_ms: u64) -> ExitCode {
+        if let Some(forwarder) = self.forwarder.clone() {
+            // The blocking thread ends with the process if it does not end by itself.
+            let _ = tokio::task::spawn_blocking(move || {
+                forwarder.drain(Duration::from_millis(limit_ms))
+            })
+            .await;
+        }
+        ExitCode::SUCCESS
+    }
+
+    /// The keeper is gone: serve while the director hands over, then end.
+    async fn serve_as_orphan(&self, link: Option<Link>) -> ExitCode {
+        if let Some(mut link) = link {
+            let until_closed = async { while link.orders.recv().await.is_some() {} };
+            let _ = tokio::time::timeout(ORPHAN_LIMIT, until_closed).await;
+        }
+        ExitCode::FAILURE
+    }
+}
+
+/// Waits for `work` and pulses meanwhile.
+async fn pulsing<T>(work: impl Future<Output = T>, link: Option<&Link>, pulse: Pulse) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(PULSE_INTERVAL, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => link.map_or((), |link| link.answer(FromForwarder::Pulse(pulse))),
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}
+
+/// The stream to one director, read and written by tasks of its own.
+struct Link {
+    orders: mpsc::Receiver<ToForwarder>,
+    answers: mpsc::Sender<FromForwarder>,
+}
+
+impl Link {
+    fn open(fd: std::os::fd::OwnedFd) -> Option<Self> {
+        let stream = std::os::unix::net::UnixStream::from(fd);
+        stream.set_nonblocking(true).ok()?;
+        let (reader, writer) = UnixStream::from_std(stream).ok()?.into_split();
+        let (orders_in, orders) = mpsc::channel(QUEUED_ANSWERS);
+        let (answers, answers_out) = mpsc::channel(QUEUED_ANSWERS);
+        tokio::task::spawn_local(read_orders(reader, orders_in));
+        tokio::task::spawn_local(write_answers(writer, answers_out));
+        Some(Self { orders, answers })
+    }
+
+    /// Queues an answer; a director that does not read loses it and asks again.
+    fn answer(&self, answer: FromForwarder) {
+        let _ = self.answers.try_send(answer);
+    }
+}
+
+async fn read_orders(mut reader: OwnedReadHalf, orders: mpsc::Sender<ToForwarder>) {
+    while let Ok(Some(order)) = read_frame(&mut reader).await {
+        if orders.send(order).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write_answers(mut writer: OwnedWriteHalf, mut answers: mpsc::Receiver<FromForwarder>) {
+    while let Some(answer) = answers.recv().await {
+        if write_frame(&mut writer, &answer).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The keeper's state and what it does on each kind of event.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use control::internal::{ForwarderOrder, FromKeeper, KeeperToForwarder, ToKeeper};
+use nix::sys::signal::Signal;
+use sd_notify::NotifyState;
+
+use super::child::{Backoff, Running, status_words};
+use super::will::Testament;
+use super::{decode, encode, exit_code_of, request_of};
+use crate::EXIT_CONFIGURATION;
+use crate::args::{Args, Role};
+use crate::log::last_words;
+
+/// How long a leaving director may take before it is killed and its will executed.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// How long requests in flight may take when the whole service stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Beat limit before the director has named one.
+const FIRST_BEAT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where the service as a whole stands.
+enum Phase {
+    /// Both children are kept running.
+    Serving,
+    /// The director was asked to leave.
+    Leaving { kill_at: Instant },
+    /// The director is gone on purpose; the forwarder finishes.
+    Draining { kill_at: Instant, code: u8 },
+}
+
+pub(super) struct Keeper {
+    args: Args,
+    phase: Phase,
+    director: Option<Running>,
+    director_backoff: Backoff,
+    director_was_ready: bool,
+    beat_limit: Duration,
+    beat_due_at: Instant,
+    forwarder: Option<Running>,
+    forwarder_backoff: Backoff,
+    forwarder_order: Option<ForwarderOrder>,
+    testament: Testament,
+    finished: Option<ExitCode>,
+}
+
+impl Keeper {
+    pub(super) fn new(args: Args) -> std::io::Result<Self> {
+        Ok(Self {
+            args,
+            phase: Phase::Serving,
+            director: None,
+            director_backoff: Backoff::default(),
+            director_was_ready: false,
+            beat_limit: FIRST_BEAT_LIMIT,
+            beat_due_at: Instant::now(),
+            forwarder: None,
+            forwarder_backoff: Backoff::default(),
+            forwarder_order: None,
+            testament: Testament::open()?,
+            finished: None,
+        })
+    }
+
+    pub(super) fn finished(&self) -> Option<ExitCode> {
+        self.finished
+    }
+
+    /// Descriptors whose readability means work.
+    pub(super) fn watched(&self) -> Vec<BorrowedFd<'_>> {
+        let director = self
+            .director
+            .iter()
+            .flat_map(|child| [child.exit_fd(), child.channel.as_fd()]);
+        director
+            .chain(self.forwarder.iter().map(Running::exit_fd))
+            .collect()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Serving => None,
+            Phase::Leaving { kill_at } | Phase::Draining { kill_at, .. } => Some(kill_at),
+        };
+        let beat = self.director.as_ref().map(|_| self.beat_due_at);
+        [
+            phase,
+            beat,
+            self.director_backoff.start_at,
+            self.forwarder_backoff.start_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(super) fn start_director(&mut self) -> std::io::Result<()> {
+        let child = Running::start(
+            &self.args,
+            Role::Director,
+            self.director_backoff.restarts,
+            &[],
+        )?;
+        self.beat_limit = FIRST_BEAT_LIMIT;
+        self.beat_due_at = Instant::now() + self.beat_limit;
+        self.director = Some(child);
+        self.introduce();
+        Ok(())
+    }
+
+    fn start_forwarder(&mut self) {
+        let Some(order) = self.forwarder_order else {
+            return;
+        };
+        let extra = [
+            "--uid".into(),
+            order.uid.to_string(),
+            "--gid".into(),
+            order.gid.to_string(),
+        ];
+        match Running::start(
+            &self.args,
+            Role::Forwarder,
+            self.forwarder_backoff.restarts,
+            &extra,
+        ) {
+            Ok(child) => {
+                self.forwarder = Some(child);
+                self.introduce();
+            }
+            Err(error) => {
+                last_words(&format!("keeper: the forwarder does not start: {error}"));
+                let now = Instant::now();
+                self.forwarder_backoff.failed(now, now);
+            }
+        }
+    }
+
+    /// Gives a running director and a running forwarder the two ends of a new stream.
+    fn introduce(&mut self) {
+        let (Some(director), Some(forwarder)) = (&self.director, &self.forwarder) else {
+            return;
+        };
+        let Ok((for_director, for_forwarder)) = UnixStream::pair() else {
+            last_words("keeper: no descriptor for the stream between director and forwarder");
+            return;
+        };
+        let started = FromKeeper::ForwarderStarted {
+            pid: forwarder.pid(),
+            restarts: self.forwarder_backoff.restarts,
+            uptime_s: forwarder.started_at.elapsed().as_secs(),
+        };
+        // A child that cannot be told is about to be seen as ended, which starts it again and comes back here.
+        let _ = forwarder.channel.try_send(
+            &encode(&KeeperToForwarder::Director),
+            &[for_forwarder.as_fd()],
+        );
+        let _ = director
+            .channel
+            .try_send(&encode(&started), &[for_director.as_fd()]);
+    }
+
+    pub(super) fn on_signal(&mut self, signal: Option<Signal>) {
+        let Some(request) = signal.and_then(request_of) else {
+            return;
+        };
+        if request == FromKeeper::Stop {
+            if matches!(self.phase, Phase::Serving) {
+                let _ = sd_notify::notify(&[NotifyState::Stopping]);
+                self.phase = Phase::Leaving {
+                    kill_at: Instant::now() + LEAVE_LIMIT,
+                };
+            }
+            self.director_backoff.start_at = None;
+        }
+        match &self.director {
+            Some(director) => drop(director.channel.try_send(&encode(&request), &[])),
+            None if request == FromKeeper::Stop => self.drain(0),
+            None => {}
+        }
+    }
+
+    /// Reads all that the director has said.
+    pub(super) fn read_director(&mut self, now: Instant) {
+        let mut buffer = Vec::new();
+        loop {
+            let Some(director) = &self.director else {
+                return;
+            };
+            match director.channel.try_receive(&mut buffer) {
+                Ok(Some((bytes, fds))) => {
+                    if let Some(message) = decode(&bytes) {
+                        self.on_message(now, message, fds);
+                    }
+                }
+                // Closed, or nothing more: an exit is seen on the process itself.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, message: ToKeeper, fds: Vec<OwnedFd>) {
+        match message {
+            ToKeeper::Beat => {
+                self.beat_due_at = now + self.beat_limit;
+                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            }
+            ToKeeper::Will(will) => self.testament.deposit(will, fds),
+            ToKeeper::BeatLimit(limit_ms) => {
+                self.beat_limit = Duration::from_millis(limit_ms);
+                self.beat_due_at = now + self.beat_limit;
+            }
+            ToKeeper::Forwarder(order) => self.on_forwarder_order(now, order),
+            ToKeeper::Ready(status) => {
+                self.director_was_ready = true;
+                let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+            }
+            ToKeeper::Done => {
+                self.testament.revoke();
+                if matches!(self.phase, Phase::Serving) {
+                    self.phase = Phase::Leaving {
+                        kill_at: now + LEAVE_LIMIT,
+                    };
+                }
+            }
+        }
+    }
+
+    fn on_forwarder_order(&mut self, now: Instant, order: Option<ForwarderOrder>) {
+        self.forwarder_order = order;
+        match (&self.forwarder, order) {
+            (None, Some(_)) if self.forwarder_backoff.start_at.is_none() => {
+                self.forwarder_backoff.start_at = Some(now)
+            }
+            (Some(forwarder), None) => {
+                let _ = forwarder.channel.try_send(&encode(&drain_message()), &[]);
+            }
+            _ => {}
+        }
+    }
+
+    /// Notices children that have ended.
+    pub(super) fn reap(&mut self, now: Instant) {
+        if let Some(status) = self.director.as_mut().and_then(Running::ended) {
+            // What it said last still counts: a Done makes this a clean end.
+            self.read_director(now);
+            let child = self.director.take().expect("it has just ended");
+            self.on_director_end(now, status, child.started_at);
+        }
+        if let Some(status) = self.forwarder.as_mut().and_then(Running::ended) {
+            let child = self.forwarder.take().expect("it has just ended");
+            self.on_forwarder_end(now, status, child.started_at);
+        }
+    }
+
+    fn on_director_end(
+        &mut self,
+        now: Instant,
+        status: std::process::ExitStatus,
+        started_at: Instant,
+    ) {
+        self.execute_will(&status_words(status));
+        let configuration = status.code() == Some(i32::from(EXIT_CONFIGURATION));
+        match self.phase {
+            Phase::Serving if !self.director_was_ready && configuration => {
+                self.finished = Some(exit_code_of(status))
+            }
+            Phase::Serving => {
+                last_words(&format!(
+                    "keeper: the director ended with {}, starting it again",
+                    status_words(status)
+                ));
+                self.director_backoff.failed(now, started_at);
+            }
+            Phase::Leaving { .. } => self.drain(u8::from(!status.success())),
+            Phase::Draining { .. } => {}
+        }
+    }
+
+    fn on_forwarder_end(
+        &mut self,
+        now: Instant,
+        status: std::process::ExitStatus,
+        started_at: Instant,
+    ) {
+        if matches!(self.phase, Phase::Draining { .. }) {
+            return;
+        }
+        if let Some(director) = &self.director {
+            let message = FromKeeper::ForwarderExited {
+                status: status_words(status),
+            };
+            let _ = director.channel.try_send(&encode(&message), &[]);
+        }
+        if self.forwarder_order.is_some() {
+            last_words(&format!(
+                "keeper: the forwarder ended with {}, starting it again",
+                status_words(status)
+            ));
+            self.forwarder_backoff.failed(now, started_at);
+        }
+    }
+
+    /// Acts on deadlines that have passed.
+    pub(super) fn run_due(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Leaving { kill_at } if kill_at <= now => {
+                self.kill_director(now, "it did not leave in time")
+            }
+            Phase::Draining { kill_at, code } if kill_at <= now || self.forwarder.is_none() => {
+                if let Some(forwarder) = &mut self.forwarder {
+                    forwarder.kill();
+                }
+                self.finished = Some(ExitCode::from(code));
+            }
+            _ => {}
+        }
+        if self.director.is_some() && self.beat_due_at <= now {
+            self.on_missed_beat(now);
+        }
+        if self.director_backoff.take_due(now) && self.start_director().is_err() {
+            self.director_backoff.failed(now, now);
+        }
+        if self.forwarder_backoff.take_due(now) && self.forwarder.is_none() {
+            self.start_forwarder();
+        }
+    }
+
+    /// A missed beat means a hung director, unless the keeper itself was not running: then the director gets its full time again.
+    fn on_missed_beat(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.beat_due_at) > self.beat_limit / 2 {
+            self.beat_due_at = now + self.beat_limit;
+            return;
+        }
+        self.kill_director(now, "it does not turn any more");
+    }
+
+    /// Kills first, so that a director that wakes up cannot undo the will.
+    fn kill_director(&mut self, now: Instant, why: &str) {
+        last_words(&format!("keeper: killing the director: {why}"));
+        if let Some(director) = &mut self.director {
+            director.kill();
+        }
+        self.reap(now);
+    }
+
+    fn execute_will(&mut self, why: &str) {
+        if self.testament.is_empty() {
+            return;
+        }
+        let done = self.testament.execute();
+        last_words(&format!(
+            "keeper: the director ended with {why}: {} farewells sent, {} addresses taken away, {} failures",
+            done.packets, done.addresses, done.failures
+        ));
+    }
+
+    /// The director is gone for good; the forwarder may finish what it has.
+    fn drain(&mut self, code: u8) {
+        let Some(forwarder) = &self.forwarder else {
+            self.finished = Some(ExitCode::from(code));
+            return;
+        };
+        let _ = forwarder.channel.try_send(&encode(&drain_message()), &[]);
+        self.phase = Phase::Draining {
+            kill_at: Instant::now() + DRAIN_LIMIT + Duration::from_secs(1),
+            code,
+        };
+    }
+}
+
+fn drain_message() -> KeeperToForwarder {
+    KeeperToForwarder::Drain {
+        limit_ms: DRAIN_LIMIT.as_millis() as u64,
+    }
+}
