@@ -73,7 +73,7 @@ impl VirtualRouter {
             }
             return Phase::Active(active);
         }
-        self.note_rival(now, heard, out);
+        self.note_rival(&active, now, heard, out);
         if self.is_outranked_by(heard, now) {
             return self.yield_to(now, heard, out);
         }
@@ -215,23 +215,30 @@ impl VirtualRouter {
         self.unless_fault(Phase::Active(active), now, out)
     }
 
-    fn note_rival(&mut self, now: Instant, heard: Heard, out: &mut Vec<Action>) {
-        let (kind, words) = if heard.priority.is_owner() && self.priority.is_owner() {
+    /// A lower router in the first interval is one that has not heard of us yet: no alarm. A higher one is no alarm
+    /// either, it takes over.
+    fn note_rival(&mut self, active: &Active, now: Instant, heard: Heard, out: &mut Vec<Action>) {
+        let Heard {
+            source, priority, ..
+        } = heard;
+        let (kind, words) = if priority == self.priority && priority.is_owner() {
             (
                 AlarmKind::TwoOwners,
-                format!("{} claims to own the addresses as well", heard.source),
+                format!("{source} claims to own the addresses as well"),
             )
-        } else if heard.priority == self.priority {
+        } else if priority == self.priority {
             (
                 AlarmKind::EqualPriorities,
-                format!("{} has the same priority {}", heard.source, heard.priority),
+                format!("{source} has the same priority {priority}"),
+            )
+        } else if priority < self.priority && now >= active.since + self.own_interval() {
+            let ours = self.priority;
+            (
+                AlarmKind::TwoActive,
+                format!("{source} is active with priority {priority}, ours is {ours}"),
             )
         } else {
-            let words = format!(
-                "{} is active with priority {}, ours is {}",
-                heard.source, heard.priority, self.priority
-            );
-            (AlarmKind::TwoActive, words)
+            return;
         };
         self.alarms.raise(now, Alarm { kind, words }, out);
     }
