@@ -96,7 +96,9 @@ impl Scene<'_> {
     fn foreign(&self, bind: &At<SocketAddr>, found: &Findings<'_>) {
         let address = bind.value.ip();
         let nothing_known = self.facts.addresses.is_empty() && self.nodes.listed.is_empty();
-        let unjudged = nothing_known && self.draft.vrrp.is_empty();
+        let incomplete =
+            !self.nodes.complete || self.draft.vrrp.iter().any(|vrrp| !vrrp.vips_complete);
+        let unjudged = incomplete || nothing_known && self.draft.vrrp.is_empty();
         if address.is_unspecified() || address.is_loopback() || self.is_own(address) || unjudged {
             return;
         }

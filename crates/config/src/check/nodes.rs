@@ -14,6 +14,8 @@ pub(super) struct Nodes<'d> {
     pub(super) listed: &'d [At<Node>],
     /// This node, if it could be found.
     this: Option<usize>,
+    /// Whether `listed` is all of them.
+    pub(super) complete: bool,
     /// What this node is called where there is no `[pair]`.
     own_name: Option<String>,
 }
@@ -31,6 +33,7 @@ impl<'d> Nodes<'d> {
             return Nodes {
                 listed: &[],
                 this: None,
+                complete: true,
                 own_name,
             };
         };
@@ -45,12 +48,13 @@ impl<'d> Nodes<'d> {
                     listed.iter().position(own)
                 }),
         };
-        if this.is_none() && !listed.is_empty() {
+        if this.is_none() && pair.complete {
             not_listed(listed, facts, &pair.place, found);
         }
         Nodes {
             listed,
             this,
+            complete: pair.complete,
             own_name,
         }
     }
@@ -99,6 +103,9 @@ impl<'d> Nodes<'d> {
         value: &'v PerNode<T>,
         found: &Findings<'_>,
     ) -> Option<&'v At<T>> {
+        if !self.complete {
+            return value.of(&self.name().unwrap_or_default());
+        }
         if let (PerNode::Each(each), false) = (value, self.listed.is_empty()) {
             for (name, _) in each
                 .iter()

@@ -12,8 +12,9 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
     for listener in &draft.listeners {
         for name in &listener.groups {
             used.insert(name.value.as_str());
-            let who = format!("listener `{}`", listener.name.value);
-            defined(found, name, "group", &groups, &format!("{who} forwards to"));
+            let who = format!("listener `{}` forwards to", listener.name.value);
+            // What was probably meant counts as used.
+            used.extend(defined(found, name, "group", &groups, &who));
         }
         let certificates: Vec<&At<String>> = draft.certificates.iter().collect();
         for name in &listener.certificates {
@@ -50,9 +51,16 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
     check_protocols(draft, found);
 }
 
-fn defined(found: &Findings<'_>, name: &At<String>, kind: &str, all: &[&At<String>], who: &str) {
+/// Reports a name that is not among `all`; answers the one that was probably meant.
+fn defined<'n>(
+    found: &Findings<'_>,
+    name: &At<String>,
+    kind: &str,
+    all: &[&'n At<String>],
+    who: &str,
+) -> Option<&'n str> {
     if all.iter().any(|defined| defined.value == name.value) {
-        return;
+        return None;
     }
     let near = closest(
         &name.value,
@@ -69,6 +77,7 @@ fn defined(found: &Findings<'_>, name: &At<String>, kind: &str, all: &[&At<Strin
     };
     let message = format!("{who} {kind} `{}`, which does not exist", name.value);
     found.error(Code::Dangling, &name.place, message, remedy);
+    near.map(|near| near.value.as_str())
 }
 
 fn tracked_forwarder(draft: &Draft, forwarder: Option<&At<bool>>, found: &Findings<'_>) {

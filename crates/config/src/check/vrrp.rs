@@ -174,7 +174,7 @@ fn unicast(vrrp: &VrrpDraft, nodes: &Nodes<'_>, found: &Findings<'_>) -> Option<
     let At { value, place } = vrrp.unicast.as_ref()?;
     let unicast = match value {
         UnicastDraft::PairAddresses => {
-            if nodes.listed.len() < 2 {
+            if nodes.complete && nodes.listed.len() < 2 {
                 let message = "`unicast = true` needs the addresses of two nodes in [pair]";
                 let remedy = "add the other node, or remove the line".to_owned();
                 found.error(Code::MissingKey, place, message, remedy);

@@ -3,7 +3,7 @@
 use super::{duplicates, too_many};
 use crate::Code;
 use crate::model::Node;
-use crate::tree::{At, Item, Section};
+use crate::tree::{At, Item, Place, Section};
 
 /// `[pair]` with places.
 #[derive(Debug)]
@@ -11,7 +11,9 @@ pub(crate) struct PairDraft {
     /// In the order of the file.
     pub(crate) nodes: Vec<At<Node>>,
     /// Where `nodes` stands.
-    pub(crate) place: crate::tree::Place,
+    pub(crate) place: Place,
+    /// Whether every node could be read; if not, nothing can be said about who is missing.
+    pub(crate) complete: bool,
 }
 
 pub(super) fn read(section: Section<'_>) -> PairDraft {
@@ -22,7 +24,7 @@ pub(super) fn read(section: Section<'_>) -> PairDraft {
     let place = item
         .as_ref()
         .map_or_else(|| section.place().clone(), Item::place);
-    let nodes = item.map(|item| nodes(&item)).unwrap_or_default();
+    let (nodes, complete) = item.map(|item| nodes(&item)).unwrap_or_default();
     if let Some(item) = section.get("key_file")
         && item.string().is_some()
     {
@@ -32,15 +34,21 @@ pub(super) fn read(section: Section<'_>) -> PairDraft {
         );
     }
     section.finish();
-    PairDraft { nodes, place }
+    PairDraft {
+        nodes,
+        place,
+        complete,
+    }
 }
 
-fn nodes(item: &Item<'_>) -> Vec<At<Node>> {
+/// The nodes, and whether that is all of them.
+fn nodes(item: &Item<'_>) -> (Vec<At<Node>>, bool) {
     let Some(section) = item.section_or("a table like { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }")
     else {
-        return Vec::new();
+        return (Vec::new(), false);
     };
     let entries = section.entries();
+    let written = entries.len();
     too_many(item, entries.len());
     if entries.is_empty() {
         item.error(
@@ -66,7 +74,8 @@ fn nodes(item: &Item<'_>) -> Vec<At<Node>> {
     duplicates(item.found(), &addresses, |address| {
         format!("node address {address}")
     });
-    nodes
+    let complete = written > 0 && nodes.len() == written;
+    (nodes, complete)
 }
 
 /// A value that is the same on every node, or one for each.

@@ -34,6 +34,8 @@ pub(crate) struct VrrpDraft {
     pub(crate) password: Option<Password>,
     pub(crate) checksum: ChecksumPolicy,
     pub(crate) vips: Vec<At<VipAddress>>,
+    /// Whether every VIP could be read; if not, nothing can be said about addresses that are none.
+    pub(crate) vips_complete: bool,
     /// At the value, or at the table's header if it is the default.
     pub(crate) interval: At<Interval>,
     pub(crate) priority: Option<PerNode<u8>>,
@@ -69,7 +71,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .get("checksum")
         .and_then(|item| item.word(CHECKSUMS))
         .unwrap_or(ChecksumPolicy::Auto);
-    let vips = vips(&section, version);
+    let (vips, vips_complete) = vips(&section, version);
     let interval = section
         .get("advert_interval")
         .and_then(|item| interval(&item, version));
@@ -106,6 +108,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         password,
         checksum,
         vips,
+        vips_complete,
         interval,
         priority,
         preempt,
@@ -218,12 +221,13 @@ fn read_password(item: &Item<'_>, path: &Path) -> Option<Password> {
 
 // ---- addresses ----
 
-fn vips(section: &Section<'_>, version: Version) -> Vec<At<VipAddress>> {
+/// The VIPs, and whether that is all of them.
+fn vips(section: &Section<'_>, version: Version) -> (Vec<At<VipAddress>>, bool) {
     let Some(item) = section.require("vips", "vips = [\"192.0.2.10/24\"]") else {
-        return Vec::new();
+        return (Vec::new(), false);
     };
     let Some(items) = item.list("a list like [\"192.0.2.10/24\"]") else {
-        return Vec::new();
+        return (Vec::new(), false);
     };
     if items.is_empty() {
         item.error(
@@ -261,7 +265,8 @@ fn vips(section: &Section<'_>, version: Version) -> Vec<At<VipAddress>> {
         item.found()
             .error(Code::Family, &vip.place, message, remedy);
     }
-    vips
+    let complete = !items.is_empty() && vips.len() == items.len();
+    (vips, complete)
 }
 
 fn vip(item: &Item<'_>) -> Option<At<VipAddress>> {

@@ -1,0 +1,109 @@
+//! Every example file in `config/` is what it claims to be.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use config::{Facts, Outcome, load};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
+}
+
+fn load_example(name: &str, node: &str) -> Outcome {
+    let text = fs::read_to_string(folder().join(name)).unwrap();
+    let facts = Facts {
+        host_name: node.to_owned(),
+        ..Facts::default()
+    };
+    load(Path::new(name), &text, &facts)
+}
+
+#[test]
+fn every_example_but_the_full_one_is_clean_on_every_node() {
+    let mut seen = 0;
+    for entry in fs::read_dir(folder()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".toml") || name == "full.toml" {
+            continue;
+        }
+        let nodes = if name == "vrrp-only.toml" {
+            ["gw1", "gw2"]
+        } else {
+            ["lb1", "lb2"]
+        };
+        for node in nodes {
+            let outcome = load_example(&name, node);
+            assert_eq!(
+                outcome.report.lines(Path::new(&name)),
+                "",
+                "{name} on {node}"
+            );
+            let config = outcome.config.unwrap();
+            assert_eq!(config.node.as_deref(), Some(node));
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 4, "an example was added or lost");
+}
+
+#[test]
+fn the_full_file_has_the_right_shape_and_only_parts_that_are_not_supported_yet() {
+    let outcome = load_example("full.toml", "lb2");
+    let lines = outcome.report.lines(Path::new("full.toml"));
+    let other: Vec<&str> = lines
+        .lines()
+        .filter(|line| !line.contains("error[E090]"))
+        .collect();
+    assert_eq!(other, Vec::<&str>::new());
+    assert!(outcome.config.is_none());
+    let keys: Vec<&str> = outcome
+        .report
+        .problems
+        .iter()
+        .map(|problem| problem.key.as_str())
+        .collect();
+    assert_eq!(keys, REFUSED);
+}
+
+/// What full.toml shows and is not built yet, in the order of the file.
+const REFUSED: [&str; 38] = [
+    "global.access_log",
+    "global.metrics",
+    "pair.key_file",
+    "vrrp.main.track.groups",
+    "vrrp.main.track.scripts",
+    "vrrp.main.hooks",
+    "listener.http.redirect",
+    "listener.https.protocol",
+    "listener.https.respond",
+    "listener.https.limits.per_ip",
+    "listener.https.limits.streams",
+    "listener.https.tls",
+    "listener.https.rule[0]",
+    "listener.https.rule[1]",
+    "listener.https.rule[2]",
+    "listener.https.rule[3]",
+    "listener.https.rule[4]",
+    "listener.mail.protocol",
+    "listener.mail.rule[0]",
+    "listener.dns.protocol",
+    "defaults.group.outlier",
+    "defaults.group.retry",
+    "group.api.algorithm",
+    "group.api.targets[2].backup",
+    "group.api.slow_start",
+    "group.api.limits",
+    "group.web-v1.algorithm",
+    "group.web-v1.sticky",
+    "group.web-v2.tls",
+    "group.web-v2.http",
+    "group.db.algorithm",
+    "group.db.send_proxy",
+    "group.db.on_down",
+    "group.dns.algorithm",
+    "group.dns.health.udp",
+    "group.dns.udp",
+    "certificate.app",
+    "certificate.legacy",
+];
