@@ -37,6 +37,8 @@ pub struct PairConfig {
     pub listener: bool,
     /// From one health check of a target to the next.
     pub health_every: Duration,
+    /// The log level (Tandem only).
+    pub log: &'static str,
     /// More TOML at the end (Tandem only).
     pub extra: String,
 }
@@ -53,6 +55,7 @@ impl Default for PairConfig {
             pair: true,
             listener: true,
             health_every: Duration::from_secs(1),
+            log: "info",
             extra: String::new(),
         }
     }
@@ -108,7 +111,10 @@ impl PairConfig {
 
     /// The file for `tandemd`.
     pub fn tandem(&self, node: Host) -> String {
-        let mut text = String::from("[global]\nlog = { level = \"debug\", format = \"text\" }\n\n");
+        let mut text = format!(
+            "[global]\nlog = {{ level = \"{}\", format = \"text\" }}\n\n",
+            self.log
+        );
         if self.pair {
             let _ = writeln!(
                 text,

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Every host has one link `eth0` with an IPv4, a unique local (`fd00::N`) and a link-local IPv6 address. The
-//! switch knows no spanning tree and no multicast snooping. Each `Lab` has namespaces of its own, so several
-//! can stand side by side.
+//! switch knows no spanning tree and no multicast snooping.
+//!
+//! Measurements disturb each other, so there is one laboratory at a time on a machine: the next one waits.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::namespace::{NetNs, PREFIX, sweep_stale};
 use crate::origin::Origin;
@@ -129,6 +132,7 @@ pub struct Lab {
     switch: NetNs,
     folder: PathBuf,
     undertaker: Child,
+    _turn: Flock<File>,
 }
 
 static SWEPT: Once = Once::new();
@@ -144,6 +148,7 @@ impl Lab {
             nix::unistd::geteuid().is_root(),
             "the laboratory needs root: it makes network namespaces"
         );
+        let turn = wait_turn()?;
         SWEPT.call_once(sweep_stale);
         raise_descriptor_limit()?;
         let base = format!(
@@ -164,6 +169,7 @@ impl Lab {
             switch,
             folder,
             undertaker,
+            _turn: turn,
         };
         for host in Host::ALL {
             lab.plug(&base, host)?;
@@ -366,6 +372,14 @@ fn start_undertaker(base: &str, folder: &Path) -> anyhow::Result<Child> {
         .process_group(0)
         .spawn()
         .context("start the undertaker")
+}
+
+/// Waits until no other laboratory stands on this machine. The turn ends when the lock is dropped, or with the process.
+fn wait_turn() -> anyhow::Result<Flock<File>> {
+    let path = std::env::temp_dir().join("tdm.lock");
+    let file = File::create(&path).with_context(|| format!("open {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| anyhow::Error::new(error).context("wait for the laboratory"))
 }
 
 fn raise_descriptor_limit() -> anyhow::Result<()> {

@@ -52,6 +52,15 @@ pub trait Device {
     /// What it has logged so far.
     fn log(&self) -> Vec<String>;
 
+    /// Orders it to give the address to the other node; the moment just before, or `None` if the product has no such
+    /// order.
+    ///
+    /// # Errors
+    /// When the order was refused.
+    fn handover(&self) -> anyhow::Result<Option<Instant>> {
+        Ok(None)
+    }
+
     /// Sends a signal to a part and returns the moment just before.
     ///
     /// # Errors

@@ -165,6 +165,17 @@ impl<'lab> Tandem<'lab> {
         self.process.as_mut().is_some_and(Process::running)
     }
 
+    /// Waits until the started process has ended by itself.
+    ///
+    /// # Errors
+    /// When it has not within `limit`.
+    pub fn wait_end(&mut self, limit: Duration) -> anyhow::Result<std::process::ExitStatus> {
+        self.process
+            .as_mut()
+            .context("tandemd was never started")?
+            .wait_end(limit)
+    }
+
     /// How many lines were logged from `from` to `to`.
     pub fn log_lines_between(&self, from: Instant, to: Instant) -> usize {
         self.process
@@ -226,6 +237,13 @@ impl Device for Tandem<'_> {
             self.host.name()
         );
         Ok(moment)
+    }
+
+    fn handover(&self) -> anyhow::Result<Option<Instant>> {
+        let moment = Instant::now();
+        let (code, out, err) = self.cli(&["handover"])?;
+        ensure!(code == 0, "tandem handover ended with {code}: {out}{err}");
+        Ok(Some(moment))
     }
 
     fn pids(&self, part: Part) -> Vec<u32> {

@@ -1,0 +1,55 @@
+//! What the scenarios share. Each test file uses its own part of it.
+
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use netns_tests::{Address, Host, Lab, PairConfig, ProbeSettings, Prober, Run, Summary, Tandem};
+
+/// For things that take milliseconds; waiting longer than this means it will not happen.
+pub(crate) const LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a service is watched after an event, for second interruptions.
+pub(crate) const AFTERWARDS: Duration = Duration::from_secs(3);
+
+/// A prober through the floating address that has found the service steady.
+pub(crate) fn probe(lab: &Lab, config: &PairConfig) -> Prober {
+    let target = SocketAddr::new(config.address(), Address::HTTP);
+    let prober = Prober::start(lab.net(Host::Client), ProbeSettings::new(target)).unwrap();
+    prober.wait_steady(300, LIMIT).unwrap();
+    prober
+}
+
+/// Watches on for [`AFTERWARDS`] and until the service is steady, and sums up from `event` on.
+pub(crate) fn watch_on(prober: Prober, event: Instant) -> (Run, Summary) {
+    let rest = (event + AFTERWARDS).saturating_duration_since(Instant::now());
+    // The length of the watch is what is asked for here; no fact would end it sooner.
+    std::thread::sleep(rest);
+    prober.wait_steady(300, LIMIT).unwrap();
+    let run = prober.finish().unwrap();
+    let summary = run.summary(Some(event));
+    (run, summary)
+}
+
+/// Asserts a blackout bound with everything seen in the message.
+pub(crate) fn assert_blackout(summary: &Summary, bound_ms: f64, nodes: [&Tandem<'_>; 2]) {
+    assert!(
+        summary.blackout_ms <= bound_ms && !summary.still_out,
+        "blackout {} ms, bound {bound_ms} ms\n{summary:#?}\n--- lb1\n{}\n--- lb2\n{}",
+        summary.blackout_ms,
+        nodes[0].tail(),
+        nodes[1].tail()
+    );
+}
+
+/// Asserts that at most `most` probes were lost.
+pub(crate) fn assert_lost(summary: &Summary, most: usize, nodes: [&Tandem<'_>; 2]) {
+    assert!(
+        summary.lost <= most && !summary.still_out,
+        "{} probes lost, at most {most} may be\n{summary:#?}\n--- lb1\n{}\n--- lb2\n{}",
+        summary.lost,
+        nodes[0].tail(),
+        nodes[1].tail()
+    );
+}

@@ -1,0 +1,222 @@
+//! Debian's Keepalived as the peer: one node of its pair replaced at a time. Version 2 with a password, version 3
+//! over IPv4 and over IPv6; Tandem as the preferred node and as the other one.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use common::LIMIT;
+use netns_tests::{
+    Auth, Device, Host, Keepalived, Lab, Observer, PairConfig, Part, Tandem, within,
+};
+
+/// What a two-core machine may add to a timer, and Keepalived's own slack.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// Lease of two seconds, the kernel's whole-second clock and a little time to look.
+const LEASE_BOUND: Duration = Duration::from_millis(2500);
+
+/// A node that knows nothing of its peer: the RFC's times hold.
+fn alone(config: PairConfig) -> PairConfig {
+    PairConfig {
+        pair: false,
+        listener: false,
+        ..config
+    }
+}
+
+fn source(config: &PairConfig, host: Host) -> IpAddr {
+    match config.address() {
+        IpAddr::V4(_) => IpAddr::V4(host.v4()),
+        IpAddr::V6(_) => IpAddr::V6(host.link_local()),
+    }
+}
+
+struct Stage<'lab> {
+    lab: &'lab Lab,
+    config: &'lab PairConfig,
+    observer: Observer,
+}
+
+impl Stage<'_> {
+    fn limit(&self) -> Duration {
+        LIMIT + 4 * self.config.interval
+    }
+
+    /// The preferred node has the address alone and is the only one that advertises.
+    fn converged(&self, on: Host) {
+        for (address, _) in &self.config.vips {
+            self.lab.wait_holder(*address, on, self.limit()).unwrap();
+        }
+        let from = Instant::now();
+        let silent = source(self.config, on.other());
+        within("five advertisements", self.limit(), || {
+            (self.observer.adverts(source(self.config, on), from).len() >= 5).then_some(())
+        })
+        .unwrap();
+        let others = self.observer.adverts(silent, from);
+        assert!(
+            others.is_empty(),
+            "{} advertises as well: {others:?}",
+            on.other().name()
+        );
+    }
+
+    /// From the last advertisement of `from` (before `event`) to the first of `to` after it.
+    fn takeover(&self, event: Instant, from: Host, to: Host) -> Duration {
+        let (old, new) = (source(self.config, from), source(self.config, to));
+        let first = within("the other node advertises", self.limit(), || {
+            let found = self.observer.adverts(new, event);
+            found
+                .into_iter()
+                .find(|(_, advert)| advert.priority > 0)
+                .map(|(at, _)| at)
+        })
+        .unwrap();
+        let since = event.checked_sub(2 * self.config.interval).unwrap();
+        let last = self
+            .observer
+            .adverts(old, since)
+            .into_iter()
+            .map(|(at, _)| at)
+            .rfind(|at| *at < first);
+        first.duration_since(last.unwrap_or(event))
+    }
+}
+
+/// Not before two intervals and the skew had passed, not after three and the skew (RFC 9568 §6.1).
+fn assert_silent_takeover(config: &PairConfig, backup: Host, took: Duration) {
+    let bound = config.down_interval(backup);
+    assert!(
+        took + SLACK / 4 >= bound,
+        "took over after {took:?}, before {bound:?}"
+    );
+    assert!(
+        took <= bound + SLACK,
+        "took over after {took:?}, bound {bound:?}"
+    );
+}
+
+/// After a priority 0 the backup waits its skew time and no longer (RFC 9568 §6.4.2).
+fn assert_told_takeover(config: &PairConfig, backup: Host, took: Duration) {
+    let skew = config.down_interval(backup) - 3 * config.interval;
+    assert!(
+        took <= skew + SLACK,
+        "took over after {took:?}, skew {skew:?}"
+    );
+}
+
+fn tandem_preferred(config: PairConfig) {
+    let config = alone(config);
+    let lab = Lab::new().unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let mut tandem = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+    let mut peer = Keepalived::new(&lab, Host::Lb2, &config).unwrap();
+    let stage = Stage {
+        lab: &lab,
+        config: &config,
+        observer,
+    };
+    peer.start().unwrap();
+    stage
+        .lab
+        .wait_holder(config.address(), Host::Lb2, stage.limit())
+        .unwrap();
+
+    // It comes second and takes over as the better one.
+    tandem.start().unwrap();
+    tandem.wait_state("active", stage.limit()).unwrap();
+    stage.converged(Host::Lb1);
+
+    // It dies: Keepalived takes over in the time of the RFC, and the dead node's address goes.
+    let killed = tandem.kill(Part::All).unwrap();
+    let took = stage.takeover(killed, Host::Lb1, Host::Lb2);
+    assert_silent_takeover(&config, Host::Lb2, took);
+    let gone = lab.wait_holder(config.address(), Host::Lb2, LIMIT).unwrap();
+    assert!(
+        killed.elapsed() <= LEASE_BOUND + took,
+        "the address stayed for {gone:?}"
+    );
+
+    // It returns and takes over again; then it leaves and says so.
+    tandem.start().unwrap();
+    stage.converged(Host::Lb1);
+    let stopped = tandem.stop(LIMIT).unwrap();
+    let took = stage.takeover(stopped, Host::Lb1, Host::Lb2);
+    assert_told_takeover(&config, Host::Lb2, took);
+    stage.converged(Host::Lb2);
+}
+
+fn keepalived_preferred(config: PairConfig) {
+    let config = alone(config);
+    let lab = Lab::new().unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let mut peer = Keepalived::new(&lab, Host::Lb1, &config).unwrap();
+    let mut tandem = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+    let stage = Stage {
+        lab: &lab,
+        config: &config,
+        observer,
+    };
+    tandem.start().unwrap();
+    tandem.wait_state("active", stage.limit()).unwrap();
+    stage.converged(Host::Lb2);
+
+    // The better one comes: Tandem yields.
+    peer.start().unwrap();
+    tandem.wait_state("backup", stage.limit()).unwrap();
+    stage.converged(Host::Lb1);
+
+    // It leaves and says so: Tandem takes over within its skew.
+    let stopped = peer.stop(LIMIT).unwrap();
+    let took = stage.takeover(stopped, Host::Lb1, Host::Lb2);
+    assert_told_takeover(&config, Host::Lb2, took);
+    stage.converged(Host::Lb2);
+
+    // It returns; then it is cut off without a word. Healed, the better one has the address alone again.
+    peer.start().unwrap();
+    stage.converged(Host::Lb1);
+    let cut = Instant::now();
+    lab.partition(Host::Lb1).unwrap();
+    let took = stage.takeover(cut, Host::Lb1, Host::Lb2);
+    assert_silent_takeover(&config, Host::Lb2, took);
+    tandem.wait_state("active", LIMIT).unwrap();
+    lab.heal(Host::Lb1).unwrap();
+    tandem.wait_state("backup", stage.limit()).unwrap();
+    stage.converged(Host::Lb1);
+}
+
+#[test]
+fn version_2_with_a_password_tandem_preferred() {
+    let config = PairConfig::v2_password();
+    assert!(matches!(config.auth, Auth::V2Password(_)));
+    tandem_preferred(config);
+}
+
+#[test]
+fn version_2_with_a_password_keepalived_preferred() {
+    keepalived_preferred(PairConfig::v2_password());
+}
+
+#[test]
+fn version_3_ipv4_tandem_preferred() {
+    tandem_preferred(PairConfig::default());
+}
+
+#[test]
+fn version_3_ipv4_keepalived_preferred() {
+    keepalived_preferred(PairConfig::default());
+}
+
+#[test]
+fn version_3_ipv6_tandem_preferred() {
+    tandem_preferred(PairConfig::ipv6());
+}
+
+#[test]
+fn version_3_ipv6_keepalived_preferred() {
+    keepalived_preferred(PairConfig::ipv6());
+}

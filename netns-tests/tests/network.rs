@@ -1,0 +1,228 @@
+//! The network fails, lies and is meddled with.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{LIMIT, assert_blackout, probe, watch_on};
+use netns_tests::{
+    Address, Auth, Device as _, Host, Injector, Junk, Lab, Observer, PairConfig, Tandem, VipWatch,
+    wait_until,
+};
+
+/// Time for the kernel and the observer to do their part of what is measured from a command.
+const LOOKING: Duration = Duration::from_millis(30);
+
+/// The grace for connections in flight when an Active router yields to a higher one.
+const LINGER: Duration = Duration::from_millis(25);
+
+fn partition(interval: Duration, bound_ms: f64) {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig {
+        interval,
+        ..PairConfig::default()
+    };
+    let (one, two) = Tandem::pair(&lab, &config).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+    let prober = probe(&lab, &config);
+
+    let cut = Instant::now();
+    lab.partition(Host::Lb1).unwrap();
+    wait_until("lb2 has the address", LIMIT, || {
+        watch.log().gained_after(Host::Lb2, cut).is_some()
+    })
+    .unwrap();
+    let (_, summary) = watch_on(prober, cut);
+    assert_blackout(&summary, bound_ms, [&one, &two]);
+
+    let prober = probe(&lab, &config);
+    let before = Instant::now();
+    lab.heal(Host::Lb1).unwrap();
+    let healed = Instant::now();
+    one.wait_state("active", LIMIT).unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    let last = observer
+        .adverts(Host::Lb2.v4(), healed)
+        .last()
+        .map(|(at, _)| *at);
+    let settled = last.map_or(Duration::ZERO, |at| at.duration_since(healed));
+    assert!(
+        settled <= 2 * interval + LOOKING,
+        "lb2 went on as Active for {settled:?}"
+    );
+    let lost = watch
+        .log()
+        .lost_after(Host::Lb2, before)
+        .expect("lb2 gives the address up");
+    assert!(
+        lost <= 2 * interval + LINGER + LOOKING,
+        "lb2 had the address for {lost:?}"
+    );
+    wait_until("the neighbours are told again", LIMIT, || {
+        let told = observer.announcements(Address::VIP4, before);
+        told.iter().any(|(_, mac)| *mac == Host::Lb1.mac())
+    })
+    .unwrap();
+    let (_, summary) = watch_on(prober, before);
+    assert!(
+        summary.nodes.contains_key(&Host::Lb1.v4().into()),
+        "lb1 serves again: {summary:?}"
+    );
+}
+
+#[test]
+fn a_partition_at_100_ms_costs_400_ms() {
+    partition(Duration::from_millis(100), 400.0);
+}
+
+#[test]
+fn a_partition_at_10_ms_costs_45_ms() {
+    partition(Duration::from_millis(10), 45.0);
+}
+
+#[test]
+fn a_cut_cable_costs_400_ms() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig::default();
+    let (one, two) = Tandem::pair(&lab, &config).unwrap();
+    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+    let prober = probe(&lab, &config);
+
+    let cut = Instant::now();
+    lab.cut_cable(Host::Lb1).unwrap();
+    wait_until("lb2 has the address", LIMIT, || {
+        watch.log().gained_after(Host::Lb2, cut).is_some()
+    })
+    .unwrap();
+    one.wait_state("fault", LIMIT).unwrap();
+    let (_, summary) = watch_on(prober, cut);
+    assert_blackout(&summary, 400.0, [&one, &two]);
+    assert_eq!(lab.holders(Address::VIP4), [Host::Lb2]);
+
+    let prober = probe(&lab, &config);
+    let mended = Instant::now();
+    lab.mend_cable(Host::Lb1).unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    let (_, summary) = watch_on(prober, mended);
+    assert_blackout(&summary, 50.0, [&one, &two]);
+}
+
+fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
+    let lab = Lab::new().unwrap();
+    let (one, two) = Tandem::pair(&lab, config).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let transitions = || [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+    let before = transitions();
+
+    let begun = Instant::now();
+    let sent = Injector::start(&lab, kinds, config.vrid, 5000, length)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let ended = Instant::now();
+    // 5,000 packets a second are asked for; a machine that cannot send four fifths of that tests nothing.
+    assert!(
+        sent >= 4 * length.as_secs() * 1000,
+        "only {sent} packets were sent"
+    );
+    let seen = observer.adverts(Host::Client.v4(), begun).len() as u64;
+    assert!(
+        seen >= sent * 9 / 10,
+        "only {seen} of {sent} packets crossed the wire"
+    );
+
+    let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
+    assert!(
+        silence <= config.interval + LOOKING,
+        "the Active router was silent for {silence:?}"
+    );
+    let own = observer.adverts(Host::Lb1.v4(), begun).len() as u128;
+    let due = length.as_millis() / config.interval.as_millis();
+    assert!(own + 1 >= due, "{own} advertisements of {due}");
+    assert!(
+        observer.adverts(Host::Lb2.v4(), begun).is_empty(),
+        "the backup spoke\n{}",
+        two.tail()
+    );
+    assert_eq!(transitions(), before, "junk moved a state\n{}", one.tail());
+    for node in [&one, &two] {
+        let lines = node.log_lines_between(begun, ended) as u64;
+        assert!(
+            lines <= 5 * length.as_secs(),
+            "{lines} log lines\n{}",
+            node.tail()
+        );
+    }
+}
+
+#[test]
+fn junk_of_every_kind_moves_nothing() {
+    junk(&PairConfig::default(), &Junk::ALL, Duration::from_secs(10));
+}
+
+#[test]
+fn a_wrong_password_moves_nothing() {
+    let config = PairConfig::v2_password();
+    assert!(matches!(config.auth, Auth::V2Password(_)));
+    junk(&config, &[Junk::Password], Duration::from_secs(5));
+}
+
+/// A losing advertisement is answered (RFC 9568 §6.4.3), but a stream of them must not make a stream of answers.
+#[test]
+fn answers_to_losing_advertisements_are_limited() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig::default();
+    let (one, _two) = Tandem::pair(&lab, &config).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let before = one.last_transition().unwrap();
+    let begun = Instant::now();
+    let length = Duration::from_secs(3);
+    Injector::start(&lab, &[Junk::Losing], config.vrid, 5000, length)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let ended = Instant::now();
+    let own = observer.adverts(Host::Lb1.v4(), begun).len();
+    // In three seconds 30 of its own, and one answer in 10 ms at most.
+    assert!(own > 30, "a losing advertisement is answered");
+    assert!(
+        own <= 30 + 300 + 10,
+        "{own} advertisements in three seconds"
+    );
+    let told = observer.announcements(Address::VIP4, begun).len();
+    assert!(told <= 5 * 4, "{told} announcements in three seconds");
+    let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
+    assert!(
+        silence <= config.interval + LOOKING,
+        "silent for {silence:?}"
+    );
+    assert_eq!(one.last_transition().unwrap(), before);
+}
+
+#[test]
+fn a_deleted_address_is_put_back_in_place() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig::default();
+    let (one, two) = Tandem::pair(&lab, &config).unwrap();
+    let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+    let prober = probe(&lab, &config);
+    let deleted = Instant::now();
+    lab.net(Host::Lb1)
+        .ip(&format!("addr del {}/24 dev eth0", Address::VIP4))
+        .unwrap();
+    let (_, summary) = watch_on(prober, deleted);
+    assert_blackout(&summary, 100.0, [&one, &two]);
+    let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+    assert_eq!(
+        after,
+        before,
+        "a deleted address moved a state\n{}",
+        one.tail()
+    );
+    assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+    assert_eq!(two.host(), Host::Lb2);
+}
