@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::status::{GroupStatus, ListenerStatus};
+use crate::status::{GroupStatus, ListenerStatus, TargetCondition};
 
 /// Largest frame on the stream between director and forwarder, in octets: a configuration or a snapshot of thousands of targets.
 pub const MAX_FRAME: usize = 32 * 1024 * 1024;
@@ -26,6 +26,8 @@ pub enum ToKeeper {
     BeatLimit(u64),
     /// Run a forwarder as this user, or (none) stop the one that runs.
     Forwarder(Option<ForwarderOrder>),
+    /// Kill the forwarder that runs and start another one: this one does not turn any more.
+    RestartForwarder,
     /// The configuration is loaded and the control socket answers; the text is for the service manager.
     Ready(String),
     /// The director leaves on purpose: its will is void and it must not be restarted.
@@ -161,6 +163,8 @@ pub enum FromForwarder {
         /// What could not be done, with place and remedy.
         error: Option<String>,
     },
+    /// A target has changed its state.
+    Health(HealthChange),
     /// Answer to [`ToForwarder::Snapshot`].
     Snapshot {
         /// Listeners by name.
@@ -168,6 +172,21 @@ pub enum FromForwarder {
         /// Groups by name.
         groups: Vec<GroupStatus>,
     },
+}
+
+/// A target's change of state, for the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthChange {
+    /// Name of the group.
+    pub group: String,
+    /// Name of the target.
+    pub target: String,
+    /// State before.
+    pub from: TargetCondition,
+    /// State after.
+    pub to: TargetCondition,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// Whether the data plane can serve.

@@ -42,7 +42,8 @@ fn group(group: GroupSnapshot) -> GroupStatus {
     }
 }
 
-fn target(target: TargetSnapshot) -> TargetStatus {
+/// One target.
+pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
     TargetStatus {
         name: target.name,
         address: target.address,

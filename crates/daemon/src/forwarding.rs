@@ -3,14 +3,16 @@
 //! The main thread only talks: it reads orders, answers, and pulses several times a second so that silence means something.
 //! It outlives its director: the keeper hands it the stream to the next one, and no connection notices.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use control::TargetCondition;
 use control::internal::{
-    FromForwarder, KeeperToForwarder, Pulse, ToForwarder, read_frame, write_frame,
+    FromForwarder, HealthChange, KeeperToForwarder, Pulse, ToForwarder, read_frame, write_frame,
 };
 use forwarder::{Forwarder, ForwarderSettings};
 use linux::channel::{AsyncChannel, Channel};
@@ -65,6 +67,7 @@ struct Data {
     forwarder: Option<Arc<Forwarder>>,
     generation: u64,
     log: log::LogHandle,
+    conditions: BTreeMap<(String, String), TargetCondition>,
 }
 
 async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode> {
@@ -73,6 +76,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
         forwarder: None,
         generation: 0,
         log,
+        conditions: BTreeMap::new(),
     };
     let mut link: Option<Link> = None;
     let mut pulse = tokio::time::interval(PULSE_INTERVAL);
@@ -94,6 +98,9 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
             },
             _ = pulse.tick() => if let Some(link) = &link {
                 link.answer(FromForwarder::Pulse(data.pulse()));
+                for change in data.health_changes() {
+                    link.answer(FromForwarder::Health(change));
+                }
             },
         }
     }
@@ -194,6 +201,37 @@ impl Data {
             };
         };
         crate::figures::message(forwarder.snapshot())
+    }
+
+    /// Changes of targets since the last call.
+    fn health_changes(&mut self) -> Vec<HealthChange> {
+        let Some(forwarder) = &self.forwarder else {
+            return Vec::new();
+        };
+        let mut changes = Vec::new();
+        let mut conditions = BTreeMap::new();
+        for group in forwarder.snapshot().groups {
+            for target in group.targets.into_iter().map(crate::figures::target) {
+                let key = (group.name.clone(), target.name.clone());
+                let from = self
+                    .conditions
+                    .get(&key)
+                    .copied()
+                    .unwrap_or(TargetCondition::Unknown);
+                if from != target.state {
+                    changes.push(HealthChange {
+                        group: group.name.clone(),
+                        target: target.name,
+                        from,
+                        to: target.state,
+                        why: target.why.unwrap_or_else(|| "the check passes".to_owned()),
+                    });
+                }
+                conditions.insert(key, target.state);
+            }
+        }
+        self.conditions = conditions;
+        changes
     }
 
     async fn drain(&self, limit_ms: u64) -> ExitCode {

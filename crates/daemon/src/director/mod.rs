@@ -138,6 +138,9 @@ impl Director {
             self.on_notices(notices);
         }
         self.judge(now);
+        if self.plane.take_hopeless(now) {
+            testament::send(&self.keeper, &ToKeeper::RestartForwarder);
+        }
         self.expire_reload(now);
         self.remove_departed();
         if self.next_beat_at <= now {
@@ -377,6 +380,12 @@ impl Director {
             FromForwarder::Pulse(pulse) => self.plane.on_pulse(now, link, pulse),
             FromForwarder::Configured { generation, error } => {
                 self.on_configured(now, generation, error)
+            }
+            FromForwarder::Health(change) => {
+                let subject = format!("target {}/{}", change.group, change.target);
+                let entry = Entry::new(EventKind::Health, subject, change.why);
+                self.journal
+                    .record(entry.states(change.from.as_str(), change.to.as_str()));
             }
             FromForwarder::Snapshot { listeners, groups } => {
                 self.figures.listeners = listeners;

@@ -16,6 +16,8 @@ use super::tracking::DataPlane;
 const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 /// Orders that may wait for a forwarder that does not read.
 const QUEUED_ORDERS: usize = 16;
+/// A forwarder that has been stuck for this long is killed, so that another one can be started.
+const HOPELESS_AFTER: Duration = Duration::from_secs(4);
 
 /// The forwarder process as the keeper reports it, and the stream to it.
 pub(super) struct Plane {
@@ -25,6 +27,8 @@ pub(super) struct Plane {
     restarts: u64,
     messages: mpsc::Sender<(u64, FromForwarder)>,
     link_number: u64,
+    stuck_since: Option<Instant>,
+    given_up: bool,
 }
 
 struct Process {
@@ -44,6 +48,8 @@ impl Plane {
             restarts: 0,
             messages,
             link_number: 0,
+            stuck_since: None,
+            given_up: false,
         }
     }
 
@@ -56,6 +62,8 @@ impl Plane {
     pub(super) fn started(&mut self, pid: u32, restarts: u64, uptime: Duration, stream: OwnedFd) {
         self.restarts = restarts;
         self.ended_with = None;
+        self.stuck_since = None;
+        self.given_up = false;
         self.link_number += 1;
         let started_at = Instant::now()
             .checked_sub(uptime)
@@ -130,6 +138,18 @@ impl Plane {
             },
             Some(_) | None => DataPlane::Starting,
         }
+    }
+
+    /// Whether the forwarder has been stuck for so long that another one should be started; said once for each.
+    pub(super) fn take_hopeless(&mut self, now: Instant) -> bool {
+        if !matches!(self.view(now), DataPlane::Stuck(_)) {
+            self.stuck_since = None;
+            return false;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        let hopeless = now.saturating_duration_since(since) >= HOPELESS_AFTER && !self.given_up;
+        self.given_up |= hopeless;
+        hopeless
     }
 
     /// When silence turns into a fault, if nothing is heard until then.

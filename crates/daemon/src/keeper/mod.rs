@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use control::internal::{FromKeeper, ToKeeper};
+use linux::process::Capability;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -90,6 +91,21 @@ fn block_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
+/// What the keeper keeps of root's powers: its own will, and what its children are given.
+const CAPABILITIES: [Capability; 11] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_SYS_NICE,
+    Capability::CAP_IPC_LOCK,
+    Capability::CAP_SYS_RESOURCE,
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_KILL,
+    Capability::CAP_CHOWN,
+];
+
 /// What makes the keeper hard to kill and quick to run; each refusal in words, said once.
 fn prepare_process() -> Vec<String> {
     let mut refused = Vec::new();
@@ -103,6 +119,9 @@ fn prepare_process() -> Vec<String> {
     }
     if let Err(error) = linux::process::realtime(REALTIME_PRIORITY) {
         refused.push(format!("keeper: no real-time scheduling: {error}"));
+    }
+    if let Err(error) = linux::process::keep_capabilities(&CAPABILITIES) {
+        refused.push(format!("keeper: capabilities are not dropped: {error}"));
     }
     refused
 }

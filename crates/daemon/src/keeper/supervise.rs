@@ -215,6 +215,12 @@ impl Keeper {
                 self.beat_due_at = now + self.beat_limit;
             }
             ToKeeper::Forwarder(order) => self.on_forwarder_order(now, order),
+            ToKeeper::RestartForwarder => {
+                if let Some(forwarder) = &mut self.forwarder {
+                    last_words("keeper: killing the forwarder: it does not turn any more");
+                    forwarder.kill();
+                }
+            }
             ToKeeper::Ready(status) => {
                 self.director_was_ready = true;
                 let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);

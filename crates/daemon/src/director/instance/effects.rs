@@ -1,0 +1,191 @@
+//! Carrying out what the core decides, in order, and bringing back how it went.
+
+use std::collections::VecDeque;
+use std::time::{Instant, SystemTime};
+
+use control::{EventKind, Timestamp};
+use vrrp::{Action, Advertisement, Alarm, Event, Transition};
+
+use super::{ALARM_INTERVAL, Dated, Held, Instance, KEPT, Notice};
+use crate::director::addresses::{Order, Outcome};
+use crate::director::announce::Schedule;
+use crate::director::journal::Entry;
+use crate::director::wires::Wires;
+
+impl Instance {
+    /// Carries out one action; its failure comes back as an event.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Instant,
+        action: Action,
+        wires: &Wires,
+        notices: &mut Vec<Notice>,
+    ) -> Option<Event> {
+        self.will_changed |= !matches!(action, Action::Send(_));
+        match action {
+            Action::Claim => return self.claim(),
+            Action::Release => self.release(),
+            Action::Send(advertisement) => {
+                return self
+                    .send(&advertisement, wires)
+                    .err()
+                    .map(Event::SendFailed);
+            }
+            Action::Announce(_) => {
+                self.schedule = Some(Schedule::start(now, &self.config.announce));
+                self.announce_due(now);
+            }
+            Action::StopAnnouncing => self.schedule = None,
+            Action::Transition(transition) => {
+                notices.push(Notice::Journal(self.note_transition(transition)))
+            }
+            Action::Alarm(alarm) => notices.extend(self.note_alarm(alarm).map(Notice::Journal)),
+            Action::HandedOver => notices.push(Notice::Handover {
+                name: self.config.name.clone(),
+                failed: None,
+            }),
+            Action::HandoverFailed(why) => notices.push(Notice::Handover {
+                name: self.config.name.clone(),
+                failed: Some(why),
+            }),
+            Action::Stopped => self.stopped = true,
+        }
+        None
+    }
+
+    fn claim(&mut self) -> Option<Event> {
+        self.claims += 1;
+        self.held = Held::Claiming {
+            number: self.claims,
+        };
+        let order = Order::Claim {
+            number: self.claims,
+            vips: self.vips(),
+        };
+        let queued = !self.vips().is_empty() && self.addresses.order(order);
+        (!queued)
+            .then(|| Event::ClaimFailed("the kernel does not answer address requests".to_owned()))
+    }
+
+    fn release(&mut self) {
+        self.held = Held::No;
+        self.schedule = None;
+        if self.addresses.order(Order::Release { vips: self.vips() }) {
+            self.releases_pending += 1;
+        }
+    }
+
+    fn send(&mut self, advertisement: &Advertisement, wires: &Wires) -> Result<(), String> {
+        let key = self.wire_key(advertisement.family);
+        let wire = wires
+            .get(&key)
+            .ok_or_else(|| format!("no socket on {}", key.link))?;
+        for destination in &advertisement.destinations {
+            let packet = advertisement.encode(*destination);
+            let sent = wire
+                .sender
+                .send(advertisement.source, *destination, &packet);
+            sent.map_err(|error| {
+                format!(
+                    "send an advertisement to {destination} on {}: {error}",
+                    key.link
+                )
+            })?;
+            self.counters.count_sent(advertisement);
+        }
+        Ok(())
+    }
+
+    fn note_transition(&mut self, transition: Transition) -> Entry {
+        let entry = Entry::new(
+            EventKind::Transition,
+            format!("vrrp {}", self.config.name),
+            transition.reason.to_string(),
+        )
+        .states(transition.from.as_str(), transition.to.as_str());
+        self.since = Timestamp::from(SystemTime::now());
+        keep(&mut self.transitions, transition);
+        entry
+    }
+
+    /// Keeps an alarm; it is journaled when its kind has not been for a while.
+    fn note_alarm(&mut self, alarm: Alarm) -> Option<Entry> {
+        let now = Timestamp::from(SystemTime::now());
+        let recent = self
+            .alarms
+            .iter()
+            .any(|old| old.what.kind == alarm.kind && old.at.age(now) < ALARM_INTERVAL);
+        if recent {
+            return None;
+        }
+        let entry = Entry::new(
+            EventKind::Alarm,
+            format!("vrrp {}", self.config.name),
+            alarm.words.clone(),
+        );
+        keep(&mut self.alarms, alarm);
+        Some(entry)
+    }
+
+    /// What the address task has to say.
+    pub(in crate::director) fn on_outcome(
+        &mut self,
+        now: Instant,
+        outcome: Outcome,
+        wires: &Wires,
+    ) -> Vec<Notice> {
+        match (outcome, self.held) {
+            (Outcome::Claimed { number }, Held::Claiming { number: current })
+                if number == current =>
+            {
+                self.held = Held::Yes {
+                    renew_at: self.next_renewal(now),
+                };
+                self.handle(now, Event::Claimed, wires)
+            }
+            (Outcome::ClaimFailed { number, reason }, Held::Claiming { number: current })
+                if number == current =>
+            {
+                self.held = Held::No;
+                self.handle(now, Event::ClaimFailed(reason), wires)
+            }
+            (Outcome::Lost { reason }, Held::Yes { .. }) => {
+                self.handle(now, Event::AddressLost(reason), wires)
+            }
+            (Outcome::Restored { vip }, Held::Yes { .. }) => {
+                self.announce_one(vip.address);
+                let words = format!(
+                    "{} was taken away by somebody and has been put back",
+                    vip.address
+                );
+                vec![Notice::Journal(Entry::new(
+                    EventKind::Address,
+                    format!("vrrp {}", self.config.name),
+                    words,
+                ))]
+            }
+            (Outcome::Released, _) => {
+                self.releases_pending = self.releases_pending.saturating_sub(1);
+                Vec::new()
+            }
+            // An outcome that the core no longer waits for.
+            (
+                Outcome::Claimed { .. }
+                | Outcome::ClaimFailed { .. }
+                | Outcome::Lost { .. }
+                | Outcome::Restored { .. },
+                _,
+            ) => Vec::new(),
+        }
+    }
+}
+
+fn keep<T>(list: &mut VecDeque<Dated<T>>, what: T) {
+    if list.len() == KEPT {
+        list.pop_back();
+    }
+    list.push_front(Dated {
+        at: Timestamp::from(SystemTime::now()),
+        what,
+    });
+}

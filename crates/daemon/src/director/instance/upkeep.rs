@@ -1,0 +1,135 @@
+//! What is due again and again while the addresses are held: renewals, announcements, putting back what others take away.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use linux::address::{Address, Vip};
+use vrrp::Event;
+
+use super::{Held, Instance, Notice, RESTORE_LIMIT, RESTORE_WINDOW};
+use crate::director::addresses::{Order, renewal_interval};
+use crate::director::facts::Facts;
+use crate::director::wires::Wires;
+
+impl Instance {
+    /// Does what is due. The core goes first: it may find that this node has been away for too long to touch an address.
+    pub(in crate::director) fn run_due(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
+        let due = self.router.deadline().is_some_and(|at| at <= now);
+        let notices = if due {
+            self.handle(now, Event::Timer, wires)
+        } else {
+            Vec::new()
+        };
+        if let Held::Yes { renew_at: Some(at) } = self.held
+            && at <= now
+        {
+            let lease = self.config.lease.unwrap_or_default();
+            // An order that cannot be queued is repeated at the next renewal; the lease has room for three failures.
+            self.addresses.order(Order::Renew {
+                vips: self.vips(),
+                not_after: now + lease / 2,
+            });
+            self.held = Held::Yes {
+                renew_at: self.next_renewal(now),
+            };
+        }
+        self.announce_due(now);
+        notices
+    }
+
+    pub(super) fn next_renewal(&self, now: Instant) -> Option<Instant> {
+        self.config.lease.map(|lease| now + renewal_interval(lease))
+    }
+
+    pub(super) fn announce_due(&mut self, now: Instant) {
+        let settings = &self.config.announce;
+        if self
+            .schedule
+            .as_mut()
+            .is_some_and(|schedule| schedule.take_due(now, settings))
+        {
+            for vip in self.config.vips.clone() {
+                self.announce_one(vip.address);
+            }
+        }
+    }
+
+    /// Tells the neighbours where `address` is: both forms for IPv4, because some hosts learn from one of them only.
+    pub(super) fn announce_one(&self, address: IpAddr) {
+        let Some(announcer) = &self.announcer else {
+            return;
+        };
+        let reply_forms: &[bool] = if address.is_ipv4() {
+            &[false, true]
+        } else {
+            &[false]
+        };
+        for reply_form in reply_forms {
+            if let Err(error) = announcer.announce(address, *reply_form, false) {
+                tracing::warn!(link = self.config.interface, vip = %address, %error, "announcement not sent");
+            }
+        }
+    }
+
+    /// An address has vanished from a link: put it back if it should be there.
+    pub(in crate::director) fn on_address_removed(
+        &mut self,
+        now: Instant,
+        gone: &Address,
+        wires: &Wires,
+    ) -> Vec<Notice> {
+        let notices = self.run_due(now, wires);
+        let vip = self
+            .vips()
+            .into_iter()
+            .find(|vip| vip.address == gone.address && vip.ifindex == gone.ifindex);
+        if let (Some(vip), Held::Yes { .. }) = (vip, self.held)
+            && self.may_restore(now)
+        {
+            let not_after = now + self.config.lease.unwrap_or(RESTORE_WINDOW) / 2;
+            self.addresses.order(Order::Restore { vip, not_after });
+        }
+        notices
+    }
+
+    /// After lost kernel events: puts back every address that should be there and is not.
+    pub(in crate::director) fn put_back_missing(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        wires: &Wires,
+    ) -> Vec<Notice> {
+        let notices = self.run_due(now, wires);
+        if matches!(self.held, Held::Yes { .. }) {
+            let missing: Vec<Vip> = self
+                .vips()
+                .into_iter()
+                .filter(|vip| !facts.is_ours(vip.ifindex, vip.address))
+                .collect();
+            if !missing.is_empty() {
+                let not_after = now + self.config.lease.unwrap_or(RESTORE_WINDOW) / 2;
+                self.addresses.order(Order::Renew {
+                    vips: missing,
+                    not_after,
+                });
+            }
+        }
+        notices
+    }
+
+    /// Bounds a war with whoever removes the address: beyond the limit only the renewals bring it back.
+    fn may_restore(&mut self, now: Instant) -> bool {
+        while self
+            .restored_at
+            .front()
+            .is_some_and(|at| *at + RESTORE_WINDOW <= now)
+        {
+            self.restored_at.pop_front();
+        }
+        let allowed = self.restored_at.len() < RESTORE_LIMIT;
+        if allowed {
+            self.restored_at.push_back(now);
+        }
+        allowed
+    }
+}
