@@ -152,6 +152,100 @@ fn the_injector_silences_keepalived() {
     );
 }
 
+fn keepalived_elects_the_preferred_node(config: PairConfig) {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig {
+        listener: false,
+        ..config
+    };
+    let (mut one, _two) = Keepalived::pair(&lab, &config).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let watch = VipWatch::start(&lab, config.address()).unwrap();
+    let stopped = one.stop(LIMIT).unwrap();
+    lab.wait_holder(config.address(), Host::Lb2, LIMIT + 3 * config.interval)
+        .unwrap();
+    // After priority 0 the backup waits its skew time, less than an interval (version 2: than a second).
+    let gained = watch.log().gained_after(Host::Lb2, stopped).unwrap();
+    let skew = config.down_interval(Host::Lb2) - 3 * config.interval;
+    assert!(
+        gained <= skew + Duration::from_millis(100),
+        "after {gained:?}, skew {skew:?}"
+    );
+    wait_until("lb2 tells the neighbours", LIMIT, || {
+        observer
+            .announcements(config.address(), stopped)
+            .iter()
+            .any(|(_, mac)| *mac == Host::Lb2.mac())
+    })
+    .unwrap();
+}
+
+#[test]
+fn keepalived_version_2_with_a_password_is_configured_right() {
+    keepalived_elects_the_preferred_node(PairConfig::v2_password());
+}
+
+#[test]
+fn keepalived_version_3_ipv6_is_configured_right() {
+    keepalived_elects_the_preferred_node(PairConfig::ipv6());
+}
+
+/// Killed without a chance to clean up, a laboratory leaves nothing behind.
+#[test]
+fn nothing_is_left_after_a_laboratory_was_killed() {
+    let mut bench = std::process::Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args([
+            "failover",
+            "--rounds",
+            "1",
+            "--product",
+            "keepalived, 1 s",
+            "--only",
+            "returns",
+        ])
+        .args(["--json", "/dev/null"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let prefix = format!("tdm-{}-", bench.id());
+    let left = |folder: &str| {
+        let names = std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with(&prefix))
+            .count()
+    };
+    let temporary = std::env::temp_dir().to_string_lossy().into_owned();
+    wait_until(
+        "the laboratory stands and Keepalived runs",
+        Duration::from_secs(60),
+        || {
+            left("/run/netns") == 7
+                && std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+                    let words =
+                        std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+                    words.starts_with("keepalived") && words.contains(&prefix)
+                })
+        },
+    )
+    .unwrap();
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    wait_until("everything is gone", LIMIT, || {
+        left("/run/netns") == 0
+            && left(&temporary) == 0
+            && !std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+                let words =
+                    std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+                words.contains(&prefix)
+            })
+    })
+    .unwrap();
+}
+
 #[test]
 fn nothing_is_left_after_a_laboratory() {
     let lab = Lab::new().unwrap();
