@@ -111,8 +111,10 @@ struct LinkName(u32);
 impl fmt::Display for LinkName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match nix::net::if_::if_indextoname(self.0) {
-            Ok(name) => write!(f, "{} (link {})", name.to_string_lossy(), self.0),
-            Err(_) => write!(f, "link {}", self.0),
+            Ok(name) if !name.is_empty() => {
+                write!(f, "{} (link {})", name.to_string_lossy(), self.0)
+            }
+            Ok(_) | Err(_) => write!(f, "link {}", self.0),
         }
     }
 }

@@ -61,7 +61,11 @@ impl Monitor {
         Self::with_receive_buffer(RECEIVE_BUFFER)
     }
 
-    fn with_receive_buffer(octets: usize) -> io::Result<Self> {
+    /// As [`Monitor::open`], with another receive buffer: the more changes it holds, the later [`Change::Overrun`].
+    ///
+    /// # Errors
+    /// As [`Monitor::open`].
+    pub fn with_receive_buffer(octets: usize) -> io::Result<Self> {
         let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
         let socket = netlink::open(groups.cast_unsigned(), SocketFlags::NONBLOCK)?;
         // Past the system's limit where we may, up to it where not.
@@ -119,6 +123,3 @@ fn change(frame: Frame<'_>) -> Option<Change> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,7 @@
 //!
 //! It only removes: nothing here adds, renews or lists.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use rustix::net::SocketFlags;
 use rustix::net::sockopt::{self, Timeout};
 
 use super::kernel::absent_is_success;
-use super::{TIME_LIMIT, Vip, message};
+use super::{Attempt, TIME_LIMIT, Vip, message};
 use crate::netlink;
 
 /// Answers asked for at a time: few enough that they fit the socket's receive buffer.
@@ -24,6 +24,14 @@ const BATCH: usize = 64;
 pub struct BlockingNetlink {
     socket: OwnedFd,
     sequence: Cell<u32>,
+    buffer: RefCell<Vec<u8>>,
+}
+
+/// The removals of one batch: the sequence number each was sent with, and what became of it.
+struct Removal<'a> {
+    vip: &'a Vip,
+    sequence: u32,
+    outcome: Option<io::Result<()>>,
 }
 
 impl BlockingNetlink {
@@ -38,25 +46,28 @@ impl BlockingNetlink {
         Ok(Self {
             socket,
             sequence: Cell::new(0),
+            buffer: RefCell::new(vec![0; netlink::BUFFER]),
         })
     }
 
-    /// Sends one removal; the sequence number its answer will carry.
-    fn send(&self, vip: &Vip) -> io::Result<u32> {
+    fn send<'a>(&self, vip: &'a Vip) -> Removal<'a> {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
         let request = RouteNetlinkMessage::DelAddress(message::remove(vip));
         let bytes = netlink::encode(request, NLM_F_REQUEST | NLM_F_ACK, sequence);
-        netlink::send(&self.socket, &bytes)?;
-        Ok(sequence)
+        let failed = netlink::send(&self.socket, &bytes).err();
+        Removal {
+            vip,
+            sequence,
+            outcome: failed.map(Err),
+        }
     }
 
-    /// Takes answers until each of `waiting` has its outcome in `outcomes`, or the time is up.
-    fn collect(&self, waiting: &[u32], outcomes: &mut [io::Result<()>]) -> io::Result<()> {
-        let mut buffer = vec![0; netlink::BUFFER];
+    /// Takes answers until every removal has its outcome. An error leaves some without.
+    fn collect(&self, removals: &mut [Removal<'_>]) -> io::Result<()> {
+        let mut buffer = self.buffer.borrow_mut();
         let deadline = Instant::now() + TIME_LIMIT;
-        let mut missing = waiting.len();
-        while missing > 0 {
+        while removals.iter().any(|removal| removal.outcome.is_none()) {
             if Instant::now() >= deadline {
                 return Err(no_answer());
             }
@@ -68,10 +79,11 @@ impl BlockingNetlink {
             };
             for frame in netlink::frames(&buffer[..len]) {
                 let frame = frame?;
-                let place = waiting.iter().position(|number| *number == frame.sequence);
-                if let (Some(place), Some(outcome)) = (place, frame.result()) {
-                    outcomes[place] = absent_is_success(outcome);
-                    missing -= 1;
+                let asked = removals
+                    .iter_mut()
+                    .find(|removal| removal.sequence == frame.sequence);
+                if let (Some(removal), Some(outcome)) = (asked, frame.result()) {
+                    removal.outcome = Some(absent_is_success(outcome));
                 }
             }
         }
@@ -96,42 +108,63 @@ pub fn remove_blocking(socket: &BlockingNetlink, vip: &Vip) -> io::Result<()> {
         .unwrap_or(Ok(()))
 }
 
-/// Removes all of `vips`, sending every request before it waits for the first answer. One outcome for each, in order.
+/// Removes all of `vips`, sending many requests before it waits for the first answer. One outcome for each, in order.
 pub fn remove_all_blocking(socket: &BlockingNetlink, vips: &[Vip]) -> Vec<io::Result<()>> {
-    let mut all = Vec::with_capacity(vips.len());
-    for batch in vips.chunks(BATCH) {
-        all.extend(remove_batch(socket, batch));
-    }
-    all
+    vips.chunks(BATCH)
+        .flat_map(|batch| remove_batch(socket, batch))
+        .collect()
 }
 
 fn remove_batch(socket: &BlockingNetlink, batch: &[Vip]) -> Vec<io::Result<()>> {
-    let mut outcomes: Vec<io::Result<()>> = batch.iter().map(|_| Err(no_answer())).collect();
-    let mut waiting = Vec::with_capacity(batch.len());
-    for vip in batch {
-        match socket.send(vip) {
-            Ok(sequence) => waiting.push(sequence),
-            Err(error) => {
-                outcomes[waiting.len()] = Err(error);
-                break;
-            }
-        }
-    }
-    if let Err(error) = socket.collect(&waiting, &mut outcomes) {
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_err()) {
-            *outcome = Err(io::Error::new(error.kind(), error.to_string()));
-        }
-    }
-    batch
-        .iter()
-        .zip(outcomes)
-        .map(|(vip, outcome)| outcome.map_err(|error| in_words(vip, &error)))
+    let mut removals: Vec<Removal<'_>> = batch.iter().map(|vip| socket.send(vip)).collect();
+    let failure = socket.collect(&mut removals).err();
+    let unanswered = || match &failure {
+        Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        None => Err(no_answer()),
+    };
+    removals
+        .into_iter()
+        .map(|removal| {
+            let outcome = removal.outcome.unwrap_or_else(unanswered);
+            outcome.map_err(|error| in_words(removal.vip, &error))
+        })
         .collect()
 }
 
 fn in_words(vip: &Vip, error: &io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
-        format!("cannot {}: {error}", super::Attempt::Remove(*vip)),
+        format!("cannot {}: {error}", Attempt::Remove(*vip)),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_silent_kernel_is_given_up_after_the_time_limit() {
+        let socket = BlockingNetlink::open().unwrap();
+        let vip = Vip {
+            ifindex: 1,
+            address: Ipv4Addr::new(192, 0, 2, 1).into(),
+            prefix_len: 32,
+            lease: None,
+        };
+        let mut never_sent = [Removal {
+            vip: &vip,
+            sequence: 4711,
+            outcome: None,
+        }];
+        let started_at = Instant::now();
+        let error = socket.collect(&mut never_sent).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let waited = started_at.elapsed();
+        assert!(waited >= Duration::from_millis(990), "{waited:?}");
+        assert!(waited < Duration::from_millis(1900), "{waited:?}");
+    }
 }

@@ -25,6 +25,8 @@ use crate::readiness::watch;
 
 /// How often a list is asked for again when it changed while the kernel wrote it.
 const DUMP_ATTEMPTS: usize = 5;
+/// Datagrams of one list that are read away at most: some hundred thousand addresses.
+const DRAIN_LIMIT: usize = 4096;
 
 /// The kernel's tables of links and addresses.
 ///
@@ -41,6 +43,8 @@ pub struct Kernel {
 struct Exchange {
     sequence: u32,
     buffer: Vec<u8>,
+    /// A request was given up before its answer was whole.
+    unfinished: bool,
 }
 
 /// What must stay the same while an address is renewed.
@@ -63,6 +67,7 @@ impl Kernel {
             exchange: tokio::sync::Mutex::new(Exchange {
                 sequence: 0,
                 buffer: vec![0; netlink::BUFFER],
+                unfinished: false,
             }),
             held: Mutex::new(BTreeMap::new()),
         })
@@ -72,6 +77,9 @@ impl Kernel {
     ///
     /// An IPv6 address skips duplicate address detection and is deprecated from the start, so that the host does not
     /// choose it as a source. A renewal changes the time of expiry and nothing else: no route, no connection.
+    ///
+    /// An address that is not renewed is gone within 0.3 s after its lease. The kernel looks at IPv6 addresses once a
+    /// second at most, however: if several are renewed at different moments, it can be 1.3 s. Renew them together.
     ///
     /// # Errors
     /// [`AddressError`]; after [`AddressError::TimedOut`] the address may be there or not.
@@ -84,7 +92,11 @@ impl Kernel {
             let asked_at = Instant::now();
             let no_prefix_route = match self.held(vip, asked_at) {
                 Some(held) => held.no_prefix_route,
-                None => message::without_prefix_route(vip, &self.list_addresses().await?),
+                // Without the list a route too many may be made: better than no address.
+                None => {
+                    let addresses = self.list_addresses().await.unwrap_or_default();
+                    message::without_prefix_route(vip, &addresses)
+                }
             };
             let request = RouteNetlinkMessage::NewAddress(message::add(vip, no_prefix_route));
             let outcome = self.ask(request, NLM_F_CREATE | NLM_F_REPLACE).await;
@@ -101,6 +113,9 @@ impl Kernel {
     }
 
     /// Removes `vip`. That it was not there, or that its link is gone, is success.
+    ///
+    /// The route to the prefix that an IPv4 address brought goes at once; that of a leased IPv6 address ends with what
+    /// is left of the lease.
     ///
     /// # Errors
     /// [`AddressError`]; after [`AddressError::TimedOut`] the address may be there or not.
@@ -226,15 +241,29 @@ impl Kernel {
         &self,
         request: RouteNetlinkMessage,
         flags: u16,
-        mut visit: impl FnMut(Frame<'_>) -> Option<io::Result<T>>,
+        visit: impl FnMut(Frame<'_>) -> Option<io::Result<T>>,
     ) -> io::Result<T> {
         let mut exchange = self.exchange.lock().await;
-        let Exchange { sequence, buffer } = &mut *exchange;
-        *sequence = sequence.wrapping_add(1);
-        netlink::send(
-            self.socket.get_ref(),
-            &netlink::encode(request, flags, *sequence),
-        )?;
+        if exchange.unfinished {
+            self.drain(&mut exchange.buffer)?;
+        }
+        exchange.unfinished = true;
+        exchange.sequence = exchange.sequence.wrapping_add(1);
+        let bytes = netlink::encode(request, flags, exchange.sequence);
+        netlink::send(self.socket.get_ref(), &bytes)?;
+        let sequence = exchange.sequence;
+        let outcome = self.answer(sequence, &mut exchange.buffer, visit).await?;
+        exchange.unfinished = false;
+        outcome
+    }
+
+    /// Reads until `visit` has an outcome for the request `sequence`. The outer error is one of the socket.
+    async fn answer<T>(
+        &self,
+        sequence: u32,
+        buffer: &mut [u8],
+        mut visit: impl FnMut(Frame<'_>) -> Option<io::Result<T>>,
+    ) -> io::Result<io::Result<T>> {
         loop {
             let len = self
                 .socket
@@ -244,15 +273,31 @@ impl Kernel {
                 .await?;
             for frame in netlink::frames(&buffer[..len]) {
                 let frame = frame?;
-                // Answers to a request that was given up may still come.
-                if frame.sequence != *sequence {
+                if frame.sequence != sequence {
                     continue;
                 }
                 if let Some(outcome) = visit(frame) {
-                    return outcome;
+                    return Ok(outcome);
                 }
             }
         }
+    }
+
+    /// Reads away what is left of a request that was given up. The kernel writes the rest of a list while it is read,
+    /// and begins no other before that is done.
+    fn drain(&self, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..DRAIN_LIMIT {
+            match netlink::receive(self.socket.get_ref(), buffer) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // Some answers were lost: they are of no interest.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other(
+            "the rest of an earlier answer does not end",
+        ))
     }
 }
 
@@ -283,5 +328,40 @@ async fn within_limit<T>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(AddressError::Refused { attempt, source }),
         Err(_elapsed) => Err(AddressError::TimedOut { attempt }),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_kernel_is_given_up_after_the_time_limit() {
+        let started_at = Instant::now();
+        let silent = std::future::pending::<io::Result<()>>();
+        let error = within_limit(Attempt::Links, silent).await.unwrap_err();
+        assert!(matches!(error, AddressError::TimedOut { .. }));
+        assert_eq!(
+            error.to_string(),
+            "cannot list the links: no answer from the kernel within a second"
+        );
+        let waited = started_at.elapsed().as_millis();
+        assert!((1000..1900).contains(&waited), "{waited} ms");
+    }
+
+    #[tokio::test]
+    async fn a_request_given_up_does_not_disturb_the_next() {
+        let kernel = Kernel::open().unwrap();
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        for _ in 0..20 {
+            {
+                let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+                let never = kernel.exchange(request, flags, |_| None::<io::Result<()>>);
+                let limit = std::time::Duration::from_millis(1);
+                assert!(tokio::time::timeout(limit, never).await.is_err());
+            }
+            assert!(!kernel.links().await.unwrap().is_empty());
+        }
     }
 }

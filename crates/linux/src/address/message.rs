@@ -174,8 +174,11 @@ pub(crate) fn parse_link(payload: &[u8]) -> Option<Link> {
         index: header.index,
         name: name?,
         up,
-        // The kernel sets the flag only while the operational state is up or unknown (a driver without carrier).
-        running: up && header.flags.contains(LinkFlags::Running),
+        // One alone is not enough: "running" holds also while the operational state is still unknown, and a carrier
+        // may be there while the link is dormant.
+        running: header
+            .flags
+            .contains(LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp),
         mac,
         mtu,
     })

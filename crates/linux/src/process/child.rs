@@ -32,7 +32,7 @@ impl Signal {
 /// Has the kernel send `signal` to this process when its parent, the process `parent`, ends.
 ///
 /// Tied to the *thread* of the parent that started us: that thread must live as long as the parent. Forgotten when
-/// the process changes its user or its capabilities grow by executing a program; ask again afterwards.
+/// the process changes its user or group or gains capabilities; ask again afterwards.
 ///
 /// # Errors
 /// [`io::ErrorKind::NotFound`] if the parent had ended before the kernel was asked: no signal will come, and the

@@ -92,7 +92,6 @@ impl RawReceiver {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
         if local.domain() == Domain::IPV6 {
-            socket.set_only_v6(true)?;
             socket.set_recv_hoplimit_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
             socket.set_multicast_all_v6(false)?;
