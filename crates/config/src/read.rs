@@ -13,6 +13,7 @@ mod listener;
 mod pair;
 mod rule;
 mod track;
+mod unbuilt;
 mod vrrp;
 
 use std::path::Path;

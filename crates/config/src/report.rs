@@ -182,14 +182,35 @@ fn draw(renderer: &Renderer, problem: &Problem, source: &str, path: &str) -> Str
     renderer.render(&[group])
 }
 
-/// Line and column (in characters) of a byte offset, both from 1.
-pub(crate) fn position(source: &str, offset: usize) -> (usize, usize) {
-    let mut end = offset.min(source.len());
-    while !source.is_char_boundary(end) {
-        end -= 1;
+/// Where the lines of a text begin.
+#[derive(Debug)]
+pub(crate) struct Lines<'s> {
+    source: &'s str,
+    starts: Vec<usize>,
+}
+
+impl<'s> Lines<'s> {
+    pub(crate) fn of(source: &'s str) -> Lines<'s> {
+        let ends = source
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n');
+        Lines {
+            source,
+            starts: std::iter::once(0)
+                .chain(ends.map(|(at, _)| at + 1))
+                .collect(),
+        }
     }
-    let before = &source[..end];
-    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-    (line, before[line_start..].chars().count() + 1)
+
+    /// Line and column (in characters) of a byte, both from 1.
+    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts[line - 1];
+        let before = self
+            .source
+            .get(start..offset.min(self.source.len()))
+            .unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
 }

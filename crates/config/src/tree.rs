@@ -4,6 +4,7 @@
 //! An [`Item`] is a value with the path of its key. Both report what they find to [`Findings`] and answer `None`,
 //! so that reading goes on and the next mistake is found as well.
 
+mod address;
 mod findings;
 mod item;
 mod section;

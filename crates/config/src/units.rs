@@ -166,3 +166,6 @@ pub(crate) fn show_size(bytes: u64) -> String {
         None => format!("{bytes}B"),
     }
 }
+
+#[cfg(test)]
+mod tests;

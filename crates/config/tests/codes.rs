@@ -11,13 +11,19 @@ use config::{Code, Facts, Problem, load};
 
 /// Problems of a text on node lb1, which has no address but those in the file.
 fn problems(text: &str) -> Vec<Problem> {
-    let facts = Facts { host_name: "lb1".to_owned(), ..Facts::default() };
+    let facts = Facts {
+        host_name: "lb1".to_owned(),
+        ..Facts::default()
+    };
     load(Path::new("t.toml"), text, &facts).report.problems
 }
 
 fn lines(problems: &[Problem]) -> Vec<String> {
     let line = |problem: &Problem| problem.one_line(Path::new("t.toml"));
-    problems.iter().map(|problem| line(problem).replacen("t.toml:", "", 1)).collect()
+    problems
+        .iter()
+        .map(|problem| line(problem).replacen("t.toml:", "", 1))
+        .collect()
 }
 
 /// A virtual router on lb1 and lb2, lines 1 to 6; tests append to its table.
@@ -50,202 +56,380 @@ fn every_code_is_reported_at_its_place_in_its_words() {
     }
     // The password file needs a file: see `passwords.rs`.
     seen.extend([Code::File, Code::Password]);
-    assert_eq!(seen, Code::ALL.iter().copied().collect(), "a code without a case");
+    assert_eq!(
+        seen,
+        Code::ALL.iter().copied().collect(),
+        "a code without a case"
+    );
 }
 
 const CASES: &[Case] = &[
     // E001
-    (PAIR, "priority = \"lb1\nversion = 3\n", &[
-        "7:16: error[E001]: not TOML: invalid basic string, expected `\"`; the closing quote is missing",
-    ]),
-    (PAIR, "advert_interval = 100ms\npreempt = yes\n", &[
-        "7:19: error[E001]: not TOML: string values must be quoted, expected literal string; put it in quotes: \"100ms\"",
-        "8:11: error[E001]: not TOML: string values must be quoted, expected literal string; did you mean true?",
-    ]),
-    (PAIR, "[pair]\nkey_file = \"k\"\n", &[
-        "7:2: error[E001]: not TOML: duplicate key; a table or key can be written once only: put both together",
-    ]),
-    (WEB, "on_all_down = \"tri\"\n[listener.b]\nbind = [\"0.0.0.0:81\"\nforward = \"app\"\n[group.x]\ntargetz = 5\n", &[
-        "6:15: error[E011]: `on_all_down` must be one of \"try\", \"503\", got \"tri\"; did you mean \"try\"?",
-        "9:1: error[E001]: not TOML: missing comma between array elements, expected `,`; a list needs commas between its values and a `]` at its end",
-    ]),
+    (
+        PAIR,
+        "priority = \"lb1\nversion = 3\n",
+        &[
+            "7:16: error[E001]: not TOML: invalid basic string, expected `\"`; the closing quote is missing",
+        ],
+    ),
+    (
+        PAIR,
+        "advert_interval = 100ms\npreempt = yes\n",
+        &[
+            "7:19: error[E001]: not TOML: string values must be quoted, expected literal string; put it in quotes: \"100ms\"",
+            "8:11: error[E001]: not TOML: string values must be quoted, expected literal string; did you mean true?",
+        ],
+    ),
+    (
+        PAIR,
+        "[pair]\nkey_file = \"k\"\n",
+        &[
+            "7:2: error[E001]: not TOML: duplicate key; a table or key can be written once only: put both together",
+        ],
+    ),
+    (
+        WEB,
+        "on_all_down = \"tri\"\n[listener.b]\nbind = [\"0.0.0.0:81\"\nforward = \"app\"\n[group.x]\ntargetz = 5\n",
+        &[
+            "6:15: error[E011]: `on_all_down` must be one of \"try\", \"503\", got \"tri\"; did you mean \"try\"?",
+            "9:1: error[E001]: not TOML: missing comma between array elements, expected `,`; a list needs commas between its values and a `]` at its end",
+        ],
+    ),
     // E010
-    (WEB, "drain = 5\n", &[
-        "6:9: error[E010]: expected a duration like \"5s\", got the number 5; did you mean \"5s\"?",
-    ]),
-    (WEB, "drain = \"5 min\"\n", &[
-        "6:9: error[E010]: expected a duration like \"5s\", got \"5 min\"; did you mean \"5m\"?",
-    ]),
-    (WEB, "[listener.web.limits]\nheader_bytes = 32768\nconnections = \"many\"\n", &[
-        "7:16: error[E010]: expected a size like \"32KiB\", got the number 32768; did you mean \"32KiB\"?",
-        "8:15: error[E010]: expected a whole number, got \"many\"",
-    ]),
-    (WEB, "[listener.b]\nbind = \":81\"\nforward = \"app\"\n", &[
-        "7:8: error[E010]: expected an address with port like \"192.0.2.10:80\", got \":81\"; did you mean \"0.0.0.0:81\"?",
-    ]),
-    (PAIR, "unicast = \"yes\"\nvirtual_mac = \"no\"\ntrack = []\n", &[
-        "7:11: error[E010]: expected true, false or a table like { lb1 = \"10.9.0.2\", lb2 = \"10.9.0.3\" }, got \"yes\"",
-        "8:15: error[E010]: expected true or false, got \"no\"; did you mean false?",
-        "9:9: error[E010]: expected a table like { key = value }, got a list",
-    ]),
+    (
+        WEB,
+        "drain = 5\n",
+        &[
+            "6:9: error[E010]: expected a duration like \"5s\", got the number 5; did you mean \"5s\"?",
+        ],
+    ),
+    (
+        WEB,
+        "drain = \"5 min\"\n",
+        &["6:9: error[E010]: expected a duration like \"5s\", got \"5 min\"; did you mean \"5m\"?"],
+    ),
+    (
+        WEB,
+        "[listener.web.limits]\nheader_bytes = 32768\nconnections = \"many\"\n",
+        &[
+            "7:16: error[E010]: expected a size like \"32KiB\", got the number 32768; did you mean \"32KiB\"?",
+            "8:15: error[E010]: expected a whole number, got \"many\"",
+        ],
+    ),
+    (
+        WEB,
+        "[listener.b]\nbind = \":81\"\nforward = \"app\"\n",
+        &[
+            "7:8: error[E010]: expected an address with port like \"192.0.2.10:80\", got \":81\"; did you mean \"0.0.0.0:81\"?",
+        ],
+    ),
+    (
+        PAIR,
+        "unicast = \"yes\"\nvirtual_mac = \"no\"\ntrack = []\n",
+        &[
+            "7:11: error[E010]: expected true, false or a table like { lb1 = \"10.9.0.2\", lb2 = \"10.9.0.3\" }, got \"yes\"",
+            "8:15: error[E010]: expected true or false, got \"no\"; did you mean false?",
+            "9:9: error[E010]: expected a table like { key = value }, got a list",
+        ],
+    ),
     // E011
-    (PAIR, "checksum = \"rfc5789\"\n[global]\nlog = { level = \"verbose\" }\n", &[
-        "7:12: error[E011]: `checksum` must be one of \"auto\", \"rfc5798\", \"rfc9568\", got \"rfc5789\"; did you mean \"rfc5798\"?",
-        "9:17: error[E011]: `level` must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", got \"verbose\"",
-    ]),
+    (
+        PAIR,
+        "checksum = \"rfc5789\"\n[global]\nlog = { level = \"verbose\" }\n",
+        &[
+            "7:12: error[E011]: `checksum` must be one of \"auto\", \"rfc5798\", \"rfc9568\", got \"rfc5789\"; did you mean \"rfc5798\"?",
+            "9:17: error[E011]: `level` must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", got \"verbose\"",
+        ],
+    ),
     // E012
-    (WEB, "algoritm = \"round_robin\"\nevery = \"5s\"\nzzz = 1\n", &[
-        "6:1: error[E012]: unknown key `algoritm` in [group.app]; did you mean `algorithm`?",
-        "7:1: error[E012]: unknown key `every` in [group.app]; it belongs under [group.app.health]",
-        "8:1: error[E012]: unknown key `zzz` in [group.app]; known keys: algorithm, drain, health, http, limits, on_all_down, on_down, outlier, retry, send_proxy, slow_start, sticky, targets, timeouts, tls, udp",
-    ]),
-    (PAIR, "interfaces = [\"eth1\"]\n[listeners.web]\nbind = \"10.0.0.10:80\"\n", &[
-        "7:1: error[E012]: unknown key `interfaces` in [vrrp.main]; did you mean `interface`, or does it belong under [vrrp.main.track]?",
-        "8:2: error[E012]: unknown key `listeners` in the file; did you mean `listener`?",
-    ]),
+    (
+        WEB,
+        "algoritm = \"round_robin\"\nevery = \"5s\"\nzzz = 1\n",
+        &[
+            "6:1: error[E012]: unknown key `algoritm` in [group.app]; did you mean `algorithm`?",
+            "7:1: error[E012]: unknown key `every` in [group.app]; it belongs under [group.app.health]",
+            "8:1: error[E012]: unknown key `zzz` in [group.app]; known keys: algorithm, drain, health, http, limits, on_all_down, on_down, outlier, retry, send_proxy, slow_start, sticky, targets, timeouts, tls, udp",
+        ],
+    ),
+    (
+        PAIR,
+        "interfaces = [\"eth1\"]\n[listeners.web]\nbind = \"10.0.0.10:80\"\n",
+        &[
+            "7:1: error[E012]: unknown key `interfaces` in [vrrp.main]; did you mean `interface`, or does it belong under [vrrp.main.track]?",
+            "8:2: error[E012]: unknown key `listeners` in the file; did you mean `listener`?",
+        ],
+    ),
     // E013
-    ("", "", &[
-        "1:1: error[E013]: the file has neither a virtual router nor a listener; add a [vrrp.NAME] or a [listener.NAME]",
-    ]),
-    (PAIR, "[vrrp.other]\ninterface = \"eth1\"\n[listener.web]\n", &[
-        "7:1: error[E013]: missing key `vrid` in [vrrp.other]; add for example `vrid = 51`",
-        "7:1: error[E013]: missing key `vips` in [vrrp.other]; add for example `vips = [\"192.0.2.10/24\"]`",
-        "9:1: error[E013]: missing key `bind` in [listener.web]; add for example `bind = \"192.0.2.10:80\"`",
-        "9:1: error[E013]: missing key `forward` in [listener.web]; add for example `forward = \"app\"`",
-    ]),
-    (PAIR, "priority = { lb1 = 150 }\n", &[
-        "7:14: error[E013]: `priority` has no value for node `lb2`; give every node a value, or one value for all",
-    ]),
+    (
+        "",
+        "",
+        &[
+            "1:1: error[E013]: the file has neither a virtual router nor a listener; add a [vrrp.NAME] or a [listener.NAME]",
+        ],
+    ),
+    (
+        PAIR,
+        "[vrrp.other]\ninterface = \"eth1\"\n[listener.web]\n",
+        &[
+            "7:1: error[E013]: missing key `vrid` in [vrrp.other]; add for example `vrid = 51`",
+            "7:1: error[E013]: missing key `vips` in [vrrp.other]; add for example `vips = [\"192.0.2.10/24\"]`",
+            "9:1: error[E013]: missing key `bind` in [listener.web]; add for example `bind = \"192.0.2.10:80\"`",
+            "9:1: error[E013]: missing key `forward` in [listener.web]; add for example `forward = \"app\"`",
+        ],
+    ),
+    (
+        PAIR,
+        "priority = { lb1 = 150 }\n",
+        &[
+            "7:14: error[E013]: `priority` has no value for node `lb2`; give every node a value, or one value for all",
+        ],
+    ),
     // E014
-    (WEB, "health = { every = \"1s\", timeout = \"1s\", rise = 0 }\n", &[
-        "6:36: error[E014]: `timeout` must be shorter than `every`, got 1s and 1s",
-        "6:49: error[E014]: `rise` must be from 1 to 100, got 0",
-    ]),
-    (PAIR, "priority = 256\nvip_lease = \"1500ms\"\n[vrrp.b]\ninterface = \"eth1\"\nvrid = 0\nvips = [\"10.1.0.0/24\"]\n", &[
-        "7:12: error[E014]: `priority` must be from 1 to 255, got 256",
-        "8:13: error[E014]: `vip_lease` must be whole seconds, got 1500ms; did you mean \"2s\"?",
-        "11:8: error[E014]: `vrid` must be from 1 to 255, got 0",
-        "12:9: error[E014]: 10.1.0.0 is the network or broadcast address of 10.1.0.0/24",
-    ]),
+    (
+        WEB,
+        "health = { every = \"1s\", timeout = \"1s\", rise = 0 }\n",
+        &[
+            "6:36: error[E014]: `timeout` must be shorter than `every`, got 1s and 1s",
+            "6:49: error[E014]: `rise` must be from 1 to 100, got 0",
+        ],
+    ),
+    (
+        PAIR,
+        "priority = 256\nvip_lease = \"1500ms\"\n[vrrp.b]\ninterface = \"eth1\"\nvrid = 0\nvips = [\"10.1.0.0/24\"]\n",
+        &[
+            "7:12: error[E014]: `priority` must be from 1 to 255, got 256",
+            "8:13: error[E014]: `vip_lease` must be whole seconds, got 1500ms; did you mean \"2s\"?",
+            "11:8: error[E014]: `vrid` must be from 1 to 255, got 0",
+            "12:9: error[E014]: 10.1.0.0 is the network or broadcast address of 10.1.0.0/24",
+        ],
+    ),
     // E020
-    ("[pair]\nnodes = { a = \"10.0.0.2\", b = \"10.0.0.3\" }\n[listener.x]\nbind = \"0.0.0.0:99\"\nrespond = \"close\"\n", "", &[
-        "2:9: error[E020]: this host, `lb1`, is no node in pair.nodes (a, b); write its host name there, or choose one with `--node`",
-    ]),
-    (PAIR, "priority = { lb1 = 200, lb2 = 100, lb3 = 50 }\n", &[
-        "7:36: error[E020]: no node `lb3` in pair.nodes (lb1, lb2); use the names of [pair]",
-    ]),
+    (
+        "[pair]\nnodes = { a = \"10.0.0.2\", b = \"10.0.0.3\" }\n[listener.x]\nbind = \"0.0.0.0:99\"\nrespond = \"close\"\n",
+        "",
+        &[
+            "2:9: error[E020]: this host, `lb1`, is no node in pair.nodes (a, b); write its host name there, or choose one with `--node`",
+        ],
+    ),
+    (
+        PAIR,
+        "priority = { lb1 = 200, lb2 = 100, lb3 = 50 }\n",
+        &["7:36: error[E020]: no node `lb3` in pair.nodes (lb1, lb2); use the names of [pair]"],
+    ),
     // E021
-    (WEB, "[listener.b]\nbind = \"0.0.0.0:81\"\nforward = \"apq\"\n[listener.c]\nbind = \"0.0.0.0:82\"\nforward = \"mail\"\n", &[
-        "8:11: error[E021]: listener `b` forwards to group `apq`, which does not exist; closest: `app` (line 4)",
-        "11:11: error[E021]: listener `c` forwards to group `mail`, which does not exist; add [group.mail]",
-    ]),
-    (PAIR, "track = { forwarder = true }\n", &[
-        "7:23: error[E021]: `forwarder = true`, but without a listener no forwarder runs; remove the line, or add a [listener.NAME]",
-    ]),
+    (
+        WEB,
+        "[listener.b]\nbind = \"0.0.0.0:81\"\nforward = \"apq\"\n[listener.c]\nbind = \"0.0.0.0:82\"\nforward = \"mail\"\n",
+        &[
+            "8:11: error[E021]: listener `b` forwards to group `apq`, which does not exist; closest: `app` (line 4)",
+            "11:11: error[E021]: listener `c` forwards to group `mail`, which does not exist; add [group.mail]",
+        ],
+    ),
+    (
+        PAIR,
+        "track = { forwarder = true }\n",
+        &[
+            "7:23: error[E021]: `forwarder = true`, but without a listener no forwarder runs; remove the line, or add a [listener.NAME]",
+        ],
+    ),
     // E022
-    (WEB, "[listener.b]\nbind = [\"0.0.0.0:81\", \"0.0.0.0:80\"]\nprotocol = \"tcp\"\nforward = \"app\"\n", &[
-        "7:23: error[E022]: 0.0.0.0:80 is bound by listener `web` already (line 2); remove one of the two",
-    ]),
-    (PAIR, "[listener.x]\nbind = \"10.0.0.10:99\"\nforward = \"a\"\nrespond = \"close\"\n[group.a]\ntargets = [\"10.0.0.21:1\", \"10.0.0.21:1\"]\n", &[
-        "10:1: error[E022]: `forward` and `respond` exclude each other; remove one of the two",
-        "12:27: error[E022]: target 10.0.0.21:1 is already there in line 12; remove one of the two",
-    ]),
+    (
+        WEB,
+        "[listener.b]\nbind = [\"0.0.0.0:81\", \"0.0.0.0:80\"]\nprotocol = \"tcp\"\nforward = \"app\"\n",
+        &[
+            "7:23: error[E022]: 0.0.0.0:80 is bound by listener `web` already (line 2); remove one of the two",
+        ],
+    ),
+    (
+        PAIR,
+        "[listener.x]\nbind = \"10.0.0.10:99\"\nforward = \"a\"\nrespond = \"close\"\n[group.a]\ntargets = [\"10.0.0.21:1\", \"10.0.0.21:1\"]\n",
+        &[
+            "10:1: error[E022]: `forward` and `respond` exclude each other; remove one of the two",
+            "12:27: error[E022]: target 10.0.0.21:1 is already there in line 12; remove one of the two",
+        ],
+    ),
     // E023
-    (PAIR, "[listener.x]\nbind = [\"10.0.0.11:99\", \"10.0.0.2:99\", \"10.0.0.3:99\", \"127.0.0.1:99\", \"[::]:99\"]\nrespond = \"close\"\n", &[
-        "8:9: error[E023]: 10.0.0.11 is neither a VIP nor an address of this node; write for example \"10.0.0.10:99\", or \"0.0.0.0:99\" for every address",
-        "8:40: error[E023]: 10.0.0.3 is neither a VIP nor an address of this node (it is node `lb2`'s); write for example \"10.0.0.10:99\", or \"0.0.0.0:99\" for every address",
-    ]),
+    (
+        PAIR,
+        "[listener.x]\nbind = [\"10.0.0.11:99\", \"10.0.0.2:99\", \"10.0.0.3:99\", \"127.0.0.1:99\", \"[::]:99\"]\nrespond = \"close\"\n",
+        &[
+            "8:9: error[E023]: 10.0.0.11 is neither a VIP nor an address of this node; write for example \"10.0.0.10:99\", or \"0.0.0.0:99\" for every address",
+            "8:40: error[E023]: 10.0.0.3 is neither a VIP nor an address of this node (it is node `lb2`'s); write for example \"10.0.0.10:99\", or \"0.0.0.0:99\" for every address",
+        ],
+    ),
     // E024
-    (PAIR, "[vrrp.b]\ninterface = \"eth1\"\nvrid = 52\nvips = [\"10.0.0.10/32\", \"10.0.0.3/24\"]\n", &[
-        "10:9: error[E024]: VIP 10.0.0.10 belongs to virtual router `main` already (line 6); remove one of the two",
-        "10:25: error[E024]: VIP 10.0.0.3 is the address of node `lb2`; a VIP needs an address that no node has of its own",
-    ]),
+    (
+        PAIR,
+        "[vrrp.b]\ninterface = \"eth1\"\nvrid = 52\nvips = [\"10.0.0.10/32\", \"10.0.0.3/24\"]\n",
+        &[
+            "10:9: error[E024]: VIP 10.0.0.10 belongs to virtual router `main` already (line 6); remove one of the two",
+            "10:25: error[E024]: VIP 10.0.0.3 is the address of node `lb2`; a VIP needs an address that no node has of its own",
+        ],
+    ),
     // E025
-    (PAIR, "[vrrp.b]\ninterface = { lb1 = \"eth1\", lb2 = \"eth0\" }\nvrid = 51\nvips = [\"10.0.0.11/24\"]\n", &[
-        "9:8: error[E025]: vrid 51 is used on eth0 by virtual router `main` already (line 5); give it another vrid, or put the VIPs of both into one table",
-    ]),
-    (PAIR, "advert_interval = \"41s\"\n", &[
-        "7:19: error[E025]: `advert_interval` must be from 10ms to 40.95s in steps of 10ms, got 41s",
-    ]),
-    (PAIR, "version = 2\nadvert_interval = \"1500ms\"\n", &[
-        "8:19: error[E025]: `advert_interval` must be whole seconds from 1s to 40s in version 2, got 1500ms",
-    ]),
+    (
+        PAIR,
+        "[vrrp.b]\ninterface = { lb1 = \"eth1\", lb2 = \"eth0\" }\nvrid = 51\nvips = [\"10.0.0.11/24\"]\n",
+        &[
+            "9:8: error[E025]: vrid 51 is used on eth0 by virtual router `main` already (line 5); give it another vrid, or put the VIPs of both into one table",
+        ],
+    ),
+    (
+        PAIR,
+        "advert_interval = \"41s\"\n",
+        &[
+            "7:19: error[E025]: `advert_interval` must be from 10ms to 40.95s in steps of 10ms, got 41s",
+        ],
+    ),
+    (
+        PAIR,
+        "version = 2\nadvert_interval = \"1500ms\"\n",
+        &[
+            "8:19: error[E025]: `advert_interval` must be whole seconds from 1s to 40s in version 2, got 1500ms",
+        ],
+    ),
     // E026
-    ("[vrrp.main]\ninterface = \"eth0\"\nvrid = 1\nversion = 2\nvips = [\"fd00::1/64\"]\n", "", &[
-        "5:9: error[E026]: VIP fd00::1 is IPv6, but version 2 knows IPv4 only; give it a [vrrp.NAME] of its own with `version = 3`",
-    ]),
-    (PAIR, "unicast = { lb1 = \"fd00::2\", lb2 = \"fd00::3\" }\n", &[
-        "7:11: error[E026]: VIP 10.0.0.10 is IPv4, but the unicast addresses are IPv6; remove `unicast`, or give the IPv4 VIPs a [vrrp.NAME] of their own",
-    ]),
+    (
+        "[vrrp.main]\ninterface = \"eth0\"\nvrid = 1\nversion = 2\nvips = [\"fd00::1/64\"]\n",
+        "",
+        &[
+            "5:9: error[E026]: VIP fd00::1 is IPv6, but version 2 knows IPv4 only; give it a [vrrp.NAME] of its own with `version = 3`",
+        ],
+    ),
+    (
+        PAIR,
+        "unicast = { lb1 = \"fd00::2\", lb2 = \"fd00::3\" }\n",
+        &[
+            "7:11: error[E026]: VIP 10.0.0.10 is IPv4, but the unicast addresses are IPv6; remove `unicast`, or give the IPv4 VIPs a [vrrp.NAME] of their own",
+        ],
+    ),
     // E030, E031, E032 and E033: rules are refused, and checked all the same
-    (WEB, "[[listener.web.rule]]\nwhen = { path = \"/api/*\" }\nforward = \"app\"\n[[listener.web.rule]]\nname = \"v1\"\nwhen = { path = \"/api/v1/*\", method = \"GET\" }\nforward = \"app\"\n", &[
-        "6:1: error[E090]: rule 1 is not supported yet; remove it; the listener's own `forward` holds for everything",
-        "9:1: error[E030]: rule \"v1\" is never reached: rule 1 (line 6) matches everything it matches; put it before that rule, or remove it",
-        "9:1: error[E090]: rule \"v1\" is not supported yet; remove it; the listener's own `forward` holds for everything",
-    ]),
-    (WEB, "[[listener.web.rule]]\nwhen = { path = \"api\", host = \"shop\", source = \"10.0.0.0/33\" }\nredirect = { host = \"#{host}\" }\n", &[
-        "6:1: error[E090]: rule 1 is not supported yet; remove it; the listener's own `forward` holds for everything",
-        "7:17: error[E031]: the path pattern \"api\" does not begin with `/`, so it matches nothing; did you mean \"/api\"?",
-        "7:31: error[E031]: the host pattern \"shop\" has no dot, so it matches no full name; did you mean \"shop.example.com\"?",
-        "7:48: error[E031]: \"10.0.0.0/33\" is neither an address nor a prefix like \"10.0.0.0/8\"",
-        "8:12: error[E032]: the redirect leads to itself; change at least one of scheme, host, port, path and query",
-    ]),
-    (WEB, "health = { http = \"healthz\" }\n[listener.b]\nbind = \"0.0.0.0:81\"\nforward = { app = 0 }\n", &[
-        "6:19: error[E031]: expected a path like \"/healthz\", got \"healthz\"; did you mean \"/healthz\"?",
-        "9:11: error[E033]: a weight for a single group changes nothing; write \"app\"",
-    ]),
-    ("[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"app\"\n[group.app]\n", "targets = [{ address = \"10.0.0.21:80\", weight = 0 }]\n", &[
-        "5:11: error[E033]: every target has weight 0, so none gets any traffic; give at least one of them a weight",
-    ]),
+    (
+        WEB,
+        "[[listener.web.rule]]\nwhen = { path = \"/api/*\" }\nforward = \"app\"\n[[listener.web.rule]]\nname = \"v1\"\nwhen = { path = \"/api/v1/*\", method = \"GET\" }\nforward = \"app\"\n",
+        &[
+            "6:1: error[E090]: rule 1 is not supported yet; remove it; the listener's own `forward` holds for everything",
+            "9:1: error[E030]: rule \"v1\" is never reached: rule 1 (line 6) matches everything it matches; put it before that rule, or remove it",
+            "9:1: error[E090]: rule \"v1\" is not supported yet; remove it; the listener's own `forward` holds for everything",
+        ],
+    ),
+    (
+        WEB,
+        "[[listener.web.rule]]\nwhen = { path = \"api\", host = \"shop\", source = \"10.0.0.0/33\" }\nredirect = { host = \"#{host}\" }\n",
+        &[
+            "6:1: error[E090]: rule 1 is not supported yet; remove it; the listener's own `forward` holds for everything",
+            "7:17: error[E031]: the path pattern \"api\" does not begin with `/`, so it matches nothing; did you mean \"/api\"?",
+            "7:31: error[E031]: the host pattern \"shop\" has no dot, so it matches no full name; did you mean \"shop.example.com\"?",
+            "7:48: error[E031]: \"10.0.0.0/33\" is neither an address nor a prefix like \"10.0.0.0/8\"",
+            "8:12: error[E032]: the redirect leads to itself; change at least one of scheme, host, port, path and query",
+        ],
+    ),
+    (
+        WEB,
+        "health = { http = \"healthz\" }\n[listener.b]\nbind = \"0.0.0.0:81\"\nforward = { app = 0 }\n",
+        &[
+            "6:19: error[E031]: expected a path like \"/healthz\", got \"healthz\"; did you mean \"/healthz\"?",
+            "9:11: error[E033]: a weight for a single group changes nothing; write \"app\"",
+        ],
+    ),
+    (
+        "[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"app\"\n[group.app]\n",
+        "targets = [{ address = \"10.0.0.21:80\", weight = 0 }]\n",
+        &[
+            "5:11: error[E033]: every target has weight 0, so none gets any traffic; give at least one of them a weight",
+        ],
+    ),
     // E041
-    (PAIR, "[listener.db]\nbind = \"10.0.0.10:5432\"\nrespond = \"close\"\ntimeouts = { header = \"10s\" }\n", &[
-        "10:14: error[E041]: `header` is for http, but the listener's protocol is tcp; remove it, or write `protocol = \"http\"`",
-    ]),
-    (PAIR, "[listener.web]\nbind = \"10.0.0.10:443\"\nrespond = \"close\"\n", &[
-        "7:1: error[E041]: the https listener [listener.web] has no certificate; add a `tls` table with `certificates = [\"NAME\"]`",
-        "8:8: error[E090]: protocol \"https\", guessed from port 443, is not supported yet; write `protocol = \"tcp\"` to relay the bytes, or remove the listener",
-    ]),
+    (
+        PAIR,
+        "[listener.db]\nbind = \"10.0.0.10:5432\"\nrespond = \"close\"\ntimeouts = { header = \"10s\" }\n",
+        &[
+            "10:14: error[E041]: `header` is for http, but the listener's protocol is tcp; remove it, or write `protocol = \"http\"`",
+        ],
+    ),
+    (
+        PAIR,
+        "[listener.web]\nbind = \"10.0.0.10:443\"\nrespond = \"close\"\n",
+        &[
+            "7:1: error[E041]: the https listener [listener.web] has no certificate; add a `tls` table with `certificates = [\"NAME\"]`",
+            "8:8: error[E090]: protocol \"https\", guessed from port 443, is not supported yet; write `protocol = \"tcp\"` to relay the bytes, or remove the listener",
+        ],
+    ),
     // E050
-    (WEB, "health = { tcp = true, status = 200 }\n", &[
-        "6:24: error[E050]: `status` is for a check by http; remove it",
-    ]),
-    (WEB, "health = { http = \"/\" }\n[listener.dns]\nbind = \"0.0.0.0:53\"\nprotocol = \"udp\"\nforward = \"app\"\n", &[
-        "6:19: error[E050]: the health check of group `app` does not fit listener `dns`, whose protocol is udp; check by `udp`, or give the check a `port` of its own",
-        "9:1: error[E090]: protocol \"udp\" is not supported yet; write `protocol = \"tcp\"` to relay the bytes, or remove the listener",
-    ]),
+    (
+        WEB,
+        "health = { tcp = true, status = 200 }\n",
+        &["6:24: error[E050]: `status` is for a check by http; remove it"],
+    ),
+    (
+        WEB,
+        "health = { http = \"/\" }\n[listener.dns]\nbind = \"0.0.0.0:53\"\nprotocol = \"udp\"\nforward = \"app\"\n",
+        &[
+            "6:19: error[E050]: the health check of group `app` does not fit listener `dns`, whose protocol is udp; check by `udp`, or give the check a `port` of its own",
+            "9:1: error[E090]: protocol \"udp\" is not supported yet; write `protocol = \"tcp\"` to relay the bytes, or remove the listener",
+        ],
+    ),
     // E051
-    (WEB, "[group.old]\ntargets = [\"10.0.0.9:80\"]\n[group.none]\ntargets = []\n", &[
-        "6:1: warning[E051]: group `old` is used by no listener; forward to it, or remove it",
-        "8:1: warning[E051]: group `none` is used by no listener; forward to it, or remove it",
-        "9:11: error[E051]: the group has no targets; write at least one like \"10.0.0.21:8080\"",
-    ]),
+    (
+        WEB,
+        "[group.old]\ntargets = [\"10.0.0.9:80\"]\n[group.none]\ntargets = []\n",
+        &[
+            "6:1: warning[E051]: group `old` is used by no listener; forward to it, or remove it",
+            "8:1: warning[E051]: group `none` is used by no listener; forward to it, or remove it",
+            "9:11: error[E051]: the group has no targets; write at least one like \"10.0.0.21:8080\"",
+        ],
+    ),
     // E052
-    (PAIR, "[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"app\"\n[group.app]\ntargets = [\"10.0.0.10:8080\", \"10.0.0.3:80\", \"127.0.0.1:80\", \"127.0.0.1:81\"]\n", &[
-        "11:12: error[E052]: target 10.0.0.10:8080 is a VIP: traffic would come back here; write the target's own address",
-        "11:30: error[E052]: target 10.0.0.3:80 is listener `web` (line 7) of this file; write the target's own address",
-        "11:45: error[E052]: target 127.0.0.1:80 is listener `web` (line 7) of this file; write the target's own address",
-    ]),
+    (
+        PAIR,
+        "[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"app\"\n[group.app]\ntargets = [\"10.0.0.10:8080\", \"10.0.0.3:80\", \"127.0.0.1:80\", \"127.0.0.1:81\"]\n",
+        &[
+            "11:12: error[E052]: target 10.0.0.10:8080 is a VIP: traffic would come back here; write the target's own address",
+            "11:30: error[E052]: target 10.0.0.3:80 is listener `web` (line 7) of this file; write the target's own address",
+            "11:45: error[E052]: target 127.0.0.1:80 is listener `web` (line 7) of this file; write the target's own address",
+        ],
+    ),
     // E090: more in `examples.rs`
-    (PAIR, "virtual_mac = true\ngroup = \"edge\"\nauth = { hmac_file = \"/k\" }\n", &[
-        "7:1: error[E090]: `virtual_mac = true` is not supported yet; remove the line; the interface's own MAC is used",
-        "8:1: error[E090]: `group` is not supported yet; remove the line; VIPs of both families in one table already move together",
-        "9:10: error[E090]: authentication by HMAC is not supported yet; remove `auth`; version 2 can have a `password_file`",
-    ]),
-    (PAIR, "auth = { password_file = \"/p\" }\n", &[
-        "7:10: error[E090]: a password in version 3 is not supported yet; remove `auth`, or write `version = 2`",
-    ]),
+    (
+        PAIR,
+        "virtual_mac = true\ngroup = \"edge\"\nauth = { hmac_file = \"/k\" }\n",
+        &[
+            "7:1: error[E090]: `virtual_mac = true` is not supported yet; remove the line; the interface's own MAC is used",
+            "8:1: error[E090]: `group` is not supported yet; remove the line; VIPs of both families in one table already move together",
+            "9:10: error[E090]: authentication by HMAC is not supported yet; remove `auth`; version 2 can have a `password_file`",
+        ],
+    ),
+    (
+        PAIR,
+        "auth = { password_file = \"/p\" }\n",
+        &[
+            "7:10: error[E090]: a password in version 3 is not supported yet; remove `auth`, or write `version = 2`",
+        ],
+    ),
     // W070
-    (PAIR, "[global]\nmetrics = \"10.0.0.10:9100\"\n", &[
-        "8:1: error[E090]: a TCP address for metrics is not supported yet; remove the line; they are on the control socket under /metrics",
-        "8:11: warning[W070]: `metrics` is bound to a VIP; write \"node:9100\" for this node's own address",
-    ]),
+    (
+        PAIR,
+        "[global]\nmetrics = \"10.0.0.10:9100\"\n",
+        &[
+            "8:1: error[E090]: a TCP address for metrics is not supported yet; remove the line; they are on the control socket under /metrics",
+            "8:11: warning[W070]: `metrics` is bound to a VIP; write \"node:9100\" for this node's own address",
+        ],
+    ),
     // W072
-    (PAIR, "priority = 100\n", &[
-        "7:12: warning[W072]: two nodes have the same priority: the higher address wins; write for example `priority = { lb1 = 200, lb2 = 100 }`",
-    ]),
-    (PAIR, "priority = { lb1 = 101, lb2 = 100 }\nadvert_interval = \"50ms\"\n", &[
-        "8:19: warning[W072]: at an interval of 50ms, priorities 1 apart make a difference of 0.2 ms only; choose a longer interval, or priorities further apart",
-    ]),
+    (
+        PAIR,
+        "priority = 100\n",
+        &[
+            "7:12: warning[W072]: two nodes have the same priority: the higher address wins; write for example `priority = { lb1 = 200, lb2 = 100 }`",
+        ],
+    ),
+    (
+        PAIR,
+        "priority = { lb1 = 101, lb2 = 100 }\nadvert_interval = \"50ms\"\n",
+        &[
+            "8:19: warning[W072]: at an interval of 50ms, priorities 1 apart make a difference of 0.2 ms only; choose a longer interval, or priorities further apart",
+        ],
+    ),
 ];
 
 #[test]
@@ -271,22 +455,27 @@ targets = ["10.0.0.21:8080", "10.0.0.22", "app.internal:80", "10.0.0.10:80"]
 health = { http = "healthz", rise = 0 }
 "#;
     let problems = problems(text);
-    let places: Vec<String> =
-        problems.iter().map(|p| format!("{}:{} {} {}", p.line, p.column, p.code, p.key)).collect();
-    assert_eq!(places, [
-        "6:8 E014 vrrp.main.vrid",
-        "8:19 E010 vrrp.main.advert_interval",
-        "9:1 E012 vrrp.main.interfaces",
-        "12:8 E023 listener.web.bind",
-        "13:11 E021 listener.web.forward",
-        "14:23 E010 listener.web.timeouts.header",
-        "17:1 E012 group.api.algoritm",
-        "18:30 E010 group.api.targets[1]",
-        "18:43 E010 group.api.targets[2]",
-        "18:62 E052 group.api.targets[3]",
-        "19:19 E031 group.api.health.http",
-        "19:37 E014 group.api.health.rise",
-    ]);
+    let places: Vec<String> = problems
+        .iter()
+        .map(|p| format!("{}:{} {} {}", p.line, p.column, p.code, p.key))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "6:8 E014 vrrp.main.vrid",
+            "8:19 E010 vrrp.main.advert_interval",
+            "9:1 E012 vrrp.main.interfaces",
+            "12:8 E023 listener.web.bind",
+            "13:11 E021 listener.web.forward",
+            "14:23 E010 listener.web.timeouts.header",
+            "17:1 E012 group.api.algoritm",
+            "18:30 E010 group.api.targets[1]",
+            "18:43 E010 group.api.targets[2]",
+            "18:62 E052 group.api.targets[3]",
+            "19:19 E031 group.api.health.http",
+            "19:37 E014 group.api.health.rise",
+        ]
+    );
 }
 
 #[test]
@@ -305,17 +494,24 @@ forward = "app"
 [group.app]
 targets = ["10.0.0.21:8080"]
 "#;
-    assert_eq!(lines(&problems(text)), [
-        "2:17: error[E010]: expected an address like \"10.0.0.2\", got \"10.0.0.2.1\"",
-        "6:9: error[E010]: expected an address with prefix length like \"192.0.2.10/24\", got \"10.0.0.300/24\"",
-    ]);
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "2:17: error[E010]: expected an address like \"10.0.0.2\", got \"10.0.0.2.1\"",
+            "6:9: error[E010]: expected an address with prefix length like \"192.0.2.10/24\", got \"10.0.0.300/24\"",
+        ]
+    );
 }
 
 #[test]
 fn an_address_of_this_host_can_be_bound() {
     let text = format!("{PAIR}[listener.x]\nbind = \"10.7.0.1:99\"\nrespond = \"close\"\n");
     let own: IpAddr = "10.7.0.1".parse().unwrap();
-    let facts = Facts { host_name: "lb1".to_owned(), addresses: vec![own], ..Facts::default() };
+    let facts = Facts {
+        host_name: "lb1".to_owned(),
+        addresses: vec![own],
+        ..Facts::default()
+    };
     assert!(load(Path::new("t.toml"), &text, &facts).config.is_some());
     assert_eq!(problems(&text)[0].code, Code::ForeignBind);
 }

@@ -1,1 +1,143 @@
-//! Diffs.
+//! What a reload says it would do.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::diff;
+use crate::{Config, Facts, load};
+
+const TEXT: &str = r#"
+[pair]
+nodes = { lb1 = "10.0.0.2", lb2 = "10.0.0.3" }
+[vrrp.main]
+interface = "eth0"
+vrid = 51
+vips = ["10.0.0.10/24"]
+[listener.web]
+bind = "10.0.0.10:80"
+forward = "app"
+[group.app]
+targets = ["10.0.0.21:8080", { name = "two", address = "10.0.0.22:8080", weight = 2 }]
+health = { http = "/healthz" }
+"#;
+
+fn config(text: &str) -> Config {
+    let facts = Facts {
+        host_name: "lb1".to_owned(),
+        ..Facts::default()
+    };
+    let outcome = load(Path::new("t"), text, &facts);
+    outcome
+        .config
+        .unwrap_or_else(|| panic!("{}", outcome.report.lines(Path::new("t"))))
+}
+
+/// The changes after replacing parts of the text.
+fn changes(replacements: &[(&str, &str)]) -> Vec<String> {
+    let mut text = TEXT.to_owned();
+    for (from, to) in replacements {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    diff(&config(TEXT), &config(&text))
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn nothing_changed_is_nothing_to_do() {
+    assert_eq!(changes(&[]), [""; 0]);
+    // Another text with the same meaning.
+    assert_eq!(
+        changes(&[("vrid = 51", "vrid = 0x33   # the same")]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn sockets_are_opened_and_closed() {
+    assert_eq!(
+        changes(&[("10.0.0.10:80\"", "10.0.0.10:8080\"\nprotocol = \"http\"")]),
+        ["listener.web: bind 10.0.0.10:80 -> 10.0.0.10:8080 (socket opened and closed)"]
+    );
+    assert_eq!(
+        changes(&[("\"10.0.0.10:80\"", "[\"10.0.0.10:80\", \"10.0.0.2:80\"]")]),
+        ["listener.web: bind 10.0.0.10:80 -> 10.0.0.10:80, 10.0.0.2:80 (socket opened)"]
+    );
+}
+
+#[test]
+fn parts_come_and_go() {
+    let other = "[listener.other]\nbind = \"10.0.0.10:81\"\nforward = \"app\"\n";
+    assert_eq!(
+        changes(&[("[group.app]", &format!("{other}[group.app]"))]),
+        ["listener.other: 10.0.0.10:81 added (sockets opened)"]
+    );
+    assert_eq!(
+        changes(&[("[listener.web]", "[listener.site]")]),
+        [
+            "listener.site: 10.0.0.10:80 added (sockets opened)",
+            "listener.web: 10.0.0.10:80 removed (sockets closed, connections drain)",
+        ]
+    );
+}
+
+#[test]
+fn targets_by_name() {
+    assert_eq!(
+        changes(&[
+            ("10.0.0.21:8080", "10.0.0.23:8080"),
+            ("weight = 2", "weight = 3")
+        ]),
+        [
+            "group.app: target 10.0.0.21:8080 10.0.0.21:8080 weight 1 removed (drains)",
+            "group.app: target 10.0.0.23:8080 10.0.0.23:8080 weight 1 added (checked first, then used)",
+            "group.app: target two 10.0.0.22:8080 weight 2 -> 10.0.0.22:8080 weight 3 (in place)",
+        ]
+    );
+    assert_eq!(
+        changes(&[("10.0.0.22:8080", "10.0.0.22:8081")]),
+        [
+            "group.app: target two 10.0.0.22:8080 weight 2 -> 10.0.0.22:8081 weight 2 (old one drains, state starts anew)"
+        ]
+    );
+}
+
+#[test]
+fn several_parts_in_a_fixed_order() {
+    let all = [
+        (
+            "vrid = 51",
+            "vrid = 52\npriority = { lb1 = 150, lb2 = 100 }\nadvert_interval = \"200ms\"",
+        ),
+        ("/healthz", "/up"),
+        (
+            "[pair]",
+            "[global]\nlog = { level = \"debug\" }\nthreads = 2\n[pair]",
+        ),
+        ("10.0.0.3", "10.0.0.4"),
+    ];
+    assert_eq!(
+        changes(&all),
+        [
+            "global: log.level info -> debug (in place)",
+            "global: threads auto -> 2 (from the next start on)",
+            "pair: nodes lb1 10.0.0.2, lb2 10.0.0.3 -> lb1 10.0.0.2, lb2 10.0.0.4 (node names and peer timing change)",
+            "vrrp.main: advert_interval 100ms -> 200ms (in place)",
+            "vrrp.main: priority 200 -> 150 (in place; the VIPs may move)",
+            "vrrp.main: vrid 51 -> 52 (leaves and starts anew as backup)",
+            "group.app: health http /healthz status 200-399 -> http /up status 200-399 (in place)",
+        ]
+    );
+}
+
+#[test]
+fn a_password_is_compared_but_never_shown() {
+    let mut old = config(TEXT);
+    old.vrrp[0].settings.password = vrrp::Password::new(b"before");
+    let mut new = old.clone();
+    new.vrrp[0].settings.password = vrrp::Password::new(b"after");
+    let changes: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
+    assert_eq!(changes, ["vrrp.main: password (changed in place)"]);
+}

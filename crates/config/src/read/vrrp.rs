@@ -1,9 +1,9 @@
 //! `[vrrp.NAME]`.
 
-use std::fs::File;
-use std::io::Read as _;
+mod auth;
+mod times;
+
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use ::vrrp::{ChecksumForm, ChecksumPolicy, Interval, Password, Preempt, Version, Vrid};
@@ -14,14 +14,6 @@ use super::{Files, duplicates, too_many};
 use crate::Code;
 use crate::model::{Announce, VipAddress};
 use crate::tree::{At, Item, Section};
-use crate::units::show_duration;
-
-/// The preemption delay of a file that says nothing.
-const PREEMPT_DELAY: Duration = Duration::from_secs(30);
-/// The lease of a file that says nothing.
-const LEASE: Duration = Duration::from_secs(2);
-/// Delays of gratuitous ARP that can be listed.
-const MAX_SCHEDULE: usize = 16;
 
 /// A virtual router as written.
 #[derive(Debug)]
@@ -66,7 +58,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .unwrap_or(Version::V3);
     let password = section
         .get("auth")
-        .and_then(|item| auth(&item, version, files));
+        .and_then(|item| auth::read(&item, version, files));
     let checksum = section
         .get("checksum")
         .and_then(|item| item.word(CHECKSUMS))
@@ -74,9 +66,9 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     let (vips, vips_complete) = vips(&section, version);
     let interval = section
         .get("advert_interval")
-        .and_then(|item| interval(&item, version));
+        .and_then(|item| times::interval(&item, version));
     let interval = interval.unwrap_or_else(|| At {
-        value: default_interval(version),
+        value: times::default_interval(version),
         place: section.place().clone(),
     });
     let priority = section
@@ -84,13 +76,16 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .and_then(|item| PerNode::read(&item, |item| item.number(1..=255)));
     let preempt = section
         .get("preempt")
-        .and_then(|item| preempt(&item))
-        .unwrap_or(Preempt::After(PREEMPT_DELAY));
+        .and_then(|item| times::preempt(&item))
+        .unwrap_or(Preempt::After(times::PREEMPT_DELAY));
     let unicast = section.get("unicast").and_then(|item| unicast(&item));
     let lease = section
         .get("vip_lease")
-        .map_or(Some(LEASE), |item| lease(&item));
-    let announce = section.section("garp").map(announce).unwrap_or_default();
+        .map_or(Some(times::LEASE), |item| times::lease(&item));
+    let announce = section
+        .section("garp")
+        .map(times::announce)
+        .unwrap_or_default();
     let track = section
         .section("track")
         .map(track::read)
@@ -149,74 +144,6 @@ fn version(item: &Item<'_>) -> Option<Version> {
         2 => Some(Version::V2),
         _ => Some(Version::V3),
     }
-}
-
-// ---- authentication ----
-
-fn auth(item: &Item<'_>, version: Version, files: Files<'_>) -> Option<Password> {
-    let section =
-        item.section_or("a table like { password_file = \"/etc/tandem/vrrp.password\" }")?;
-    let password = section.get("password_file");
-    let hmac = section.get("hmac_file");
-    if password.is_none() && hmac.is_none() {
-        section.missing(
-            "password_file",
-            "password_file = \"/etc/tandem/vrrp.password\"",
-        );
-    }
-    section.finish();
-    if let Some(hmac) = hmac
-        && hmac.string_like("the path of a file").is_some()
-    {
-        hmac.not_supported(
-            "authentication by HMAC",
-            "remove `auth`; version 2 can have a `password_file`",
-        );
-    }
-    let password = password?;
-    let file = password.string_like("the path of a file")?;
-    if version == Version::V3 {
-        password.not_supported(
-            "a password in version 3",
-            "remove `auth`, or write `version = 2`",
-        );
-        return None;
-    }
-    if !files.access {
-        return Password::new(&[0]);
-    }
-    read_password(&password, &files.folder.join(file))
-}
-
-/// The first 8 bytes of the first line: what Keepalived uses of its `auth_pass`.
-fn read_password(item: &Item<'_>, path: &Path) -> Option<Password> {
-    let mut bytes = Vec::new();
-    if let Err(error) = File::open(path).and_then(|file| file.take(256).read_to_end(&mut bytes)) {
-        let message = format!("cannot read the password from {}: {error}", path.display());
-        item.error(Code::File, message, None);
-        return None;
-    }
-    let line = bytes
-        .split(|b| matches!(b, b'\n' | b'\r' | 0))
-        .next()
-        .unwrap_or_default();
-    if line.len() > 8 {
-        let message = format!(
-            "the password in {} is longer than 8 bytes; the rest is not used",
-            path.display()
-        );
-        item.found()
-            .warning(Code::Password, &item.place(), message, None);
-    }
-    let password = Password::new(&line[..line.len().min(8)]);
-    if password.is_none() {
-        item.error(
-            Code::File,
-            format!("the password file {} is empty", path.display()),
-            None,
-        );
-    }
-    password
 }
 
 // ---- addresses ----
@@ -311,119 +238,4 @@ fn unicast(item: &Item<'_>) -> Option<At<UnicastDraft>> {
         return None;
     }
     Some(item.at(UnicastDraft::Each(PerNode::read(item, Item::address)?)))
-}
-
-// ---- times ----
-
-/// What a file that says nothing gets: version 2 counts whole seconds.
-fn default_interval(version: Version) -> Interval {
-    match version {
-        Version::V2 => Interval::SECOND,
-        Version::V3 => Interval::from_centis(10).unwrap_or(Interval::SECOND),
-    }
-}
-
-fn interval(item: &Item<'_>, version: Version) -> Option<At<Interval>> {
-    let wanted = item.duration()?;
-    let (step, from, to, words) = match version {
-        Version::V2 => (
-            1_000,
-            1_000,
-            40_000,
-            "whole seconds from 1s to 40s in version 2",
-        ),
-        Version::V3 => (10, 10, 40_950, "from 10ms to 40.95s in steps of 10ms"),
-    };
-    let millis = wanted.as_millis();
-    if millis < from || millis > to || wanted.as_nanos() % (step * 1_000_000) != 0 {
-        let message = format!(
-            "`advert_interval` must be {words}, got {}",
-            show_duration(wanted)
-        );
-        item.error(Code::VridConflict, message, None);
-        return None;
-    }
-    let centis = u16::try_from(millis / 10).ok()?;
-    Some(item.at(Interval::from_centis(centis)?))
-}
-
-/// `true`, `false` or `{ delay = "30s" }`.
-fn preempt(item: &Item<'_>) -> Option<Preempt> {
-    match item.as_bool() {
-        Some(true) => return Some(Preempt::Immediately),
-        Some(false) => return Some(Preempt::Never),
-        None => {}
-    }
-    let section = item.section_or("true, false or a table like { delay = \"30s\" }")?;
-    let delay = section.require("delay", "delay = \"30s\"");
-    let delay =
-        delay.and_then(|item| item.duration_in(Duration::ZERO..=Duration::from_secs(86_400)));
-    section.finish();
-    match delay? {
-        Duration::ZERO => Some(Preempt::Immediately),
-        delay => Some(Preempt::After(delay)),
-    }
-}
-
-/// Whole seconds, as the kernel counts them.
-fn lease(item: &Item<'_>) -> Option<Duration> {
-    if item.is_off() {
-        return None;
-    }
-    let lease = item.duration_in(Duration::from_secs(1)..=Duration::from_secs(60))?;
-    if lease.subsec_nanos() != 0 {
-        let message = format!(
-            "`vip_lease` must be whole seconds, got {}",
-            show_duration(lease)
-        );
-        let rounded = show_duration(Duration::from_secs(lease.as_secs() + 1));
-        item.error(
-            Code::OutOfRange,
-            message,
-            format!("did you mean {rounded:?}?"),
-        );
-    }
-    Some(lease)
-}
-
-fn announce(section: Section<'_>) -> Announce {
-    let mut announce = Announce::default();
-    if let Some(item) = section.get("schedule") {
-        announce.schedule = schedule(&item);
-    }
-    if let Some(item) = section.get("refresh")
-        && !item.is_off()
-    {
-        announce.refresh = item.duration_in(Duration::from_secs(1)..=Duration::from_secs(86_400));
-    }
-    section.finish();
-    announce
-}
-
-fn schedule(item: &Item<'_>) -> Vec<Duration> {
-    let Some(items) = item.list("a list like [\"0ms\", \"50ms\", \"1s\"]") else {
-        return Vec::new();
-    };
-    if items.is_empty() || items.len() > MAX_SCHEDULE {
-        item.error(
-            Code::OutOfRange,
-            format!("`schedule` must have 1 to {MAX_SCHEDULE} entries"),
-            None,
-        );
-    }
-    let mut times: Vec<Duration> = Vec::new();
-    for item in items.iter().take(MAX_SCHEDULE) {
-        let Some(time) = item.duration_in(Duration::ZERO..=Duration::from_secs(60)) else {
-            continue;
-        };
-        if times.last().is_some_and(|last| *last >= time) {
-            let message = format!(
-                "`schedule` must ascend, {} is not later than the one before",
-                show_duration(time)
-            );
-            item.error(Code::OutOfRange, message, None);
-        }
-        times.push(time);
-    }
-    times
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::report::position;
+use crate::report::Lines;
 use crate::{Code, Problem, Severity};
 
 /// Where collecting ends: far beyond what anybody would read.
@@ -30,21 +30,21 @@ pub(crate) struct At<T> {
 /// Collects problems. Shared by reference between everything that reads one text.
 #[derive(Debug)]
 pub(crate) struct Findings<'s> {
-    source: &'s str,
+    lines: Lines<'s>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'s> Findings<'s> {
     pub(crate) fn new(source: &'s str) -> Self {
         Findings {
-            source,
+            lines: Lines::of(source),
             problems: RefCell::default(),
         }
     }
 
     /// The line of a place, for messages that name a second place.
     pub(crate) fn line(&self, place: &Place) -> usize {
-        position(self.source, place.span.start).0
+        self.lines.position(place.span.start).0
     }
 
     pub(crate) fn error(
@@ -84,8 +84,9 @@ impl<'s> Findings<'s> {
         if self.problems.borrow().len() >= MAX_FOUND {
             return;
         }
-        let (line, column) = position(self.source, place.span.start);
-        let Place { span, key } = place.clone();
+        let (line, column) = self.lines.position(place.span.start);
+        let (span, key) = (place.span.clone(), clean(&place.key));
+        let (message, remedy) = (clean(&message), remedy.as_deref().map(clean));
         self.problems.borrow_mut().push(Problem {
             code,
             severity,
@@ -102,4 +103,22 @@ impl<'s> Findings<'s> {
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems.into_inner()
     }
+}
+
+/// The text as it can be shown on one line of a terminal: nothing in it moves the cursor or turns the direction.
+fn clean(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escaped = |c: char| c.is_control() || turns(c);
+    if !text.contains(escaped) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(|c| {
+            if escaped(c) {
+                c.escape_unicode().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }

@@ -1,0 +1,109 @@
+//! Keys of a group that the forwarder cannot do yet: checked for form, then refused.
+
+use std::time::Duration;
+
+use super::action;
+use crate::tree::{Item, Section};
+
+/// Type-checks what the forwarder cannot do yet, and refuses it unless it asks for nothing.
+pub(super) fn refuse(section: &Section<'_>) {
+    let refuse = |key, read: fn(&Item<'_>) -> bool| {
+        if let Some(item) = section.get(key)
+            && !item.is_off()
+            && read(&item)
+        {
+            item.not_supported(&format!("`{}`", item.name()), "remove the line");
+        }
+    };
+    refuse("outlier", outlier);
+    refuse("retry", retry);
+    refuse("slow_start", |item| {
+        item.duration_in(Duration::ZERO..=Duration::from_secs(3600)) != Some(Duration::ZERO)
+    });
+    refuse("limits", limits);
+    refuse("sticky", action::sticky);
+    refuse("tls", tls);
+    refuse("udp", udp);
+    refuse("http", |item| {
+        item.word(&[("1.1", false), ("2", true)]) == Some(true)
+    });
+    refuse("send_proxy", |item| {
+        item.word(&[("v1", ()), ("v2", ())]).is_some()
+    });
+    refuse("on_down", |item| {
+        item.word(&[("keep", false), ("close", true)]) == Some(true)
+    });
+}
+
+fn outlier(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("\"off\" or a table like { consecutive_errors = 5 }")
+    else {
+        return false;
+    };
+    if let Some(item) = section.get("consecutive_errors") {
+        item.integer(1..=10_000);
+    }
+    if let Some(item) = section.get("eject") {
+        item.duration_in(Duration::from_secs(1)..=Duration::from_secs(86_400));
+    }
+    if let Some(item) = section.get("max_ejected") {
+        item.percent();
+    }
+    section.finish();
+    true
+}
+
+fn retry(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("\"off\" or a table like { tries = 1 }") else {
+        return false;
+    };
+    let tries = section.get("tries").and_then(|item| item.integer(0..=10));
+    if let Some(item) = section.get("budget") {
+        item.percent();
+    }
+    section.finish();
+    tries != Some(0)
+}
+
+fn limits(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("a table like { per_target = 500 }") else {
+        return false;
+    };
+    for key in ["per_target", "queue"] {
+        if let Some(item) = section.get(key) {
+            item.integer(0..=1_000_000);
+        }
+    }
+    if let Some(item) = section.get("queue_for") {
+        item.duration_in(Duration::ZERO..=Duration::from_secs(3600));
+    }
+    section.finish();
+    true
+}
+
+fn tls(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("a table like { name = \"web.internal\" }") else {
+        return false;
+    };
+    for key in ["name", "ca"] {
+        if let Some(item) = section.get(key) {
+            item.string();
+        }
+    }
+    section.finish();
+    true
+}
+
+fn udp(item: &Item<'_>) -> bool {
+    let Some(section) = item.section_or("a table like { idle = \"30s\", responses = 1 }") else {
+        return false;
+    };
+    if let Some(item) = section.get("idle") {
+        item.duration_in(Duration::from_millis(1)..=Duration::from_secs(86_400));
+    }
+    if let Some(item) = section.get("responses") {
+        item.integer(0..=1_000_000);
+    }
+    section.finish();
+    true
+}

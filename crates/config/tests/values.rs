@@ -1,0 +1,425 @@
+//! What a file without errors becomes.
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use balancer::{Check, OnAllDown, Protocol, RuleAction};
+use config::{Config, Facts, Level, LogFormat, TrackedInterface, Unicast, VipAddress, load};
+use vrrp::{ChecksumForm, ChecksumPolicy, PeerKnowledge, Preempt, Priority, Version, Vrid};
+
+fn on(node: &str, text: &str) -> Config {
+    let facts = Facts {
+        host_name: node.to_owned(),
+        ..Facts::default()
+    };
+    let outcome = load(Path::new("t.toml"), text, &facts);
+    assert_eq!(outcome.report.lines(Path::new("t.toml")), "");
+    outcome.config.unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// The shortest real pair (`config/pair.toml`).
+const PAIR: &str = r#"
+[pair]
+nodes = { lb1 = "10.0.0.2", lb2 = "10.0.0.3" }
+[vrrp.main]
+interface = "eth0"
+vrid = 51
+vips = ["10.0.0.10/24"]
+[listener.web]
+bind = "10.0.0.10:80"
+forward = "app"
+[group.app]
+targets = ["10.0.0.21:8080", "10.0.0.22:8080"]
+health = { http = "/healthz" }
+"#;
+
+#[test]
+fn the_shortest_pair_gets_the_defaults_of_the_product() {
+    let config = on("lb2", PAIR);
+    assert_eq!(config.node.as_deref(), Some("lb2"));
+    let pair = config.pair.unwrap();
+    assert_eq!((pair.this, pair.this_node().address), (1, ip("10.0.0.3")));
+    assert_eq!(
+        pair.others()
+            .map(|node| node.name.as_str())
+            .collect::<Vec<_>>(),
+        ["lb1"]
+    );
+    let [vrrp] = &config.vrrp[..] else {
+        panic!("one virtual router")
+    };
+    assert_eq!(
+        (vrrp.name.as_str(), vrrp.interface.as_str()),
+        ("main", "eth0")
+    );
+    assert_eq!(
+        vrrp.vips,
+        [VipAddress {
+            address: ip("10.0.0.10"),
+            prefix_len: 24
+        }]
+    );
+    assert_eq!(vrrp.lease, Some(Duration::from_secs(2)));
+    assert_eq!(
+        vrrp.announce.schedule,
+        [0, 50, 200, 1000, 5000].map(Duration::from_millis)
+    );
+    assert_eq!(vrrp.announce.refresh, None);
+    assert!(vrrp.track.forwarder && vrrp.track.interfaces.is_empty());
+    assert_eq!(vrrp.unicast, None);
+    let settings = &vrrp.settings;
+    assert_eq!(
+        (settings.name.as_str(), settings.vrid),
+        ("main", Vrid::new(51).unwrap())
+    );
+    assert_eq!(
+        (settings.version, settings.checksum),
+        (Version::V3, ChecksumPolicy::Auto)
+    );
+    assert_eq!(settings.priority, Priority::new(100));
+    assert_eq!(settings.advert_interval.centis(), 10);
+    assert_eq!(settings.preempt, Preempt::After(Duration::from_secs(30)));
+    assert_eq!(settings.peer, PeerKnowledge::Pair);
+    assert!(
+        settings.unicast_peers.is_empty()
+            && settings.password.is_none()
+            && !settings.list_mismatch_drops
+    );
+    assert_eq!(
+        on("lb1", PAIR).vrrp[0].settings.priority,
+        Priority::new(200)
+    );
+}
+
+#[test]
+fn the_listener_and_its_group_of_the_shortest_pair() {
+    let config = on("lb1", PAIR);
+    let [web] = &config.listeners[..] else {
+        panic!("one listener")
+    };
+    assert_eq!((web.name.as_str(), web.protocol), ("web", Protocol::Http));
+    assert_eq!(web.binds, ["10.0.0.10:80".parse().unwrap()]);
+    assert_eq!(web.default, RuleAction::Forward("app".to_owned()));
+    let [app] = &config.groups[..] else {
+        panic!("one group")
+    };
+    assert_eq!(
+        app.targets
+            .iter()
+            .map(|t| (t.name.as_str(), t.weight))
+            .collect::<Vec<_>>(),
+        [("10.0.0.21:8080", 1), ("10.0.0.22:8080", 1)]
+    );
+    assert_eq!(
+        app.health.check,
+        Check::Http {
+            path: "/healthz".to_owned(),
+            host: None,
+            status: vec![200..=399]
+        }
+    );
+    assert_eq!(
+        (app.health.every, app.health.timeout),
+        (Duration::from_secs(5), Duration::from_secs(2))
+    );
+    assert_eq!(
+        (app.health.rise, app.health.fall, app.health.fast),
+        (2, 3, Duration::from_secs(1))
+    );
+    assert_eq!(
+        (app.drain, app.on_all_down),
+        (Duration::from_secs(300), OnAllDown::Try)
+    );
+}
+
+#[test]
+fn every_key_of_a_virtual_router_is_heard() {
+    let text = r#"
+[pair]
+nodes = { lb1 = "10.0.0.2", lb2 = "10.0.0.3" }
+[vrrp.main]
+interface = { lb1 = "eth0", lb2 = "ens3" }
+vrid = 7
+version = 2
+checksum = "rfc9568"
+vips = ["10.0.0.10", "10.0.0.11/24"]
+advert_interval = "3s"
+priority = { lb2 = 90, lb1 = 120 }
+preempt = true
+unicast = { lb1 = "10.9.0.2", lb2 = "10.9.0.3" }
+virtual_mac = false
+vip_lease = "off"
+garp = { schedule = ["0ms", "2s"], refresh = "60s" }
+[vrrp.main.track]
+forwarder = false
+interfaces = ["eth1", { name = "eth2", weight = -30 }]
+"#;
+    let vrrp = on("lb2", text).vrrp.remove(0);
+    assert_eq!(vrrp.interface, "ens3");
+    assert_eq!(
+        vrrp.vips
+            .iter()
+            .map(|vip| vip.prefix_len)
+            .collect::<Vec<_>>(),
+        [32, 24]
+    );
+    assert_eq!(
+        (vrrp.lease, vrrp.announce.refresh),
+        (None, Some(Duration::from_secs(60)))
+    );
+    assert_eq!(vrrp.announce.schedule, [0, 2000].map(Duration::from_millis));
+    assert_eq!(
+        vrrp.unicast,
+        Some(Unicast {
+            source: ip("10.9.0.3"),
+            peers: vec![ip("10.9.0.2")]
+        })
+    );
+    assert_eq!(
+        vrrp.track.interfaces,
+        [
+            TrackedInterface {
+                name: "eth1".to_owned(),
+                weight: None
+            },
+            TrackedInterface {
+                name: "eth2".to_owned(),
+                weight: Some(-30)
+            },
+        ]
+    );
+    assert!(!vrrp.track.forwarder);
+    let settings = vrrp.settings;
+    assert_eq!(
+        (settings.version, settings.advert_interval.centis()),
+        (Version::V2, 300)
+    );
+    assert_eq!(
+        settings.checksum,
+        ChecksumPolicy::Fixed(ChecksumForm::Rfc9568)
+    );
+    assert_eq!(
+        (settings.priority, settings.preempt),
+        (Priority::new(90), Preempt::Immediately)
+    );
+    assert_eq!(settings.unicast_peers, [ip("10.9.0.2")]);
+    assert!(settings.list_mismatch_drops);
+}
+
+#[test]
+fn version_2_has_an_interval_of_a_second_unless_told_otherwise() {
+    let text = "[vrrp.a]\ninterface = \"eth0\"\nvrid = 1\nversion = 2\nvips = [\"10.0.0.1/24\"]\n";
+    assert_eq!(on("x", text).vrrp[0].settings.advert_interval.centis(), 100);
+}
+
+#[test]
+fn unicast_between_the_nodes_of_the_pair() {
+    let text = PAIR.replace("vrid = 51", "vrid = 51\nunicast = true");
+    let unicast = on("lb1", &text).vrrp.remove(0).unicast.unwrap();
+    assert_eq!(
+        unicast,
+        Unicast {
+            source: ip("10.0.0.2"),
+            peers: vec![ip("10.0.0.3")]
+        }
+    );
+}
+
+#[test]
+fn a_virtual_router_without_a_pair_knows_nothing_of_its_peer() {
+    let text =
+        "[vrrp.a]\ninterface = \"eth0\"\nvrid = 1\nvips = [\"10.0.0.1/24\"]\npreempt = false\n";
+    let config = on("alone", text);
+    assert_eq!((config.node.as_deref(), config.pair), (Some("alone"), None));
+    let vrrp = &config.vrrp[0];
+    assert_eq!(vrrp.settings.peer, PeerKnowledge::Unknown);
+    assert_eq!(
+        (vrrp.settings.priority, vrrp.settings.preempt),
+        (Priority::new(100), Preempt::Never)
+    );
+    assert!(
+        !vrrp.track.forwarder,
+        "without listeners there is no forwarder to follow"
+    );
+}
+
+#[test]
+fn three_nodes_are_no_pair_and_each_has_half_the_priority_of_the_one_before() {
+    let text = PAIR.replace(
+        "lb2 = \"10.0.0.3\"",
+        "lb2 = \"10.0.0.3\", lb3 = \"10.0.0.4\"",
+    );
+    let settings = on("lb3", &text).vrrp.remove(0).settings;
+    assert_eq!(
+        (settings.priority, settings.peer),
+        (Priority::new(50), PeerKnowledge::Unknown)
+    );
+}
+
+#[test]
+fn every_key_of_global_is_heard() {
+    let text = format!(
+        "{PAIR}[global]\nlog = {{ level = \"debug\", format = \"json\" }}\naccess_log = {{ to = \"off\" }}\n\
+         metrics = \"off\"\nsocket = {{ path = \"/run/t.sock\", group = \"adm\" }}\n\
+         trusted_proxies = [\"192.0.2.0/24\", \"fd00::1\"]\nthreads = 4\nuser = \"nobody\"\n"
+    );
+    let config = on("lb1", &text);
+    let global = config.global;
+    assert_eq!(
+        (global.log.level, global.log.format),
+        (Level::Debug, LogFormat::Json)
+    );
+    assert_eq!(global.socket.path, Some(PathBuf::from("/run/t.sock")));
+    assert_eq!(
+        (global.socket.group.as_deref(), global.user.as_deref()),
+        (Some("adm"), Some("nobody"))
+    );
+    assert_eq!(global.threads, Some(4));
+    let proxies: Vec<String> = global
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(proxies, ["192.0.2.0/24", "fd00::1/128"]);
+    assert_eq!(config.listeners[0].trusted_proxies, global.trusted_proxies);
+    assert_eq!(
+        on("lb1", &text.replace("threads = 4", "threads = \"auto\""))
+            .global
+            .threads,
+        None
+    );
+}
+
+#[test]
+fn every_key_of_a_listener_is_heard() {
+    let text = r#"
+[listener.web]
+bind = ["0.0.0.0:8080", "[::1]:8080"]
+protocol = "http"
+respond = "close"
+timeouts = { header = "1s", body_idle = "2s", keepalive = "3s", tunnel = "4s", half_closed = "5s" }
+limits = { connections = 6, header_bytes = "7KiB", body_bytes = "8MiB", per_ip = "off" }
+accept_proxy = false
+h2c = false
+[listener.raw]
+bind = "0.0.0.0:9"
+respond = "close"
+"#;
+    let listeners = on("x", text).listeners;
+    let web = &listeners[0];
+    assert_eq!(
+        (web.protocol, &web.default),
+        (Protocol::Http, &RuleAction::Close)
+    );
+    let times = [
+        web.timeouts.header,
+        web.timeouts.body_idle,
+        web.timeouts.keepalive,
+    ];
+    assert_eq!(times, [1, 2, 3].map(Duration::from_secs));
+    assert_eq!(
+        [web.timeouts.tunnel, web.timeouts.half_closed],
+        [4, 5].map(Duration::from_secs)
+    );
+    assert_eq!(
+        (web.limits.connections, web.limits.header_bytes),
+        (6, 7 * 1024)
+    );
+    assert_eq!(web.limits.body_bytes, Some(8 << 20));
+    assert_eq!(listeners[1].protocol, Protocol::Tcp);
+}
+
+#[test]
+fn a_group_starts_from_the_defaults_key_by_key() {
+    let text = r#"
+[listener.a]
+bind = "0.0.0.0:1"
+forward = "plain"
+[listener.b]
+bind = "0.0.0.0:2"
+forward = "own"
+[listener.c]
+bind = "0.0.0.0:3"
+forward = "unchecked"
+[defaults.group]
+health = { http = "/up", host = "h.internal", every = "4s", timeout = "2s", rise = 5, fall = 6, port = 99 }
+timeouts = { connect = "1s", idle = "2s" }
+on_all_down = "503"
+drain = "10s"
+[group.plain]
+targets = ["10.0.0.1:1"]
+[group.own]
+targets = [{ name = "one", address = "10.0.0.1:1", weight = 7, backup = false }]
+algorithm = "round_robin"
+health = { tcp = true, every = "1s", fall = 1 }
+timeouts = { connect = "9s", first_byte = "8s", pool_idle = "7s" }
+on_all_down = "try"
+slow_start = "0s"
+outlier = "off"
+retry = { tries = 0 }
+http = "1.1"
+[group.unchecked]
+targets = ["10.0.0.1:1"]
+health = "off"
+"#;
+    let groups = on("x", text).groups;
+    let plain = &groups[0];
+    let check = Check::Http {
+        path: "/up".to_owned(),
+        host: Some("h.internal".to_owned()),
+        status: vec![200..=399],
+    };
+    assert_eq!((&plain.health.check, plain.health.port), (&check, Some(99)));
+    assert_eq!(
+        (plain.health.every, plain.health.timeout),
+        (Duration::from_secs(4), Duration::from_secs(2))
+    );
+    assert_eq!((plain.health.rise, plain.health.fall), (5, 6));
+    assert_eq!(
+        (plain.on_all_down, plain.drain),
+        (OnAllDown::Refuse, Duration::from_secs(10))
+    );
+    assert_eq!(
+        (plain.timeouts.connect, plain.timeouts.idle),
+        (Duration::from_secs(1), Duration::from_secs(2))
+    );
+    let own = &groups[1];
+    // Another kind of check takes nothing that belongs to the first, and the inherited 2 s do not fit into 1 s.
+    assert_eq!((&own.health.check, own.health.port), (&Check::Tcp, None));
+    assert_eq!(
+        (own.health.every, own.health.timeout),
+        (Duration::from_secs(1), Duration::from_millis(800))
+    );
+    assert_eq!((own.health.rise, own.health.fall), (5, 1));
+    assert_eq!(
+        (own.targets[0].name.as_str(), own.targets[0].weight),
+        ("one", 7)
+    );
+    let times = [
+        own.timeouts.connect,
+        own.timeouts.first_byte,
+        own.timeouts.idle,
+        own.timeouts.pool_idle,
+    ];
+    assert_eq!(times, [9, 8, 2, 7].map(Duration::from_secs));
+    assert_eq!(
+        (own.on_all_down, own.drain),
+        (OnAllDown::Try, Duration::from_secs(10))
+    );
+    assert_eq!(groups[2].health.check, Check::Off);
+}
+
+#[test]
+fn the_hash_is_that_of_the_text_on_every_node() {
+    // printf '...' | sha256sum | cut -c 1-12
+    let text = "[listener.a]\nbind = \"0.0.0.0:99\"\nrespond = \"close\"\n";
+    assert_eq!(on("x", text).hash, "94bd53207b4f");
+    assert_eq!(on("lb1", PAIR).hash, on("lb2", PAIR).hash);
+    assert_ne!(on("x", &format!("{text}\n")).hash, on("x", text).hash);
+}
