@@ -12,12 +12,13 @@ use std::time::{Duration, Instant, SystemTime};
 use control::Timestamp;
 use linux::address::{Link, Vip};
 use linux::neighbour::Announcer;
-use vrrp::{Alarm, Counters, Event, Family, State, Transition, VirtualRouter};
+use vrrp::{Alarm, Counters, Event, Family, PeerKnowledge, State, Transition, VirtualRouter};
 
 use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
 use super::facts::Facts;
 use super::journal::Entry;
+use super::steer::{self, Steering};
 use super::tracking::Verdict;
 use super::wires::{self, WireKey, Wires};
 
@@ -81,11 +82,21 @@ pub(super) struct Instance {
     link: Option<Link>,
     sources: Vec<(Family, Option<IpAddr>)>,
     restored_at: VecDeque<Instant>,
+    steering: Option<Steering>,
+    succeeds: bool,
+    steer_check_at: Instant,
 }
 
 impl Instance {
     /// A virtual router that has not been started.
-    pub(super) fn new(number: u64, config: config::Vrrp, addresses: Addresses) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        number: u64,
+        config: config::Vrrp,
+        addresses: Addresses,
+    ) -> Self {
+        let pair = config.settings.peer == PeerKnowledge::Pair;
+        let table = steer::table_name(config.settings.vrid.value(), number);
         Self {
             number,
             departing: false,
@@ -107,6 +118,9 @@ impl Instance {
             link: None,
             sources: Vec::new(),
             restored_at: VecDeque::new(),
+            steering: pair.then(|| Steering::start(now, table)),
+            succeeds: false,
+            steer_check_at: now,
         }
     }
 
@@ -157,7 +171,8 @@ impl Instance {
             Held::No | Held::Claiming { .. } => None,
         };
         let announcement = self.schedule.as_ref().and_then(Schedule::due_at);
-        [self.router.deadline(), renewal, announcement]
+        let steering = self.steering.as_ref().and_then(Steering::deadline);
+        [self.router.deadline(), renewal, announcement, steering]
             .into_iter()
             .flatten()
             .min()

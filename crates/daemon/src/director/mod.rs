@@ -19,6 +19,7 @@ mod reload;
 mod server;
 mod startup;
 mod status;
+mod steer;
 mod testament;
 mod tracking;
 mod wires;
@@ -196,7 +197,7 @@ impl Director {
             tracing::info!(link = config.interface, %error, "promote_secondaries not set");
         }
         self.instances
-            .push(Instance::new(number, config, addresses));
+            .push(Instance::new(now, number, config, addresses));
         self.judge(now);
         self.reconcile(now);
         if let Some(instance) = self.instances.last_mut() {
@@ -223,6 +224,7 @@ impl Director {
     fn dismiss(&mut self, now: Instant, index: usize) {
         let instance = &mut self.instances[index];
         if !std::mem::replace(&mut instance.departing, true) {
+            instance.stop_steering(now);
             let notices = instance.handle(now, Event::Shutdown, &self.wires);
             self.on_notices(notices);
         }

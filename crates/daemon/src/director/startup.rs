@@ -19,7 +19,7 @@ use super::journal::{Entry, Journal};
 use super::load::{self, Loaded};
 use super::plane::Plane;
 use super::reload::Reload;
-use super::{Director, Figures, Running, server, testament, timestamp};
+use super::{Director, Figures, Running, server, steer, testament, timestamp};
 use crate::EXIT_CONFIGURATION;
 use crate::args::{Args, Role};
 use crate::log::{self, last_words};
@@ -245,6 +245,7 @@ impl Director {
         };
         self.journal
             .record(Entry::new(EventKind::Daemon, "director", started));
+        steer::remove_all();
         if swept > 0 {
             self.journal.record(Entry::new(
                 EventKind::Address,
@@ -296,6 +297,7 @@ impl Director {
         self.journal
             .record(Entry::new(EventKind::Daemon, "director", "left"));
         testament::send(&self.keeper, &ToKeeper::Done);
+        steer::remove_all();
         // The journal and the log have threads of their own; give them the moment they need.
         std::thread::sleep(Duration::from_millis(5));
     }

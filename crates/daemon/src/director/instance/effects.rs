@@ -23,7 +23,7 @@ impl Instance {
     ) -> Option<Event> {
         self.will_changed |= !matches!(action, Action::Send(_));
         match action {
-            Action::Claim => return self.claim(),
+            Action::Claim => return self.claim(now),
             Action::Release => self.release(),
             Action::Send(advertisement) => {
                 return self
@@ -53,8 +53,10 @@ impl Instance {
         None
     }
 
-    fn claim(&mut self) -> Option<Event> {
+    fn claim(&mut self, now: Instant) -> Option<Event> {
         self.claims += 1;
+        self.succeeds = self.hears_a_router(now);
+        self.steer_check_at = now;
         self.held = Held::Claiming {
             number: self.claims,
         };

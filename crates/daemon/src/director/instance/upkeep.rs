@@ -1,15 +1,19 @@
 //! What is due again and again while the addresses are held: renewals, announcements, putting back what others take away.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use linux::address::{Address, Vip};
-use vrrp::Event;
+use vrrp::{Event, State};
 
 use super::{Held, Instance, Notice, RESTORE_LIMIT, RESTORE_WINDOW};
 use crate::director::addresses::{Order, renewal_interval};
 use crate::director::facts::Facts;
+use crate::director::steer::{Share, Standing, Steering};
 use crate::director::wires::Wires;
+
+/// Between two looks at the steering of connections in flight, unless something has changed.
+const STEER_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Instance {
     /// Does what is due. The core goes first: it may find that this node has been away for too long to touch an address.
@@ -34,7 +38,66 @@ impl Instance {
             };
         }
         self.announce_due(now);
+        self.steer(now);
         notices
+    }
+
+    /// Lets the steering of connections in flight follow; most turns of the loop change nothing for it.
+    fn steer(&mut self, now: Instant) {
+        let due = self
+            .steering
+            .as_ref()
+            .and_then(Steering::deadline)
+            .is_some_and(|at| at <= now);
+        if now < self.steer_check_at && !due {
+            return;
+        }
+        self.steer_check_at = now + STEER_INTERVAL;
+        let standing = match self.held {
+            Held::No if self.departing || self.is_releasing() => Standing::Other,
+            Held::No if self.state() == State::Backup && self.hears_a_router(now) => {
+                Standing::Following
+            }
+            Held::No => Standing::Other,
+            Held::Claiming { .. } | Held::Yes { .. } if self.succeeds => Standing::Succeeding,
+            Held::Claiming { .. } | Held::Yes { .. } => Standing::Other,
+        };
+        let (router, vips) = (&self.router, &self.config.vips);
+        let shares = || {
+            let share = |peer: vrrp::PeerStatus| Share {
+                peer: peer.address,
+                vips: vips
+                    .iter()
+                    .map(|vip| vip.address)
+                    .filter(|vip| vip.is_ipv4() == peer.address.is_ipv4())
+                    .collect(),
+            };
+            router
+                .status()
+                .peers
+                .into_iter()
+                .map(share)
+                .filter(|share| !share.vips.is_empty())
+                .collect()
+        };
+        if let Some(steering) = &mut self.steering {
+            steering.update(now, &self.config.interface, standing, shares);
+        }
+    }
+
+    /// Whether another router has been heard within three of its intervals, its farewell included.
+    pub(super) fn hears_a_router(&self, now: Instant) -> bool {
+        let peer = self.router.status().peer;
+        peer.is_some_and(|peer| {
+            now.saturating_duration_since(peer.last_heard) <= peer.interval.as_duration() * 3
+        })
+    }
+
+    /// Ends the steering of connections in flight: this virtual router goes.
+    pub(in crate::director) fn stop_steering(&mut self, now: Instant) {
+        if let Some(steering) = &mut self.steering {
+            steering.remove(now);
+        }
     }
 
     pub(super) fn next_renewal(&self, now: Instant) -> Option<Instant> {

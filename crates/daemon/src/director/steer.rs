@@ -1,0 +1,361 @@
+//! Keeps connections in flight alive while the address moves on purpose.
+//!
+//! When neighbours learn that the VIP is here, segments of connections that live on the other node arrive here too, and the kernel would
+//! reset them. Three rules of a table of our own prevent it: a connection that began here stays here, and any other segment for the VIP
+//! goes on to the node that held it, which keeps serving for the linger of a planned move. The table is put in place while this node is
+//! Backup, when no such traffic arrives, so that a takeover waits for nothing; it is taken away soon after.
+//!
+//! ```text
+//!   Backup, the other Active ──► table installed ──► taking over ──► table kept for WINDOW ──► removed
+//!                                        ▲                                                        │
+//!                                        └──────── Backup again for SETTLE, nothing held ◄────────┘
+//! ```
+//!
+//! Only TCP over a pair is steered. Without the program `nft` nothing is, which is said once.
+
+use std::net::IpAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+/// How long segments are passed on after a takeover: longer than the other node's linger.
+const WINDOW: Duration = Duration::from_millis(500);
+/// How long this node must have been Backup without holding anything: its own connections in flight must not be passed on.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How long one run of `nft` may take.
+const RUN_LIMIT: Duration = Duration::from_secs(2);
+/// Runs that may wait for each other.
+const QUEUED_RUNS: usize = 4;
+/// Connections told apart while the table is in place.
+const FLOWS: u32 = 65_536;
+/// How long a connection is remembered after its last segment, should the table ever be left behind.
+const REMEMBERED: &str = "1h";
+/// What the names of all our tables begin with.
+const PREFIX: &str = "tandem_";
+
+/// One family's part: who held the addresses, and which they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) peer: IpAddr,
+    pub(super) vips: Vec<IpAddr>,
+}
+
+/// What steering needs to know of its virtual router at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Backup, and another router is Active.
+    Following,
+    /// Claiming or holding the addresses after an Active router that was alive to the end.
+    Succeeding,
+    /// Anything else.
+    Other,
+}
+
+/// The table of one virtual router.
+#[derive(Debug)]
+pub(super) struct Steering {
+    table: String,
+    runs: mpsc::Sender<String>,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// No table; none before this instant.
+    Off { not_before: Instant },
+    /// In place.
+    Ready(Vec<Share>),
+    /// In place after a takeover, until this instant.
+    Passing { until: Instant },
+}
+
+impl Steering {
+    /// Nothing is steered yet.
+    pub(super) fn start(now: Instant, table: String) -> Self {
+        let (runs, queue) = mpsc::channel(QUEUED_RUNS);
+        tokio::task::spawn_local(run_all(queue));
+        Self {
+            table,
+            runs,
+            state: State::Off {
+                not_before: now + SETTLE,
+            },
+        }
+    }
+
+    /// When something changes by time alone.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Passing { until } => Some(until),
+            State::Off { .. } | State::Ready(_) => None,
+        }
+    }
+
+    /// Follows the virtual router. `shares` is asked for only when a table is about to be put in place.
+    pub(super) fn update(
+        &mut self,
+        now: Instant,
+        link: &str,
+        standing: Standing,
+        shares: impl FnOnce() -> Vec<Share>,
+    ) {
+        match (&self.state, standing) {
+            (State::Off { not_before }, Standing::Following) if *not_before <= now => {
+                let shares = shares();
+                if !shares.is_empty() && self.run(installation(&self.table, link, &shares)) {
+                    self.state = State::Ready(shares);
+                }
+            }
+            (State::Ready(_), Standing::Succeeding) => {
+                self.state = State::Passing {
+                    until: now + WINDOW,
+                }
+            }
+            (State::Ready(_), Standing::Other) => self.remove(now),
+            (State::Passing { until }, _) if *until <= now => self.remove(now),
+            (State::Passing { .. }, Standing::Following | Standing::Other) => self.remove(now),
+            (State::Off { .. }, Standing::Succeeding | Standing::Other) => {
+                self.state = State::Off {
+                    not_before: now + SETTLE,
+                }
+            }
+            (State::Off { .. } | State::Ready(_), Standing::Following)
+            | (State::Passing { .. }, Standing::Succeeding) => {}
+        }
+    }
+
+    /// Takes the table away, if it is in place.
+    pub(super) fn remove(&mut self, now: Instant) {
+        if !matches!(self.state, State::Off { .. }) {
+            self.run(removal(&self.table));
+        }
+        self.state = State::Off {
+            not_before: now + SETTLE,
+        };
+    }
+
+    fn run(&self, rules: String) -> bool {
+        self.runs.try_send(rules).is_ok()
+    }
+}
+
+/// The name of the table: of this product, this router, this address space.
+pub(super) fn table_name(vrid: u8, number: u64) -> String {
+    format!("{PREFIX}{vrid}_{number}")
+}
+
+fn removal(table: &str) -> String {
+    format!("add table netdev {table}\ndelete table netdev {table}\n")
+}
+
+/// The whole table; replaces one of the same name in the same transaction.
+fn installation(table: &str, link: &str, shares: &[Share]) -> String {
+    let mut rules = removal(table);
+    rules.push_str(&format!("table netdev {table} {{\n"));
+    for share in shares {
+        let (kind, set) = if share.peer.is_ipv4() {
+            ("ipv4_addr", "here4")
+        } else {
+            ("ipv6_addr", "here6")
+        };
+        rules.push_str(&format!(
+            "  set {set} {{ type {kind} . inet_service . {kind} . inet_service; flags dynamic,timeout; timeout {REMEMBERED}; size {FLOWS}; }}\n"
+        ));
+    }
+    rules.push_str(&format!("  chain arriving {{ type filter hook ingress device \"{link}\" priority 0; policy accept;\n"));
+    for share in shares {
+        let (ip, set) = if share.peer.is_ipv4() {
+            ("ip", "here4")
+        } else {
+            ("ip6", "here6")
+        };
+        let vips = share
+            .vips
+            .iter()
+            .map(IpAddr::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let flow = format!("{ip} saddr . tcp sport . {ip} daddr . tcp dport");
+        rules.push_str(&format!("    {ip} daddr {{ {vips} }} tcp flags & (syn | ack) == syn add @{set} {{ {flow} }} accept\n"));
+        rules.push_str(&format!(
+            "    {ip} daddr {{ {vips} }} {flow} @{set} update @{set} {{ {flow} }} accept\n"
+        ));
+        rules.push_str(&format!(
+            "    {ip} daddr {{ {vips} }} meta l4proto tcp fwd {ip} to {} device \"{link}\"\n",
+            share.peer
+        ));
+    }
+    rules.push_str("  }\n}\n");
+    rules
+}
+
+/// Removes every table of ours: before the first is made, and when the process ends. Takes some milliseconds.
+pub(super) fn remove_all() {
+    let listed = std::process::Command::new("nft")
+        .args(["list", "tables", "netdev"])
+        .stderr(Stdio::null())
+        .output();
+    let Ok(listed) = listed else { return };
+    for table in tables_of_ours(&String::from_utf8_lossy(&listed.stdout)) {
+        let done = std::process::Command::new("nft")
+            .args(["delete", "table", "netdev", table])
+            .stderr(Stdio::null())
+            .status();
+        if !done.is_ok_and(|status| status.success()) {
+            tracing::warn!(table, "table not removed");
+        }
+    }
+}
+
+/// The names in what `nft list tables netdev` prints, a line `table netdev NAME` each.
+fn tables_of_ours(listed: &str) -> Vec<&str> {
+    listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("table netdev "))
+        .map(str::trim)
+        .filter(|name| name.starts_with(PREFIX))
+        .collect()
+}
+
+/// Runs what is queued, one after the other. The first failure is said, and ends steering for this virtual router.
+async fn run_all(mut queue: mpsc::Receiver<String>) {
+    while let Some(rules) = queue.recv().await {
+        if let Err(error) = nft(&rules).await {
+            tracing::info!(
+                error,
+                "connections in flight are not kept when the address moves: nftables does not take our rules"
+            );
+            return;
+        }
+    }
+}
+
+async fn nft(rules: &str) -> Result<(), String> {
+    let mut child = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("start nft: {error}"))?;
+    let stdin = child.stdin.take();
+    let work = async {
+        if let Some(mut stdin) = stdin {
+            stdin.write_all(rules.as_bytes()).await?;
+        }
+        child.wait_with_output().await
+    };
+    let output = tokio::time::timeout(RUN_LIMIT, work)
+        .await
+        .map_err(|_| "nft did not end in time".to_owned())?;
+    let output = output.map_err(|error| format!("run nft: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr)
+        .lines()
+        .next()
+        .unwrap_or("nft failed without a word")
+        .to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn steering(runs: mpsc::Sender<String>, now: Instant) -> Steering {
+        Steering {
+            table: "tandem_51_1".to_owned(),
+            runs,
+            state: State::Off { not_before: now },
+        }
+    }
+
+    fn shares() -> Vec<Share> {
+        vec![Share {
+            peer: "10.0.0.2".parse().unwrap(),
+            vips: vec!["10.0.0.10".parse().unwrap(), "10.0.0.11".parse().unwrap()],
+        }]
+    }
+
+    #[test]
+    fn the_table_stands_before_a_takeover_and_goes_after_it() {
+        let (runs, mut queue) = mpsc::channel(8);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut steering = steering(runs, start);
+        steering.update(at(0), "eth0", Standing::Following, shares);
+        assert!(
+            queue
+                .try_recv()
+                .unwrap()
+                .contains("fwd ip to 10.0.0.2 device \"eth0\"")
+        );
+        steering.update(at(5000), "eth0", Standing::Following, || {
+            panic!("it is in place")
+        });
+        steering.update(at(6000), "eth0", Standing::Succeeding, Vec::new);
+        assert_eq!(steering.deadline(), Some(at(6500)));
+        steering.update(at(6499), "eth0", Standing::Succeeding, Vec::new);
+        assert!(queue.try_recv().is_err());
+        steering.update(at(6500), "eth0", Standing::Succeeding, Vec::new);
+        assert_eq!(
+            queue.try_recv().unwrap(),
+            "add table netdev tandem_51_1\ndelete table netdev tandem_51_1\n"
+        );
+    }
+
+    #[test]
+    fn a_node_that_has_just_held_the_address_does_not_steer() {
+        let (runs, mut queue) = mpsc::channel(8);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut steering = steering(runs, start);
+        steering.update(at(0), "eth0", Standing::Other, Vec::new);
+        steering.update(at(999), "eth0", Standing::Following, || panic!("too early"));
+        assert!(queue.try_recv().is_err());
+        steering.update(at(1000), "eth0", Standing::Following, shares);
+        assert!(queue.try_recv().is_ok());
+    }
+
+    #[test]
+    fn an_active_router_that_fell_silent_gets_nothing_passed_on() {
+        let (runs, mut queue) = mpsc::channel(8);
+        let start = Instant::now();
+        let mut steering = steering(runs, start);
+        steering.update(start, "eth0", Standing::Following, shares);
+        assert!(queue.try_recv().is_ok());
+        steering.update(start, "eth0", Standing::Other, Vec::new);
+        assert!(queue.try_recv().unwrap().contains("delete table"));
+    }
+
+    #[test]
+    fn only_tables_of_ours_are_swept() {
+        let listed = "table netdev filter\ntable netdev tandem_51_3\ntable inet tandem_x\ntable netdev mytandem_1\n";
+        assert_eq!(tables_of_ours(listed), ["tandem_51_3"]);
+    }
+
+    #[test]
+    fn both_families_have_rules_of_their_own() {
+        let mut both = shares();
+        both.push(Share {
+            peer: "fe80::2".parse().unwrap(),
+            vips: vec!["2001:db8::10".parse().unwrap()],
+        });
+        let rules = installation("tandem_51_1", "eth0", &both);
+        assert!(rules.contains(
+            "ip daddr { 10.0.0.10, 10.0.0.11 } meta l4proto tcp fwd ip to 10.0.0.2 device \"eth0\""
+        ));
+        assert!(rules.contains(
+            "ip6 daddr { 2001:db8::10 } meta l4proto tcp fwd ip6 to fe80::2 device \"eth0\""
+        ));
+        assert!(
+            rules.contains("set here6 { type ipv6_addr . inet_service . ipv6_addr . inet_service;")
+        );
+    }
+}
