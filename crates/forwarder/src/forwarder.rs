@@ -1,14 +1,23 @@
 //! The door: starts and stops the threads, applies plans, and shows what is going on.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use balancer::{GroupSettings, ListenerSettings, Order, Plan};
+use balancer::{GroupSettings, Listener, ListenerSettings, Order, Plan};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::checks;
 use crate::error::{ApplyError, OrderError};
-use crate::snapshot::{self, Readiness, Snapshot};
+use crate::listener::SharedListener;
+use crate::snapshot::{self, ListenerSnapshot, Readiness, Snapshot};
+use crate::sockets;
+use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
 
 /// What cannot change while the forwarder runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,17 +26,63 @@ pub struct ForwarderSettings {
     pub threads: usize,
 }
 
+/// Time the worker threads have to confirm.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
+/// Silence after which a worker thread counts as stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// How often a drain looks whether connections are left.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
 /// A running forwarder. Dropping it ends the threads and every connection at once.
 #[derive(Debug)]
 pub struct Forwarder {
-    plan: Arc<ArcSwap<Plan>>,
+    plan: ArcSwap<Plan>,
+    listening: AtomicBool,
+    workers: Vec<WorkerHandle>,
+    plans: Option<UnboundedSender<Arc<Plan>>>,
+    health_thread: Option<JoinHandle<()>>,
+    /// Connections of all listeners.
+    connections: Arc<AtomicU32>,
+    /// Held by one change at a time, and for a moment by a snapshot.
+    bound: Mutex<Bound>,
+}
+
+/// What is bound, and whose it is.
+#[derive(Debug, Default)]
+struct Bound {
+    sockets: BTreeMap<SocketKey, SocketOwner>,
+    listeners: BTreeMap<String, Arc<SharedListener>>,
+}
+
+/// New sockets with the name of their listener, not yet given to the workers.
+type Opened = Vec<(SocketKey, String, Vec<std::net::TcpListener>)>;
+
+#[derive(Debug)]
+struct WorkerHandle {
+    orders: UnboundedSender<worker::Order>,
+    pulse: Arc<Pulse>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Forwarder {
     /// Starts the threads, with nothing to listen on. Fails if the system refuses a thread or an event queue.
-    pub fn start(_settings: ForwarderSettings) -> io::Result<Forwarder> {
+    pub fn start(settings: ForwarderSettings) -> io::Result<Forwarder> {
+        let workers = (0..settings.threads.max(1))
+            .map(start_worker)
+            .collect::<io::Result<Vec<_>>>()?;
+        let (plans, received) = unbounded_channel();
+        let runtime = worker::runtime()?;
+        let health_thread = std::thread::Builder::new()
+            .name("tandem-health".to_owned())
+            .spawn(move || checks::run(&runtime, received))?;
         Ok(Forwarder {
-            plan: Arc::default(),
+            plan: ArcSwap::default(),
+            listening: AtomicBool::new(false),
+            workers,
+            plans: Some(plans),
+            health_thread: Some(health_thread),
+            connections: Arc::default(),
+            bound: Mutex::default(),
         })
     }
 
@@ -39,8 +94,146 @@ impl Forwarder {
         listeners: Vec<ListenerSettings>,
         groups: Vec<GroupSettings>,
     ) -> Result<(), ApplyError> {
-        let plan = Plan::build(listeners, groups, Some(&self.plan.load()))?;
-        self.plan.store(Arc::new(plan));
+        let mut bound = self.lock();
+        let plan = Arc::new(Plan::build(listeners, groups, Some(&self.plan.load()))?);
+        let opened = self.open(&plan, &bound)?;
+        self.plan.store(Arc::clone(&plan));
+        if let Some(plans) = &self.plans {
+            // The health thread lives as long as this sender.
+            let _ = plans.send(Arc::clone(&plan));
+        }
+        let (gone, confirmations) = self.rearrange(&mut bound, &plan, opened);
+        for listener in &gone {
+            listener.close();
+        }
+        let woken = if gone.is_empty() {
+            Vec::new()
+        } else {
+            self.tell_all(|_| Command::Wake)
+        };
+        self.listening.store(false, Relaxed);
+        self.confirm(confirmations.into_iter().chain(woken))?;
+        self.listening.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Binds what the plan wants and is not bound yet.
+    fn open(&self, plan: &Plan, bound: &Bound) -> Result<Opened, ApplyError> {
+        let mut sockets = Vec::new();
+        for (key, listener) in wanted(plan) {
+            if bound.sockets.contains_key(&key) {
+                continue;
+            }
+            let name = listener.settings().name.clone();
+            match sockets::bind(key.address, self.workers.len()) {
+                Ok(opened) => sockets.push((key, name, opened)),
+                Err(source) => {
+                    return Err(ApplyError::Bind {
+                        listener: name,
+                        address: key.address,
+                        source,
+                    });
+                }
+            }
+        }
+        let listen = |(key, name, sockets): (SocketKey, String, Vec<socket2::Socket>)| {
+            match sockets::listen(sockets) {
+                Ok(opened) => Ok((key, name, opened)),
+                Err(source) => Err(ApplyError::Bind {
+                    listener: name,
+                    address: key.address,
+                    source,
+                }),
+            }
+        };
+        sockets.into_iter().map(listen).collect()
+    }
+
+    /// Gives every socket its listener; the listeners that are gone, and the confirmations to wait for.
+    fn rearrange(
+        &self,
+        bound: &mut Bound,
+        plan: &Plan,
+        opened: Opened,
+    ) -> (Vec<Arc<SharedListener>>, Vec<Receiver<usize>>) {
+        let mut before = std::mem::take(&mut bound.listeners);
+        for listener in plan.listeners() {
+            let name = &listener.settings().name;
+            let kept = before
+                .remove(name)
+                .filter(|kept| kept.protocol == listener.settings().protocol);
+            let shared = match kept {
+                Some(kept) => {
+                    kept.current.store(Arc::clone(listener));
+                    kept
+                }
+                None => self.new_listener(listener),
+            };
+            bound.listeners.insert(name.clone(), shared);
+        }
+        let mut confirmations = Vec::new();
+        let wanted: BTreeMap<SocketKey, &Arc<Listener>> = wanted(plan).collect();
+        bound.sockets.retain(|key, owner| {
+            let listener = wanted
+                .get(key)
+                .and_then(|listener| bound.listeners.get(&listener.settings().name));
+            match listener {
+                Some(listener) => owner.store(Arc::clone(listener)),
+                None => confirmations.extend(self.tell_all(|_| Command::Unlisten(*key))),
+            }
+            listener.is_some()
+        });
+        for (key, name, sockets) in opened {
+            let Some(listener) = bound.listeners.get(&name) else {
+                continue;
+            };
+            let owner: SocketOwner = Arc::new(ArcSwap::new(Arc::clone(listener)));
+            let mut sockets = sockets.into_iter();
+            confirmations.extend(self.tell_all(|_| match sockets.next() {
+                Some(socket) => Command::Listen {
+                    key,
+                    socket,
+                    owner: Arc::clone(&owner),
+                },
+                None => Command::Ping,
+            }));
+            bound.sockets.insert(key, owner);
+        }
+        (before.into_values().collect(), confirmations)
+    }
+
+    fn new_listener(&self, listener: &Arc<Listener>) -> Arc<SharedListener> {
+        let connections = Arc::clone(&self.connections);
+        Arc::new(SharedListener::new(
+            Arc::clone(listener),
+            self.workers.len(),
+            connections,
+        ))
+    }
+
+    /// Tells every worker; one confirmation each is to come.
+    fn tell_all(&self, mut command: impl FnMut(usize) -> Command) -> Vec<Receiver<usize>> {
+        let tell = |(index, worker): (usize, &WorkerHandle)| {
+            let (ack, confirmation) = mpsc::channel();
+            // A worker that is gone is found out by the missing confirmation.
+            let _ = worker.orders.send((command(index), ack));
+            confirmation
+        };
+        self.workers.iter().enumerate().map(tell).collect()
+    }
+
+    /// Waits for confirmations, in rounds of one for each worker.
+    fn confirm(
+        &self,
+        confirmations: impl Iterator<Item = Receiver<usize>>,
+    ) -> Result<(), ApplyError> {
+        let limit_at = Instant::now() + CONFIRM_LIMIT;
+        for (order, confirmation) in confirmations.enumerate() {
+            let left = limit_at.saturating_duration_since(Instant::now());
+            if confirmation.recv_timeout(left).is_err() {
+                return Err(ApplyError::Unconfirmed(order % self.workers.len()));
+            }
+        }
         Ok(())
     }
 
@@ -60,24 +253,115 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Copies out what there is to show.
+    /// Copies out what there is to show. Waits for an `apply` in progress.
     pub fn snapshot(&self) -> Snapshot {
+        let bound = self.lock();
+        let listeners = bound.listeners.iter().map(|(name, shared)| {
+            let current = shared.current.load();
+            ListenerSnapshot {
+                name: name.clone(),
+                binds: current.settings().binds.clone(),
+                protocol: shared.protocol,
+                connections: shared.connections(),
+                connections_total: shared.connections_total(),
+                requests_total: shared.requests_total(),
+                action: current.settings().default.clone(),
+            }
+        });
         Snapshot {
-            listeners: Vec::new(),
+            listeners: listeners.collect(),
             groups: snapshot::groups(&self.plan.load()),
         }
     }
 
-    /// Whether the node may be trusted with traffic.
+    /// Whether the node may be trusted with traffic. Never waits.
     pub fn ready(&self) -> Readiness {
         Readiness {
-            listening: false,
+            listening: self.listening.load(Relaxed),
             first_health_round_done: snapshot::first_health_round_done(&self.plan.load()),
-            stalled: false,
+            stalled: self
+                .workers
+                .iter()
+                .any(|worker| worker.pulse.age() > STALLED_AFTER),
         }
     }
 
     /// Stops accepting, asks clients to close with the next answer, and blocks until the last connection is gone or
     /// `limit` has passed.
-    pub fn drain(&self, _limit: Duration) {}
+    pub fn drain(&self, limit: Duration) {
+        let limit_at = Instant::now() + limit;
+        let mut confirmations = Vec::new();
+        {
+            let mut bound = self.lock();
+            self.listening.store(false, Relaxed);
+            for key in std::mem::take(&mut bound.sockets).into_keys() {
+                confirmations.extend(self.tell_all(|_| Command::Unlisten(key)));
+            }
+            for listener in bound.listeners.values() {
+                listener.close();
+            }
+            confirmations.extend(self.tell_all(|_| Command::Wake));
+            // Listeners that come back are new ones: these are closing.
+            let listeners = std::mem::take(&mut bound.listeners);
+            drop(listeners);
+        }
+        // A worker that does not confirm cannot be waited for any other way either.
+        let _ = self.confirm(confirmations.into_iter());
+        while self.connections.load(Relaxed) > 0 && Instant::now() < limit_at {
+            std::thread::sleep(DRAIN_POLL);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bound> {
+        // What it guards is whole at each step, also if a change panicked half-way.
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        drop(self.tell_all(|_| Command::Stop));
+        self.plans = None;
+        let threads = self
+            .workers
+            .iter_mut()
+            .filter_map(|worker| worker.thread.take());
+        for thread in threads.chain(self.health_thread.take()) {
+            // A thread that panicked has ended as well.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn start_worker(index: usize) -> io::Result<WorkerHandle> {
+    let (orders, received) = unbounded_channel();
+    let pulse = Arc::new(Pulse::new());
+    let runtime = worker::runtime()?;
+    let thread = {
+        let pulse = Arc::clone(&pulse);
+        std::thread::Builder::new()
+            .name(format!("tandem-fwd-{index}"))
+            .spawn(move || worker::run(&runtime, index, pulse, received))?
+    };
+    Ok(WorkerHandle {
+        orders,
+        pulse,
+        thread: Some(thread),
+    })
+}
+
+/// Every socket a plan wants, with its listener.
+fn wanted(plan: &Plan) -> impl Iterator<Item = (SocketKey, &Arc<Listener>)> {
+    plan.listeners().flat_map(|listener| {
+        let settings = listener.settings();
+        settings.binds.iter().map(move |address| {
+            (
+                SocketKey {
+                    protocol: settings.protocol,
+                    address: *address,
+                },
+                listener,
+            )
+        })
+    })
 }

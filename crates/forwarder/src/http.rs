@@ -8,11 +8,17 @@
 //! - [`request`], [`response`]: heads parsed and written.
 //! - [`chunked`], [`body`]: where a body ends, and what of it is passed on.
 //! - [`answer`]: answers of our own.
+//! - [`exchange`]: one request on one connection to a target.
+//! - [`serving`]: one request, on as many attempts as it takes.
+//! - [`connection`]: one client, request after request.
 
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod chunked;
+pub(crate) mod connection;
+pub(crate) mod exchange;
 pub(crate) mod fields;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod scan;
+mod serving;

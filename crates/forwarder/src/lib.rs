@@ -1,9 +1,36 @@
-//! Moves the bytes: accepts, proxies HTTP and TCP, checks targets, drains. Every decision is made by `balancer`.
+//! Moves the bytes: accepts connections, proxies HTTP and TCP, checks targets, drains.
+//!
+//! Every decision (which target, whether to try again, what is healthy) is made by `balancer`. No configuration file
+//! is read here and no address is managed.
+//!
+//! ```text
+//!   Forwarder (the caller's thread) --orders--> worker 0..N   accept -> http::connection | tcp -> upstream
+//!          |                                       one runtime, own sockets, own pool each
+//!          +--plans--> health thread               probe -> TargetState (atomics, read by every worker)
+//! ```
+//!
+//! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
+//! - `worker`, `accept`, `sockets`, `listener`, `idlers`: threads and how connections come in.
+//! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection.
+//! - `checks`, `probe`: health checks.
+//! - `buffers`, `alarm`: memory and time of a connection.
 
+mod accept;
+mod alarm;
+mod buffers;
+mod checks;
 mod error;
 mod forwarder;
 mod http;
+mod idlers;
+mod listener;
+mod probe;
+mod relay;
 mod snapshot;
+mod sockets;
+mod tcp;
+mod upstream;
+mod worker;
 
 pub use error::{ApplyError, OrderError};
 pub use forwarder::{Forwarder, ForwarderSettings};

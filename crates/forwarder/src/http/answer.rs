@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use crate::http::body::BodyError;
 use crate::http::request::RequestFacts;
 
 /// Why a request was not answered by a target. The words are a bounded set, the same in body, log and counters.
@@ -36,6 +37,14 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    /// The cause a broken body is.
+    pub(crate) fn of_body(error: BodyError) -> Cause {
+        match error {
+            BodyError::TooLarge => Self::BodyTooLarge,
+            BodyError::Chunked(_) => Self::BadBody,
+        }
+    }
+
     /// The status that goes with it, unless the rejection brings its own.
     pub(crate) fn status(self) -> u16 {
         match self {

@@ -82,7 +82,7 @@ impl Field {
             });
             plain.eq(other.bytes())
         };
-        if imitated.iter().any(|other| same(&other)) {
+        if imitated.iter().any(same) {
             Field::Disguised
         } else {
             Field::Other

@@ -1,0 +1,108 @@
+//! Takes connections from one listening socket and starts a task for each.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use balancer::Protocol;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use crate::http;
+use crate::listener::Admission;
+use crate::tcp;
+use crate::worker::{SocketOwner, Worker};
+
+/// Pause after an error that would come again at once (no descriptors left).
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two looks at a limit that is reached.
+const LIMIT_PAUSE: Duration = Duration::from_millis(10);
+/// Least time between two log lines about the same trouble.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Accepts until told to stop; then takes what is waiting and closes the socket.
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    socket: TcpListener,
+    owner: SocketOwner,
+    stop: Rc<Notify>,
+) {
+    let mut logged_at = None;
+    let mut stopping = std::pin::pin!(stop.notified());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopping => break,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tokio::select! {
+                    biased;
+                    admission = admission(&owner) => start(&worker, stream, peer, admission),
+                    () = &mut stopping => break,
+                }
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                log_error(&mut logged_at, &owner, &error);
+                tokio::select! {
+                    () = tokio::time::sleep(ERROR_PAUSE) => {}
+                    () = &mut stopping => break,
+                }
+            }
+        }
+    }
+    take_waiting(&worker, &socket, &owner);
+}
+
+/// Connections whose handshake was complete would be reset when the socket closes: they are served instead.
+fn take_waiting(worker: &Rc<Worker>, socket: &TcpListener, owner: &SocketOwner) {
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut cx) {
+        if let Some(admission) = owner.load().admit() {
+            start(worker, stream, peer, admission);
+        }
+    }
+}
+
+/// Waits until the listener has room.
+async fn admission(owner: &SocketOwner) -> Admission {
+    loop {
+        if let Some(admission) = owner.load_full().admit() {
+            return admission;
+        }
+        tokio::time::sleep(LIMIT_PAUSE).await;
+    }
+}
+
+fn start(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+    let worker = Rc::clone(worker);
+    match admission.listener().protocol {
+        Protocol::Http => drop(spawn_local(http::connection::serve(
+            worker, stream, peer, admission,
+        ))),
+        Protocol::Tcp => drop(spawn_local(tcp::serve(worker, stream, peer, admission))),
+    }
+}
+
+/// The connection was gone before it was taken: nothing is wrong with the socket.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn log_error(logged_at: &mut Option<Instant>, owner: &SocketOwner, error: &io::Error) {
+    if logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+        *logged_at = Some(Instant::now());
+        let listener = owner.load().current.load_full();
+        tracing::warn!(listener = listener.settings().name, %error, "no connection can be accepted");
+    }
+}

@@ -1,0 +1,181 @@
+//! Buffers of one thread: a scratch area all reads go through, and a store of spare vectors.
+//!
+//! A connection keeps only what could not be moved on at once, and nothing while it idles.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Bytes read at most in one call.
+pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
+/// Spare vectors kept by a thread.
+const MAX_SPARES: usize = 256;
+/// Vectors that have grown beyond this are given back to the system.
+const MAX_SPARE_BYTES: usize = 128 * 1024;
+/// Room of a new vector.
+const FIRST_BYTES: usize = 4 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the scratch area; not to be held across a wait, and not to be asked for again inside.
+pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| work(scratch))
+}
+
+/// Reads once; 0 means the peer has ended its direction.
+pub(crate) fn poll_read(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(buf);
+    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+    Poll::Ready(Ok(buf.filled().len()))
+}
+
+/// Bytes waiting to be moved on. Empty ones hold no memory.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    /// True if nothing is waiting.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    /// What is waiting.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// What is waiting, to be changed in place.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..]
+    }
+
+    /// Appends; takes a spare vector if there is none yet.
+    pub(crate) fn extend(&mut self, more: &[u8]) {
+        if !more.is_empty() {
+            self.vec().extend_from_slice(more);
+        }
+    }
+
+    /// The vector itself, to append to.
+    pub(crate) fn vec(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = SPARES
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| Vec::with_capacity(FIRST_BYTES));
+        }
+        &mut self.bytes
+    }
+
+    /// Bytes that were moved on but are still held, plus those waiting.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes that were moved on since the buffer was last empty.
+    pub(crate) fn moved(&self) -> usize {
+        self.start
+    }
+
+    /// The first `count` bytes were moved on; all are still held.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(
+            self.start <= self.bytes.len(),
+            "no more was moved than was there"
+        );
+    }
+
+    /// Everything held is waiting again.
+    pub(crate) fn rewind(&mut self) {
+        self.start = 0;
+    }
+
+    /// The first `count` bytes were moved on; memory is given back once nothing is left.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.advance(count);
+        if self.is_empty() {
+            self.release();
+        }
+    }
+
+    /// Forgets everything but keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+    }
+
+    /// Forgets everything and gives the memory back.
+    pub(crate) fn release(&mut self) {
+        self.start = 0;
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() == 0 || bytes.capacity() > MAX_SPARE_BYTES {
+            return;
+        }
+        bytes.clear();
+        // The store is gone while the thread ends: the memory then goes to the system.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < MAX_SPARES {
+                spares.push(bytes);
+            }
+        });
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_moved_on_is_held_until_told() {
+        let mut buffer = Buffer::default();
+        buffer.extend(b"abcd");
+        buffer.advance(3);
+        assert_eq!(
+            (buffer.as_slice(), buffer.moved(), buffer.held()),
+            (&b"d"[..], 3, 4)
+        );
+        buffer.rewind();
+        assert_eq!(buffer.as_slice(), b"abcd");
+        buffer.consume(4);
+        assert!(buffer.is_empty());
+        assert_eq!(
+            buffer.bytes.capacity(),
+            0,
+            "an empty buffer holds no memory"
+        );
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let mut buffer = Buffer::default();
+        buffer.extend(&[7; 10_000]);
+        let capacity = buffer.bytes.capacity();
+        drop(buffer);
+        let mut next = Buffer::default();
+        next.extend(b"x");
+        assert_eq!(
+            (next.as_slice(), next.bytes.capacity()),
+            (&b"x"[..], capacity)
+        );
+    }
+}

@@ -1,0 +1,375 @@
+//! A client connection: reads requests one after the other, has each answered, and ends as it should.
+
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use balancer::{Group, Listener, RequestView, Route};
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+
+use crate::alarm::Alarm;
+use crate::buffers::{self, Buffer, with_scratch};
+use crate::http::answer::{self, Cause};
+use crate::http::body::{Body, Framing};
+use crate::http::chunked::Emit;
+use crate::http::exchange::{ClientSide, Sending};
+use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts};
+use crate::http::scan::{HeadLimits, HeadScan, Scanned};
+use crate::http::serving;
+use crate::idlers::IdleSlot;
+use crate::listener::Admission;
+use crate::relay::reset_on_close;
+use crate::worker::Worker;
+
+/// What is read of a request that is not wanted any more, so that the answer is not lost to a reset.
+const LINGER_BYTES: usize = 64 * 1024;
+/// How long a client is waited for that may still be sending.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long an idle client may still send a request to a listener that is closing.
+const CLOSING_GRACE: Duration = Duration::from_secs(1);
+/// Bytes of a first line besides the request target: method, version, spaces.
+const FIRST_LINE_REST: usize = 64;
+
+/// A client connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Sockets and timer.
+    pub(crate) client: ClientSide,
+    /// What the connections of this thread share.
+    pub(crate) worker: Rc<Worker>,
+    /// Settings in force for the request at hand.
+    pub(crate) listener: Arc<Listener>,
+    admission: Admission,
+    slot: IdleSlot,
+    peer: SocketAddr,
+    peer_text: Box<str>,
+    local: SocketAddr,
+    trusted: bool,
+}
+
+/// What becomes of the connection after a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    /// The next request is read.
+    Next,
+    /// It ends, all that was sent having been read.
+    Close,
+    /// It ends, but the client may be sending still.
+    Linger,
+    /// It ends with a reset: the client must not take the answer for whole.
+    Reset,
+}
+
+/// A request that was read, with the group that is to answer it (`None`: the connection is closed).
+pub(crate) struct Request {
+    /// The request as it goes out.
+    pub(crate) sending: Sending,
+    /// Where it goes.
+    pub(crate) group: Option<Arc<Group>>,
+}
+
+/// What came of waiting for a request.
+#[allow(clippy::large_enum_variant)] // a box would be an allocation for each request
+enum Next {
+    Request(Request),
+    /// The client has nothing more to say, or said nothing for too long.
+    End,
+    Refused(Rejection),
+    TimedOut,
+}
+
+/// Serves one connection.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    admission: Admission,
+) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let listener = admission.listener().current.load_full();
+    let mut connection = Connection {
+        client: ClientSide {
+            stream,
+            input: Buffer::default(),
+            alarm: Alarm::new(listener.settings().timeouts.header),
+        },
+        slot: IdleSlot::new(&worker.idlers),
+        worker,
+        peer,
+        peer_text: peer.ip().to_canonical().to_string().into(),
+        local,
+        trusted: is_trusted(&listener, peer),
+        listener,
+        admission,
+    };
+    connection.run().await;
+}
+
+fn is_trusted(listener: &Listener, peer: SocketAddr) -> bool {
+    let peer = peer.ip().to_canonical();
+    listener
+        .settings()
+        .trusted_proxies
+        .iter()
+        .any(|net| net.contains(&peer))
+}
+
+impl Connection {
+    async fn run(&mut self) {
+        let mut first = true;
+        loop {
+            let after = match self.next(first).await {
+                Next::Request(request) => serving::serve(self, request).await,
+                Next::End => return,
+                Next::Refused(Rejection { status, detail }) => {
+                    self.answer(status, Cause::Rejected(detail), None, true)
+                        .await
+                }
+                Next::TimedOut => self.answer(408, Cause::HeaderTimeout, None, true).await,
+            };
+            match after {
+                After::Next => first = false,
+                After::Close => return self.shut_down().await,
+                After::Linger => return self.linger().await,
+                After::Reset => return reset_on_close(&self.client.stream),
+            }
+        }
+    }
+
+    /// True once the listener wants its connections to end.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.admission.listener().is_closing()
+    }
+
+    /// Takes over what a reload has changed; a request keeps what it started with.
+    fn refresh(&mut self) {
+        let current = self.admission.listener().current.load();
+        if !Arc::ptr_eq(&current, &self.listener) {
+            self.trusted = is_trusted(&current, self.peer);
+            self.listener = Arc::clone(&current);
+        }
+    }
+
+    /// Waits for the next request. The time until its first byte is that of an idle connection, unless it is the
+    /// first: whoever connects has something to say.
+    async fn next(&mut self, first: bool) -> Next {
+        let timeouts = &self.listener.settings().timeouts;
+        let begun = first || !self.client.input.is_empty();
+        self.client.alarm.set(if begun {
+            timeouts.header
+        } else {
+            timeouts.keepalive
+        });
+        let mut scan = HeadScan::default();
+        let mut pipelined = !self.client.input.is_empty();
+        poll_fn(|cx| {
+            loop {
+                if std::mem::take(&mut pipelined)
+                    && let Some(next) = self.take_from_input(&mut scan)
+                {
+                    return Poll::Ready(next);
+                }
+                match self.poll_more(cx, &mut scan) {
+                    Poll::Ready(Some(next)) => return Poll::Ready(next),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => break,
+                }
+            }
+            let idle = self.client.input.is_empty();
+            if idle {
+                self.slot.register(cx.waker());
+                if self.is_closing() {
+                    self.client.alarm.shorten(CLOSING_GRACE);
+                }
+            }
+            self.client
+                .alarm
+                .poll(cx)
+                .map(|()| if idle { Next::End } else { Next::TimedOut })
+        })
+        .await
+    }
+
+    /// Reads once; `Some` if that decides what comes next.
+    fn poll_more(&mut self, cx: &mut Context<'_>, scan: &mut HeadScan) -> Poll<Option<Next>> {
+        with_scratch(|scratch| {
+            let count = match ready!(buffers::poll_read(&mut self.client.stream, cx, scratch)) {
+                Ok(count) if count > 0 => count,
+                Ok(_) | Err(_) => return Poll::Ready(Some(Next::End)),
+            };
+            if self.client.input.is_empty() {
+                self.refresh();
+                self.client
+                    .alarm
+                    .set(self.listener.settings().timeouts.header);
+                let next = self.take(&mut scratch[..count], scan);
+                if next.is_none() {
+                    self.client.input.extend(&scratch[..count]);
+                }
+                return Poll::Ready(next);
+            }
+            self.client.input.extend(&scratch[..count]);
+            Poll::Ready(self.take_from_input(scan))
+        })
+    }
+
+    fn take_from_input(&mut self, scan: &mut HeadScan) -> Option<Next> {
+        let mut input = std::mem::take(&mut self.client.input);
+        let next = self.take(input.as_mut_slice(), scan);
+        if next.is_none() {
+            self.client.input = input;
+        }
+        next
+    }
+
+    /// Takes a request from `data` if its head is complete; what follows the request is left in the client's input.
+    fn take(&mut self, data: &mut [u8], scan: &mut HeadScan) -> Option<Next> {
+        let limits = &self.listener.settings().limits;
+        let limits = HeadLimits {
+            bytes: limits.header_bytes as usize,
+            first_line: limits.url_bytes as usize + FIRST_LINE_REST,
+            fields: usize::from(limits.header_fields).min(MAX_FIELDS),
+        };
+        match scan.scan(data, &limits) {
+            Scanned::More => None,
+            Scanned::Refused(error) => Some(Next::Refused(error.into())),
+            Scanned::Complete { start, end } => {
+                let (head, rest) = data.split_at_mut(end);
+                let request = self.understand(&mut head[start..], rest);
+                Some(request.map_or_else(Next::Refused, Next::Request))
+            }
+        }
+    }
+
+    /// Makes a request of a head and of the bytes after it, which may be its body.
+    fn understand(&mut self, head: &mut [u8], rest: &mut [u8]) -> Result<Request, Rejection> {
+        self.refresh();
+        self.admission.listener().count_request(self.worker.index);
+        let limits = &self.listener.settings().limits;
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let head = request::parse(head, &mut room, limits.url_bytes as usize)?;
+        if let (Framing::Length(length), Some(limit)) = (head.facts.framing, limits.body_bytes)
+            && length > limit
+        {
+            return Err(Rejection {
+                status: 413,
+                detail: Cause::BodyTooLarge.as_str(),
+            });
+        }
+        let view = RequestView {
+            peer: self.peer.ip(),
+            method: Some(&head.method),
+            host: head.host,
+            path: head.path,
+        };
+        let group = match self.listener.route(&view) {
+            Route::Forward(group) => Some(Arc::clone(group)),
+            Route::Close => None,
+        };
+        let mut out = Buffer::default();
+        let client = ClientFacts {
+            peer: &self.peer_text,
+            local: self.local,
+            trusted: self.trusted,
+        };
+        head.write(out.vec(), &client);
+        let head_bytes = out.held();
+        let mut body = Body::new(head.facts.framing, Emit::Framed, limits.body_bytes);
+        let passed = body
+            .filter(rest)
+            .map_err(|error| match Cause::of_body(error) {
+                cause @ Cause::BodyTooLarge => Rejection {
+                    status: 413,
+                    detail: cause.as_str(),
+                },
+                cause => Rejection {
+                    status: 400,
+                    detail: cause.as_str(),
+                },
+            })?;
+        out.extend(&rest[..passed.kept]);
+        out.extend(&body.take_trailers());
+        self.client.input.extend(&rest[passed.consumed..]);
+        Ok(Request {
+            sending: Sending::new(head.method, head.facts, out, head_bytes, body),
+            group,
+        })
+    }
+
+    /// Sends an answer of our own. `unread`: the client may still be sending its request.
+    pub(crate) async fn answer(
+        &mut self,
+        status: u16,
+        cause: Cause,
+        request: Option<&RequestFacts>,
+        unread: bool,
+    ) -> After {
+        let goes_on =
+            request.is_some_and(|request| request.keep_alive) && !unread && !self.is_closing();
+        let mut out = Buffer::default();
+        answer::write(out.vec(), status, cause, request, !goes_on);
+        tracing::debug!(
+            listener = self.listener.settings().name,
+            client = %self.peer,
+            status,
+            reason = cause.as_str(),
+            "answered by itself"
+        );
+        self.client
+            .alarm
+            .set(self.listener.settings().timeouts.body_idle);
+        let sent = poll_fn(|cx| {
+            while !out.is_empty() {
+                match Pin::new(&mut self.client.stream).poll_write(cx, out.as_slice()) {
+                    Poll::Ready(Ok(count)) if count > 0 => out.consume(count),
+                    Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(false),
+                    Poll::Pending => return self.client.alarm.poll(cx).map(|()| false),
+                }
+            }
+            Poll::Ready(true)
+        });
+        match (sent.await, goes_on, unread) {
+            (false, _, _) => After::Close,
+            (true, true, _) => After::Next,
+            (true, false, true) => After::Linger,
+            (true, false, false) => After::Close,
+        }
+    }
+
+    /// Says that nothing more comes.
+    async fn shut_down(&mut self) {
+        // A client that is gone need not be told.
+        let _ = poll_fn(|cx| Pin::new(&mut self.client.stream).poll_shutdown(cx)).await;
+    }
+
+    /// Says that nothing more comes, and goes on reading for a while: closing over unread bytes would be a reset, and
+    /// a reset may overtake the answer.
+    async fn linger(&mut self) {
+        self.client.input.release();
+        self.shut_down().await;
+        self.client.alarm.set(LINGER);
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            while left > 0 {
+                let read = with_scratch(|scratch| {
+                    buffers::poll_read(&mut self.client.stream, cx, scratch)
+                });
+                match read {
+                    Poll::Ready(Ok(count)) if count > 0 => left = left.saturating_sub(count),
+                    Poll::Ready(Ok(_) | Err(_)) => break,
+                    Poll::Pending => return self.client.alarm.poll(cx),
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,541 @@
+//! One request on one connection to a target: sends what there is, relays what comes, both at the same time.
+//!
+//! ```text
+//!   client --> Sending (head, body as it comes) --> target
+//!   client <-- pending <-- Receiving (interim heads, head, body) <-- target
+//! ```
+//!
+//! Nothing is read from one side while the other does not take what was read before: that is the back-pressure.
+//! Choosing the target, repeating a failed request and answers of our own are not done here.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Method;
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+
+use crate::alarm::Alarm;
+use crate::buffers::{self, Buffer, with_scratch};
+use crate::http::body::{Body, BodyError, Framing};
+use crate::http::chunked::Emit;
+use crate::http::request::{MAX_FIELDS, RequestFacts};
+use crate::http::response::{self, BadResponse, RESPONSE_LIMITS, ResponseHead};
+use crate::http::scan::{HeadScan, Scanned};
+use crate::upstream::Upstream;
+
+/// A body of up to this size goes out in one piece with its head; a larger one in one call, from two places.
+const COPIED_BYTES: usize = 2 * 1024;
+/// Answers before the answer that are accepted.
+const MAX_INTERIM: u32 = 32;
+
+/// The client's side of an exchange.
+#[derive(Debug)]
+pub(crate) struct ClientSide {
+    /// The connection.
+    pub(crate) stream: TcpStream,
+    /// Bytes read and not yet used: the next request, when requests are pipelined.
+    pub(crate) input: Buffer,
+    /// The timer of the connection.
+    pub(crate) alarm: Alarm,
+}
+
+/// Time limits of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExchangeTimeouts {
+    /// Waiting for the client, either way.
+    pub(crate) client_idle: Duration,
+    /// Waiting for the answer to begin.
+    pub(crate) first_byte: Duration,
+    /// Waiting for the target otherwise.
+    pub(crate) target_idle: Duration,
+}
+
+/// The request on its way to the target.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    /// The method, for whoever decides about repeating.
+    pub(crate) method: Method,
+    /// What the head said.
+    pub(crate) facts: RequestFacts,
+    /// The head as written for the target, and the part of the body that came with it.
+    pub(crate) out: Buffer,
+    /// Length of the head in `out`.
+    pub(crate) head_bytes: usize,
+    /// The body that is still to come.
+    pub(crate) body: Body,
+    /// Some of the body went through after `out` was written: it cannot be repeated.
+    pub(crate) streamed: bool,
+    /// The target takes no more; its answer may still come.
+    stopped: bool,
+}
+
+impl Sending {
+    /// A request of which nothing was sent.
+    pub(crate) fn new(
+        method: Method,
+        facts: RequestFacts,
+        out: Buffer,
+        head_bytes: usize,
+        body: Body,
+    ) -> Self {
+        Self {
+            method,
+            facts,
+            out,
+            head_bytes,
+            body,
+            streamed: false,
+            stopped: false,
+        }
+    }
+
+    /// Makes ready to be sent once more.
+    pub(crate) fn rewind(&mut self) {
+        debug_assert!(!self.streamed, "what went through is gone");
+        self.out.rewind();
+        self.stopped = false;
+    }
+
+    fn is_sent(&self) -> bool {
+        self.body.is_done() && self.out.is_empty() && !self.stopped
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// The answer was passed on whole.
+    Done {
+        /// The client was told that it may go on.
+        client_goes_on: bool,
+        /// The connection to the target can be used again.
+        target_reusable: bool,
+    },
+    /// Both sides go on in another protocol.
+    Switched,
+    /// No final answer was begun; nothing final was sent to the client.
+    Failed(Fault),
+    /// The client's body is at fault; nothing final was sent to the client.
+    BadRequestBody(RequestFault),
+    /// The answer broke off in the middle.
+    Cut {
+        /// The client can tell only from a reset that it is not whole.
+        needs_reset: bool,
+        /// The target was silent, rather than gone or confused.
+        timed_out: bool,
+    },
+    /// The client is gone.
+    ClientGone,
+}
+
+/// What the target did wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// It closed or reset the connection.
+    Closed,
+    /// It did not begin its answer in time.
+    TimedOut,
+    /// It did not take the request in time.
+    Stalled,
+    /// What it sent was not understood.
+    BadResponse(BadResponse),
+}
+
+/// What the client did wrong with its body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RequestFault {
+    /// It did not come in time.
+    TimedOut,
+    /// It was malformed or too long.
+    Body(BodyError),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Head,
+    Body(Body),
+    Complete,
+    Switched,
+}
+
+/// Whom an exchange waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Waiting {
+    ClientTakes,
+    ClientSends,
+    TargetTakes,
+    TargetBegins,
+    TargetSends,
+}
+
+/// One exchange in progress.
+#[derive(Debug)]
+pub(crate) struct Exchange<'c> {
+    client: &'c mut ClientSide,
+    target: &'c mut Upstream,
+    send: &'c mut Sending,
+    timeouts: ExchangeTimeouts,
+    /// The listener is closing: the client is told to close.
+    closing: bool,
+    phase: Phase,
+    scan: HeadScan,
+    /// Bytes for the client that it has not taken yet.
+    pending: Buffer,
+    interim: u32,
+    continued: bool,
+    response_seen: bool,
+    client_goes_on: bool,
+    target_reusable: bool,
+    until_close: bool,
+    moved: bool,
+    waiting: Option<Waiting>,
+}
+
+impl<'c> Exchange<'c> {
+    /// Ready to be polled.
+    pub(crate) fn new(
+        client: &'c mut ClientSide,
+        target: &'c mut Upstream,
+        send: &'c mut Sending,
+        timeouts: ExchangeTimeouts,
+        closing: bool,
+    ) -> Self {
+        Self {
+            client,
+            target,
+            send,
+            timeouts,
+            closing,
+            phase: Phase::Head,
+            scan: HeadScan::default(),
+            pending: Buffer::default(),
+            interim: 0,
+            continued: false,
+            response_seen: false,
+            client_goes_on: false,
+            target_reusable: false,
+            until_close: false,
+            moved: false,
+            waiting: None,
+        }
+    }
+
+    /// True if at least one byte of an answer was read.
+    pub(crate) fn response_seen(&self) -> bool {
+        self.response_seen
+    }
+
+    /// Moves what can be moved.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.moved = false;
+        let sending = match self.poll_send(cx) {
+            Ok(waiting) => waiting,
+            Err(end) => return Poll::Ready(self.after_head(end)),
+        };
+        let receiving = match self.poll_receive(cx) {
+            Ok(Some(waiting)) => waiting,
+            Ok(None) => return Poll::Ready(self.complete()),
+            Err(end) => return Poll::Ready(end),
+        };
+        let waiting = match (receiving, sending) {
+            (Waiting::TargetBegins, Some(sending)) => sending,
+            (receiving, _) => receiving,
+        };
+        if self.moved || self.waiting != Some(waiting) {
+            self.waiting = Some(waiting);
+            self.client.alarm.set(match waiting {
+                Waiting::ClientTakes | Waiting::ClientSends => self.timeouts.client_idle,
+                Waiting::TargetBegins => self.timeouts.first_byte,
+                Waiting::TargetTakes | Waiting::TargetSends => self.timeouts.target_idle,
+            });
+        }
+        self.client.alarm.poll(cx).map(|()| match waiting {
+            Waiting::ClientTakes => End::ClientGone,
+            Waiting::ClientSends => End::BadRequestBody(RequestFault::TimedOut),
+            Waiting::TargetTakes => End::Failed(Fault::Stalled),
+            Waiting::TargetBegins => End::Failed(Fault::TimedOut),
+            Waiting::TargetSends => End::Cut {
+                needs_reset: self.until_close,
+                timed_out: true,
+            },
+        })
+    }
+
+    fn complete(&self) -> End {
+        match self.phase {
+            Phase::Switched => End::Switched,
+            Phase::Head | Phase::Body(_) | Phase::Complete => End::Done {
+                client_goes_on: self.client_goes_on,
+                target_reusable: self.target_reusable && self.send.is_sent(),
+            },
+        }
+    }
+
+    /// What goes wrong with the request once the answer has begun cannot be answered any more.
+    fn after_head(&self, end: End) -> End {
+        match self.phase {
+            Phase::Head => end,
+            Phase::Body(_) | Phase::Complete | Phase::Switched => End::ClientGone,
+        }
+    }
+
+    /// Sends the request on; the one who is waited for, or `None` if there is nothing more to send.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<Option<Waiting>, End> {
+        loop {
+            if self.send.stopped {
+                return Ok(None);
+            }
+            while !self.send.out.is_empty() {
+                match Pin::new(&mut self.target.stream).poll_write(cx, self.send.out.as_slice()) {
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        self.send.out.advance(count);
+                        self.moved = true;
+                    }
+                    Poll::Ready(Ok(_) | Err(_)) => {
+                        // Whatever it answered before it closed is still worth reading.
+                        self.send.stopped = true;
+                        return Ok(None);
+                    }
+                    Poll::Pending => return Ok(Some(Waiting::TargetTakes)),
+                }
+            }
+            if self.send.body.is_done() {
+                return Ok(None);
+            }
+            match self.poll_send_body(cx) {
+                Poll::Ready(Ok(())) => self.moved = true,
+                Poll::Ready(Err(end)) => return Err(end),
+                Poll::Pending => return Ok(Some(Waiting::ClientSends)),
+            }
+        }
+    }
+
+    /// Reads a piece of the client's body and sends what the target takes of it at once.
+    fn poll_send_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let Self {
+            client,
+            target,
+            send,
+            ..
+        } = self;
+        with_scratch(|scratch| {
+            let count = match buffers::poll_read(&mut client.stream, cx, scratch) {
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(Err(End::ClientGone)),
+                Poll::Pending => return Poll::Pending,
+            };
+            let passed = match send.body.filter(&mut scratch[..count]) {
+                Ok(passed) => passed,
+                Err(error) => {
+                    return Poll::Ready(Err(End::BadRequestBody(RequestFault::Body(error))));
+                }
+            };
+            send.streamed = true;
+            send.out.clear();
+            client.input.extend(&scratch[passed.consumed..count]);
+            let written = match Pin::new(&mut target.stream).poll_write(cx, &scratch[..passed.kept])
+            {
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(_)) => {
+                    send.stopped = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending => 0,
+            };
+            send.out.extend(&scratch[written..passed.kept]);
+            send.out.extend(&send.body.take_trailers());
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Relays the answer; the one who is waited for, or `None` if the answer is complete.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Result<Option<Waiting>, End> {
+        loop {
+            while !self.pending.is_empty() {
+                match Pin::new(&mut self.client.stream).poll_write(cx, self.pending.as_slice()) {
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        self.pending.consume(count);
+                        self.moved = true;
+                    }
+                    Poll::Ready(Ok(_) | Err(_)) => return Err(End::ClientGone),
+                    Poll::Pending => return Ok(Some(Waiting::ClientTakes)),
+                }
+            }
+            let (waiting, read) = match self.phase {
+                Phase::Head => (Waiting::TargetBegins, self.poll_head(cx)),
+                Phase::Body(_) => (Waiting::TargetSends, self.poll_body(cx)),
+                Phase::Complete | Phase::Switched => return Ok(None),
+            };
+            match read {
+                Poll::Ready(Ok(())) => self.moved = true,
+                Poll::Ready(Err(end)) => return Err(end),
+                Poll::Pending => return Ok(Some(waiting)),
+            }
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        with_scratch(|scratch| {
+            let count = match buffers::poll_read(&mut self.target.stream, cx, scratch) {
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(Err(End::Failed(Fault::Closed))),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.response_seen = true;
+            if self.target.input.is_empty() {
+                return Poll::Ready(self.heads(cx, &mut scratch[..count]));
+            }
+            let mut input = std::mem::take(&mut self.target.input);
+            input.extend(&scratch[..count]);
+            Poll::Ready(self.heads(cx, input.as_mut_slice()))
+        })
+    }
+
+    /// Takes all heads there are; what is left over is kept in the target's input.
+    fn heads(&mut self, cx: &mut Context<'_>, data: &mut [u8]) -> Result<(), End> {
+        let mut at = 0;
+        loop {
+            let (start, end) = match self.scan.scan(&data[at..], &RESPONSE_LIMITS) {
+                Scanned::Complete { start, end } => (at + start, at + end),
+                Scanned::More => {
+                    self.target.input.extend(&data[at..]);
+                    return Ok(());
+                }
+                Scanned::Refused(_) => {
+                    return Err(End::Failed(Fault::BadResponse(BadResponse::NotHttp)));
+                }
+            };
+            self.scan = HeadScan::default();
+            at = end;
+            let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+            let (head, rest) = data.split_at_mut(end);
+            let head = response::parse(&head[start..], &mut room, &self.send.facts)
+                .map_err(|error| End::Failed(Fault::BadResponse(error)))?;
+            if head.is_interim() {
+                self.interim(&head)?;
+                continue;
+            }
+            if head.status == 101 {
+                head.write(self.pending.vec(), &self.send.facts, false);
+                self.target.input.extend(rest);
+                self.phase = Phase::Switched;
+                return Ok(());
+            }
+            return self.begin(cx, &head, rest);
+        }
+    }
+
+    /// An answer before the answer: passed on, but a 100 only once and only to one who waits for it.
+    fn interim(&mut self, head: &ResponseHead<'_, '_>) -> Result<(), End> {
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(End::Failed(Fault::BadResponse(BadResponse::NotHttp)));
+        }
+        let facts = &self.send.facts;
+        let wanted = head.status != 100
+            || facts.expects_continue && !std::mem::replace(&mut self.continued, true);
+        if wanted && !facts.http10 {
+            head.write(self.pending.vec(), facts, false);
+        }
+        Ok(())
+    }
+
+    /// The final head, and what of the body came with it.
+    fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead<'_, '_>,
+        rest: &mut [u8],
+    ) -> Result<(), End> {
+        let facts = self.send.facts;
+        self.until_close =
+            head.framing == Framing::UntilClose || head.framing == Framing::Chunked && facts.http10;
+        self.client_goes_on =
+            facts.keep_alive && !self.until_close && !self.closing && self.send.is_sent();
+        self.target_reusable = head.keep_alive;
+        head.write(self.pending.vec(), &facts, !self.client_goes_on);
+        let emit = if facts.http10 {
+            Emit::Data
+        } else {
+            Emit::Framed
+        };
+        let mut body = Body::new(head.framing, emit, None);
+        let passed = body.filter(rest);
+        let Ok(passed) = passed else {
+            // Nothing has left yet: the client can still be told in words.
+            self.pending.release();
+            return Err(End::Failed(Fault::BadResponse(BadResponse::NotHttp)));
+        };
+        self.target_reusable &= passed.consumed == rest.len();
+        let pushed = self.push(cx, &rest[..passed.kept]);
+        self.phase = Phase::Body(body);
+        pushed?;
+        self.check_body_done();
+        Ok(())
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let cut = End::Cut {
+            needs_reset: self.until_close,
+            timed_out: false,
+        };
+        with_scratch(|scratch| {
+            let Phase::Body(body) = &mut self.phase else {
+                return Poll::Ready(Ok(()));
+            };
+            let count = match buffers::poll_read(&mut self.target.stream, cx, scratch) {
+                Poll::Ready(Ok(0)) if body.may_end() => {
+                    self.phase = Phase::Complete;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(Err(cut)),
+                Poll::Pending => return Poll::Pending,
+            };
+            let Ok(passed) = body.filter(&mut scratch[..count]) else {
+                return Poll::Ready(Err(cut));
+            };
+            self.target_reusable &= passed.consumed == count;
+            let pushed = self.push(cx, &scratch[..passed.kept]);
+            self.check_body_done();
+            Poll::Ready(pushed)
+        })
+    }
+
+    fn check_body_done(&mut self) {
+        if let Phase::Body(body) = &mut self.phase
+            && body.is_done()
+        {
+            let trailers = body.take_trailers();
+            self.pending.extend(&trailers);
+            self.phase = Phase::Complete;
+        }
+    }
+
+    /// Writes to the client at once what it takes; the rest becomes pending.
+    fn push(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), End> {
+        if !self.pending.is_empty() && data.len() <= COPIED_BYTES {
+            self.pending.extend(data);
+            return Ok(());
+        }
+        let waiting = self.pending.as_slice().len();
+        let slices = [IoSlice::new(self.pending.as_slice()), IoSlice::new(data)];
+        let slices = if waiting == 0 {
+            &slices[1..]
+        } else {
+            &slices[..]
+        };
+        let written = match Pin::new(&mut self.client.stream).poll_write_vectored(cx, slices) {
+            Poll::Ready(written) => written.map_err(|_: io::Error| End::ClientGone)?,
+            Poll::Pending => 0,
+        };
+        self.pending.consume(written.min(waiting));
+        self.pending
+            .extend(&data[written.saturating_sub(waiting)..]);
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! The connections of a thread that may have to be woken to notice that their listener is closing.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Wakers by place; a place is free when there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Idlers {
+    wakers: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+impl Idlers {
+    /// Wakes every connection.
+    pub(crate) fn wake_all(&self) {
+        for waker in self.wakers.borrow().iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// The place of one connection.
+#[derive(Debug)]
+pub(crate) struct IdleSlot {
+    idlers: Rc<Idlers>,
+    place: Option<usize>,
+}
+
+impl IdleSlot {
+    /// A connection that has not waited yet.
+    pub(crate) fn new(idlers: &Rc<Idlers>) -> Self {
+        Self {
+            idlers: Rc::clone(idlers),
+            place: None,
+        }
+    }
+
+    /// Leaves the waker. A task keeps its waker, so that this is work once in the life of a connection.
+    pub(crate) fn register(&mut self, waker: &Waker) {
+        let mut wakers = self.idlers.wakers.borrow_mut();
+        if let Some(place) = self.place {
+            match &mut wakers[place] {
+                Some(known) if known.will_wake(waker) => {}
+                known => *known = Some(waker.clone()),
+            }
+            return;
+        }
+        let place = self.idlers.free.borrow_mut().pop().unwrap_or_else(|| {
+            wakers.push(None);
+            wakers.len() - 1
+        });
+        wakers[place] = Some(waker.clone());
+        self.place = Some(place);
+    }
+}
+
+impl Drop for IdleSlot {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.idlers.wakers.borrow_mut()[place] = None;
+            self.idlers.free.borrow_mut().push(place);
+        }
+    }
+}

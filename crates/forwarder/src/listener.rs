@@ -1,0 +1,113 @@
+//! What the threads share about a listener: its settings in force, its counters, whether it is closing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use balancer::{Listener, Protocol};
+
+/// A counter on a cache line of its own, so that threads do not wait for each other.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Padded(AtomicU64);
+
+/// A listener as long as a connection of it lives.
+#[derive(Debug)]
+pub(crate) struct SharedListener {
+    /// What it speaks; another protocol is another listener.
+    pub(crate) protocol: Protocol,
+    /// Settings and routes in force; a request keeps those it started with.
+    pub(crate) current: ArcSwap<Listener>,
+    connections: AtomicU32,
+    connections_total: AtomicU64,
+    requests: Box<[Padded]>,
+    closing: AtomicBool,
+    /// Connections of all listeners, for draining.
+    all_connections: Arc<AtomicU32>,
+}
+
+impl SharedListener {
+    /// A listener without connections.
+    pub(crate) fn new(
+        listener: Arc<Listener>,
+        threads: usize,
+        all_connections: Arc<AtomicU32>,
+    ) -> Self {
+        Self {
+            protocol: listener.settings().protocol,
+            current: ArcSwap::new(listener),
+            connections: AtomicU32::new(0),
+            connections_total: AtomicU64::new(0),
+            requests: (0..threads).map(|_| Padded::default()).collect(),
+            closing: AtomicBool::new(false),
+            all_connections,
+        }
+    }
+
+    /// Connections being served.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections.load(Relaxed)
+    }
+
+    /// Connections ever accepted.
+    pub(crate) fn connections_total(&self) -> u64 {
+        self.connections_total.load(Relaxed)
+    }
+
+    /// Requests ever read, over all threads.
+    pub(crate) fn requests_total(&self) -> u64 {
+        self.requests
+            .iter()
+            .map(|padded| padded.0.load(Relaxed))
+            .sum()
+    }
+
+    /// Counts a request read by this thread.
+    pub(crate) fn count_request(&self, thread: usize) {
+        if let Some(padded) = self.requests.get(thread) {
+            // Only this thread writes here.
+            padded.0.store(padded.0.load(Relaxed) + 1, Relaxed);
+        }
+    }
+
+    /// True once its connections are to end with their next answer.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// Lets its connections end with their next answer.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    /// Counts one more connection, unless the limit is reached.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<Admission> {
+        let limit = self.current.load().settings().limits.connections;
+        self.connections
+            .fetch_update(Relaxed, Relaxed, |count| {
+                (count < limit).then_some(count + 1)
+            })
+            .ok()?;
+        self.connections_total.fetch_add(1, Relaxed);
+        self.all_connections.fetch_add(1, Relaxed);
+        Some(Admission(Arc::clone(self)))
+    }
+}
+
+/// One connection that is counted, until dropped.
+#[derive(Debug)]
+pub(crate) struct Admission(Arc<SharedListener>);
+
+impl Admission {
+    /// The listener it came through.
+    pub(crate) fn listener(&self) -> &Arc<SharedListener> {
+        &self.0
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+        self.0.all_connections.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,147 @@
+//! Moves bytes both ways between two connections until both directions have ended.
+//!
+//! The end of one direction is passed on at once and the other goes on, held to a time limit of its own. A reset is
+//! passed on as a reset.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+
+use crate::alarm::Alarm;
+use crate::buffers::{self, Buffer, with_scratch};
+
+/// Time limits of a relay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RelayTimeouts {
+    /// Silence of both directions.
+    pub(crate) idle: Duration,
+    /// Silence once one direction has ended.
+    pub(crate) half_closed: Duration,
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RelayEnd {
+    /// Both directions ended.
+    Done,
+    /// The client reset or stopped taking.
+    ClientGone,
+    /// The target reset or stopped taking.
+    TargetGone,
+    /// Nothing moved for too long.
+    TimedOut,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Direction {
+    pending: Buffer,
+    read_ended: bool,
+    ended: bool,
+}
+
+enum Side {
+    Source,
+    Sink,
+}
+
+impl Direction {
+    /// Moves what can be moved; ready once the direction has ended. `moved` is set if anything was.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        moved: &mut bool,
+    ) -> Poll<Result<(), (Side, io::Error)>> {
+        while !self.ended {
+            while !self.pending.is_empty() {
+                let count = ready!(Pin::new(&mut *sink).poll_write(cx, self.pending.as_slice()));
+                self.pending
+                    .consume(count.map_err(|error| (Side::Sink, error))?);
+                *moved = true;
+            }
+            if self.read_ended {
+                // A sink that cannot be told is gone; the other direction finds out.
+                let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
+                self.ended = true;
+                *moved = true;
+                break;
+            }
+            ready!(with_scratch(|scratch| {
+                let count = ready!(buffers::poll_read(source, cx, scratch))
+                    .map_err(|error| (Side::Source, error))?;
+                *moved = true;
+                self.read_ended = count == 0;
+                let written = match Pin::new(&mut *sink).poll_write(cx, &scratch[..count]) {
+                    Poll::Ready(written) => written.map_err(|error| (Side::Sink, error))?,
+                    Poll::Pending => 0,
+                };
+                self.pending.extend(&scratch[written..count]);
+                Poll::Ready(Ok(()))
+            }))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Relays until the end. What was read before it began is sent first.
+pub(crate) async fn run(
+    client: &mut TcpStream,
+    target: &mut TcpStream,
+    from_client: Buffer,
+    from_target: Buffer,
+    timeouts: RelayTimeouts,
+    alarm: &mut Alarm,
+) -> RelayEnd {
+    let mut up = Direction {
+        pending: from_client,
+        ..Direction::default()
+    };
+    let mut down = Direction {
+        pending: from_target,
+        ..Direction::default()
+    };
+    alarm.set(timeouts.idle);
+    let end = poll_fn(|cx| {
+        let mut moved = false;
+        let up_end = up.poll(cx, client, target, &mut moved);
+        let down_end = down.poll(cx, target, client, &mut moved);
+        match (up_end, down_end) {
+            (Poll::Ready(Err((Side::Source, _))), _) | (_, Poll::Ready(Err((Side::Sink, _)))) => {
+                return Poll::Ready(RelayEnd::ClientGone);
+            }
+            (Poll::Ready(Err((Side::Sink, _))), _) | (_, Poll::Ready(Err((Side::Source, _)))) => {
+                return Poll::Ready(RelayEnd::TargetGone);
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(RelayEnd::Done),
+            (Poll::Pending, _) | (_, Poll::Pending) => {}
+        }
+        if moved {
+            alarm.set(if up.ended || down.ended {
+                timeouts.half_closed
+            } else {
+                timeouts.idle
+            });
+        }
+        alarm.poll(cx).map(|()| RelayEnd::TimedOut)
+    });
+    let end = end.await;
+    match end {
+        RelayEnd::Done | RelayEnd::TimedOut => {}
+        RelayEnd::ClientGone => reset_on_close(target),
+        RelayEnd::TargetGone => reset_on_close(client),
+    }
+    end
+}
+
+/// Lets the connection end with a reset when it is dropped, so that its peer does not take the end for a whole answer.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    // Without it the peer sees a plain end: nothing better can be done.
+    let _ = stream.set_zero_linger();
+}

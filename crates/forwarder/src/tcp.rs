@@ -1,0 +1,91 @@
+//! A TCP connection: given to a target, another one if that does not take it, and relayed until both sides are done.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use balancer::{Group, Lease, Outcome, RequestView, Route, TargetId};
+use tokio::net::TcpStream;
+
+use crate::alarm::Alarm;
+use crate::buffers::Buffer;
+use crate::listener::Admission;
+use crate::relay::{self, RelayEnd, RelayTimeouts, reset_on_close};
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// Targets tried for one connection.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Serves one connection.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    mut client: TcpStream,
+    peer: SocketAddr,
+    admission: Admission,
+) {
+    let listener = admission.listener().current.load_full();
+    let view = RequestView {
+        peer: peer.ip(),
+        method: None,
+        host: "",
+        path: "",
+    };
+    let group = match listener.route(&view) {
+        Route::Forward(group) => Arc::clone(group),
+        Route::Close => return,
+    };
+    let settings = listener.settings();
+    let mut alarm = Alarm::new(settings.timeouts.tunnel);
+    admission.listener().count_request(worker.index);
+    let Some((lease, mut target)) = open(&worker, &group, &mut alarm).await else {
+        // A refusal the client can tell from an empty answer.
+        reset_on_close(&client);
+        return;
+    };
+    let timeouts = RelayTimeouts {
+        idle: settings.timeouts.tunnel,
+        half_closed: settings.timeouts.half_closed,
+    };
+    let end = relay::run(
+        &mut client,
+        &mut target.stream,
+        Buffer::default(),
+        Buffer::default(),
+        timeouts,
+        &mut alarm,
+    )
+    .await;
+    let outcome = match end {
+        RelayEnd::Done => Outcome::Ok,
+        // Silence is as much the client's as the target's.
+        RelayEnd::ClientGone | RelayEnd::TimedOut => Outcome::ClientGone,
+        RelayEnd::TargetGone => Outcome::Reset,
+    };
+    lease.finish(Instant::now(), outcome);
+}
+
+/// A target that takes the connection.
+async fn open(worker: &Worker, group: &Group, alarm: &mut Alarm) -> Option<(Lease, Upstream)> {
+    let mut tried: Vec<TargetId> = Vec::new();
+    while tried.len() < MAX_ATTEMPTS {
+        let lease = group.pick(Instant::now(), worker.random(), &tried)?;
+        let target = Arc::clone(lease.target());
+        match Upstream::connect(
+            target.settings().address,
+            group.settings().timeouts.connect,
+            alarm,
+        )
+        .await
+        {
+            Ok(upstream) => return Some((lease, upstream)),
+            Err(error) => {
+                tracing::debug!(group = group.settings().name, target = target.settings().name, %error, "not taken");
+                lease.finish(Instant::now(), Outcome::ConnectFailed);
+                tried.push(target.id());
+            }
+        }
+    }
+    None
+}

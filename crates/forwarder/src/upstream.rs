@@ -1,0 +1,125 @@
+//! Connections to targets: opened with a time limit, kept for the next request, checked before they are used again.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::alarm::Alarm;
+use crate::buffers::{self, Buffer};
+
+/// A connection to a target.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// The connection.
+    pub(crate) stream: TcpStream,
+    /// Bytes read and not yet used.
+    pub(crate) input: Buffer,
+    /// True if it has served a request before.
+    pub(crate) reused: bool,
+    address: SocketAddr,
+}
+
+/// Why no connection could be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The time limit passed.
+    #[error("no connection in time")]
+    TimedOut,
+    /// The system said why.
+    #[error("no connection")]
+    Failed(#[source] io::Error),
+}
+
+impl Upstream {
+    /// Opens a connection; `alarm` is set to the limit.
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        limit: Duration,
+        alarm: &mut Alarm,
+    ) -> Result<Upstream, ConnectError> {
+        alarm.set(limit);
+        let mut connecting = pin!(TcpStream::connect(address));
+        let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => alarm.poll(cx).map(|()| None),
+        });
+        let stream = connected
+            .await
+            .ok_or(ConnectError::TimedOut)?
+            .map_err(ConnectError::Failed)?;
+        stream.set_nodelay(true).map_err(ConnectError::Failed)?;
+        Ok(Upstream {
+            stream,
+            input: Buffer::default(),
+            reused: false,
+            address,
+        })
+    }
+
+    /// True if the target has neither closed nor sent anything. Costs no system call unless something has come.
+    fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut byte = [0];
+        buffers::poll_read(&mut self.stream, &mut cx, &mut byte).is_pending()
+    }
+}
+
+/// Idle connections to one target that one thread keeps.
+const MAX_IDLE_PER_TARGET: usize = 256;
+
+/// The idle connections of one thread, by the target's address.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    upstream: Upstream,
+    expires_at: Instant,
+}
+
+impl Pool {
+    /// The connection used last that is still open, if there is one.
+    pub(crate) fn take(&self, address: SocketAddr, now: Instant) -> Option<Upstream> {
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.get_mut(&address)?;
+        while let Some(mut last) = kept.pop() {
+            if last.expires_at > now && last.upstream.is_quiet() {
+                return Some(last.upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that has done its work for as long as told.
+    pub(crate) fn give(&self, mut upstream: Upstream, limit: Duration, now: Instant) {
+        if !upstream.input.is_empty() || limit.is_zero() {
+            return;
+        }
+        upstream.reused = true;
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.entry(upstream.address).or_default();
+        if kept.len() < MAX_IDLE_PER_TARGET {
+            kept.push(Idle {
+                upstream,
+                expires_at: now + limit,
+            });
+        }
+    }
+
+    /// Closes what has expired or was closed by the target.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.idle.borrow_mut().retain(|_, kept| {
+            kept.retain_mut(|idle| idle.expires_at > now && idle.upstream.is_quiet());
+            !kept.is_empty()
+        });
+    }
+}

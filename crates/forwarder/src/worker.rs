@@ -1,0 +1,200 @@
+//! A worker thread: one runtime, its own listening sockets, its own pool; shares nothing but atomics.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::Sender as AckSender;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use balancer::Protocol;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::accept;
+use crate::idlers::Idlers;
+use crate::listener::SharedListener;
+use crate::upstream::Pool;
+
+/// What tells one listening socket from another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct SocketKey {
+    /// What is spoken there.
+    pub(crate) protocol: Protocol,
+    /// Where it is bound.
+    pub(crate) address: SocketAddr,
+}
+
+/// The listener a socket belongs to; a reload may give it to another.
+pub(crate) type SocketOwner = Arc<ArcSwap<SharedListener>>;
+
+/// What a worker can be told. Each is confirmed with the worker's number.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept on this socket.
+    Listen {
+        /// Its name from now on.
+        key: SocketKey,
+        /// Bound and listening, not blocking.
+        socket: std::net::TcpListener,
+        /// The listener its connections belong to.
+        owner: SocketOwner,
+    },
+    /// Accept what has come in, then close the socket.
+    Unlisten(SocketKey),
+    /// Wake idle connections: a listener is closing.
+    Wake,
+    /// Confirm only.
+    Ping,
+    /// End the thread.
+    Stop,
+}
+
+/// A command and where to confirm it.
+pub(crate) type Order = (Command, AckSender<usize>);
+
+/// How often a worker shows that it is alive.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two sweeps of the pool.
+const TICKS_PER_SWEEP: u32 = 10;
+
+/// What the connections of one thread share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Number of the thread, from 0.
+    pub(crate) index: usize,
+    /// Idle connections to targets.
+    pub(crate) pool: Pool,
+    /// Connections to wake when a listener closes.
+    pub(crate) idlers: Rc<Idlers>,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    fn new(index: usize) -> Self {
+        Self {
+            index,
+            pool: Pool::default(),
+            idlers: Rc::default(),
+            random: Cell::new(rand::random()),
+        }
+    }
+
+    /// The next number of this thread's random sequence (SplitMix64).
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// When a worker last showed that it is alive, in ms since `epoch`.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// What the time counts from.
+    pub(crate) epoch: Instant,
+    /// The time.
+    pub(crate) beat_ms: AtomicU64,
+}
+
+impl Pulse {
+    /// A pulse that beats now.
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            beat_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn beat(&self) {
+        self.beat_ms.store(self.now_ms(), Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Time since the last beat.
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(self.beat_ms.load(Relaxed)))
+    }
+}
+
+/// A runtime for one thread.
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+}
+
+/// Runs a worker until it is told to stop or nobody is left to tell it.
+pub(crate) fn run(
+    runtime: &tokio::runtime::Runtime,
+    index: usize,
+    pulse: Arc<Pulse>,
+    orders: UnboundedReceiver<Order>,
+) {
+    let local = LocalSet::new();
+    local.block_on(runtime, async move {
+        let worker = Rc::new(Worker::new(index));
+        spawn_local(tick(Rc::clone(&worker), pulse));
+        obey(worker, orders).await;
+    });
+}
+
+async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = 0u32;
+    loop {
+        interval.tick().await;
+        pulse.beat();
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(TICKS_PER_SWEEP) {
+            worker.pool.sweep(Instant::now());
+        }
+    }
+}
+
+async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
+    let mut sockets: HashMap<SocketKey, Rc<Notify>> = HashMap::new();
+    while let Some((command, ack)) = orders.recv().await {
+        match command {
+            Command::Listen { key, socket, owner } => {
+                match tokio::net::TcpListener::from_std(socket) {
+                    Ok(socket) => {
+                        let stop = Rc::new(Notify::new());
+                        sockets.insert(key, Rc::clone(&stop));
+                        spawn_local(accept::run(Rc::clone(&worker), socket, owner, stop));
+                    }
+                    Err(error) => {
+                        // Left unconfirmed: the one who ordered it finds out.
+                        tracing::error!(address = %key.address, %error, "socket not taken up");
+                        continue;
+                    }
+                }
+            }
+            Command::Unlisten(key) => {
+                if let Some(stop) = sockets.remove(&key) {
+                    stop.notify_one();
+                }
+            }
+            Command::Wake => worker.idlers.wake_all(),
+            Command::Ping => {}
+            Command::Stop => {
+                let _ = ack.send(worker.index);
+                return;
+            }
+        }
+        // Nobody may be waiting any more.
+        let _ = ack.send(worker.index);
+    }
+}

@@ -1,0 +1,11 @@
+//! The forwarder on loopback: real sockets, real clients and targets in this process.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod awkward;
+mod bodies;
+mod health;
+mod reload;
+mod requests;
+mod retries;
+mod support;
+mod tcp;
