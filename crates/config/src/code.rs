@@ -51,7 +51,7 @@ codes! {
     RedirectLoop = "E032", "a redirect that leads to itself";
     Weights = "E033", "weights that choose nothing";
     File = "E040", "a file named in the configuration cannot be used";
-    ProtocolOption = "E041", "an option that does not fit the listener's protocol";
+    ProtocolOption = "E041", "an option that does not fit the protocol";
     CheckProtocol = "E050", "a health check that is impossible for the protocol";
     Unused = "E051", "a group without targets, or a part that nothing uses";
     Loop = "E052", "a target that is this balancer itself";

@@ -355,6 +355,13 @@ const CASES: &[Case] = &[
             "8:8: error[E090]: protocol \"https\", guessed from port 443, is not supported yet; write `protocol = \"tcp\"` to relay the bytes, or remove the listener",
         ],
     ),
+    (
+        PAIR,
+        "version = 2\nchecksum = \"rfc9568\"\n",
+        &[
+            "8:1: error[E041]: `checksum` is for version 3 over IPv4: everywhere else there is one form only; remove the line",
+        ],
+    ),
     // E050
     (
         WEB,

@@ -82,3 +82,25 @@ fn warnings_do_not_keep_a_file_from_being_used() {
     assert_eq!(outcome.report.summary(), "0 errors, 1 warning.");
     assert!(outcome.config.is_some());
 }
+
+#[test]
+fn the_machine_form_has_every_part() {
+    let json = serde_json::to_value(report()).unwrap();
+    assert_eq!(
+        json["problems"][1],
+        serde_json::json!({
+            "code": "E012",
+            "severity": "error",
+            "line": 6,
+            "column": 1,
+            "key": "group.api.algoritm",
+            "message": "unknown key `algoritm` in [group.api]",
+            "remedy": "did you mean `algorithm`?",
+            "span": { "start": 99, "end": 107 },
+        })
+    );
+    assert_eq!(
+        (&json["omitted"], &json["problems"][2]["severity"]),
+        (&0.into(), &"warning".into())
+    );
+}

@@ -63,6 +63,12 @@ fn exercise_undrawn(text: &str) -> Outcome {
     assert_eq!(report.lines(path).lines().count(), report.problems.len());
     if let Some(config) = &outcome.config {
         assert_eq!(diff(config, config), []);
+        let plan = balancer::Plan::build(config.listeners.clone(), config.groups.clone(), None);
+        assert!(
+            plan.is_ok(),
+            "what was checked can be run: {:?}",
+            plan.err()
+        );
     }
     outcome
 }
@@ -150,6 +156,57 @@ fn a_text_beyond_all_measure_is_refused_at_once() {
         report.lines(Path::new("t")),
         "t:1:1: error[E001]: the file is larger than 1 MiB\n"
     );
+}
+
+/// The example files that can be used, with every value in place of every other of the same file.
+#[test]
+fn a_difference_is_named_iff_there_is_one() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let mut usable = 0;
+    for name in [
+        "pair.toml",
+        "loadbalancer.toml",
+        "vrrp-only.toml",
+        "keepalived-v2-peer.toml",
+    ] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let facts = Facts {
+            host_name: if name.starts_with("vrrp") {
+                "gw1"
+            } else {
+                "lb1"
+            }
+            .to_owned(),
+            ..Facts::default()
+        };
+        let original = load(Path::new("t"), &text, &facts).config.unwrap();
+        for line in 0..lines.len() {
+            for digit in '1'..='9' {
+                for at in
+                    (0..lines[line].len()).filter(|at| lines[line].as_bytes()[*at].is_ascii_digit())
+                {
+                    let mut changed: Vec<String> =
+                        lines.iter().map(|line| (*line).to_owned()).collect();
+                    changed[line].replace_range(at..=at, &digit.to_string());
+                    let Some(mut config) = load(Path::new("t"), &changed.join("\n"), &facts).config
+                    else {
+                        continue;
+                    };
+                    config.hash.clone_from(&original.hash);
+                    let same = config == original;
+                    assert_eq!(
+                        diff(&original, &config).is_empty(),
+                        same,
+                        "{name}: {}",
+                        changed[line]
+                    );
+                    usable += usize::from(!same);
+                }
+            }
+        }
+    }
+    assert!(usable > 500, "{usable} files differed and were usable");
 }
 
 /// Pieces that make syntactically plausible files.

@@ -147,7 +147,6 @@ nodes = { lb1 = "10.0.0.2", lb2 = "10.0.0.3" }
 interface = { lb1 = "eth0", lb2 = "ens3" }
 vrid = 7
 version = 2
-checksum = "rfc9568"
 vips = ["10.0.0.10", "10.0.0.11/24"]
 advert_interval = "3s"
 priority = { lb2 = 90, lb1 = 120 }
@@ -201,15 +200,20 @@ interfaces = ["eth1", { name = "eth2", weight = -30 }]
         (Version::V2, 300)
     );
     assert_eq!(
-        settings.checksum,
-        ChecksumPolicy::Fixed(ChecksumForm::Rfc9568)
-    );
-    assert_eq!(
         (settings.priority, settings.preempt),
         (Priority::new(90), Preempt::Immediately)
     );
     assert_eq!(settings.unicast_peers, [ip("10.9.0.2")]);
     assert!(settings.list_mismatch_drops);
+}
+
+#[test]
+fn the_checksum_form_can_be_fixed() {
+    let text = PAIR.replace("vrid = 51", "vrid = 51\nchecksum = \"rfc9568\"");
+    assert_eq!(
+        on("lb1", &text).vrrp[0].settings.checksum,
+        ChecksumPolicy::Fixed(ChecksumForm::Rfc9568)
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::Code;
 use crate::model::{Global, Level, Log, LogFormat, Socket};
 use crate::tree::{At, Item, Section};
 
@@ -105,9 +106,20 @@ fn metrics(item: &Item<'_>) -> Option<At<SocketAddr>> {
 }
 
 fn socket(section: Section<'_>) -> Socket {
-    let path = section
-        .get("path")
-        .and_then(|item| item.string())
+    let path = section.get("path");
+    if let Some(item) = &path
+        && item
+            .as_str()
+            .is_some_and(|path| !path.is_empty() && !path.starts_with('/'))
+    {
+        item.error(
+            Code::OutOfRange,
+            "the path of the socket must begin with `/`",
+            None,
+        );
+    }
+    let path = path
+        .and_then(|item| item.string_like("a path like \"/run/tandem/tandem.sock\""))
         .map(PathBuf::from);
     let group = section
         .get("group")

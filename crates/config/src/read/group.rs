@@ -6,9 +6,9 @@ use std::time::Duration;
 use balancer::{Algorithm, GroupSettings, GroupTimeouts, OnAllDown, TargetSettings};
 
 use super::health::{self, HealthDraft};
-use super::{duplicates, too_many, unbuilt};
+use super::{duplicate, duplicates, too_many, unbuilt};
 use crate::Code;
-use crate::tree::{At, Item, Section};
+use crate::tree::{At, Findings, Item, Section};
 
 /// A group as written, completed by the defaults.
 #[derive(Debug)]
@@ -140,30 +140,12 @@ fn targets(section: &Section<'_>) -> Vec<TargetDraft> {
     }
     let targets: Vec<TargetDraft> = items.iter().filter_map(target).collect();
     let found = section.found();
-    let copies = |pick: &dyn Fn(&TargetDraft) -> String| -> Vec<At<String>> {
-        targets
-            .iter()
-            .map(|t| At {
-                value: pick(t),
-                place: t.address.place.clone(),
-            })
-            .collect()
-    };
-    let addresses = copies(&|target| target.address.value.to_string());
-    duplicates(found, &addresses, |address| format!("target {address}"));
-    let named = |target: &TargetDraft| target.name != target.address.value.to_string();
-    let names = copies(&|target| {
-        if named(target) {
-            target.name.clone()
-        } else {
-            String::new()
-        }
-    });
-    let names: Vec<_> = names
-        .into_iter()
-        .filter(|name| !name.value.is_empty())
+    let addresses: Vec<_> = targets
+        .iter()
+        .map(|target| target.address.clone())
         .collect();
-    duplicates(found, &names, |name| format!("target name `{name}`"));
+    duplicates(found, &addresses, |address| format!("target {address}"));
+    same_name(&targets, found);
     if !targets.is_empty()
         && targets.len() == items.len()
         && targets.iter().all(|target| target.weight == 0)
@@ -176,6 +158,19 @@ fn targets(section: &Section<'_>) -> Vec<TargetDraft> {
         );
     }
     targets
+}
+
+/// Reports targets of other addresses with one name; a target without a name is called by its address.
+fn same_name(targets: &[TargetDraft], found: &Findings<'_>) {
+    for (index, second) in targets.iter().enumerate() {
+        let same = |first: &&TargetDraft| {
+            first.name == second.name && first.address.value != second.address.value
+        };
+        if let Some(first) = targets[..index].iter().find(same) {
+            let what = format!("target name `{}`", second.name);
+            duplicate(found, &what, &first.address, &second.address);
+        }
+    }
 }
 
 const ADDRESS: &str = "10.0.0.21:8080";

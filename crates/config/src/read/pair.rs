@@ -1,6 +1,6 @@
 //! `[pair]`, and values that differ from node to node.
 
-use super::{duplicates, too_many};
+use super::{check_name, duplicates, too_many};
 use crate::Code;
 use crate::model::Node;
 use crate::tree::{At, Item, Place, Section};
@@ -58,6 +58,7 @@ fn nodes(item: &Item<'_>) -> (Vec<At<Node>>, bool) {
         );
     }
     let read = |(name, item): (String, Item<'_>)| {
+        check_name(&item, &name);
         Some(item.at(Node {
             name,
             address: item.address()?,

@@ -59,11 +59,10 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     let password = section
         .get("auth")
         .and_then(|item| auth::read(&item, version, files));
+    let (vips, vips_complete) = vips(&section, version);
     let checksum = section
         .get("checksum")
-        .and_then(|item| item.word(CHECKSUMS))
-        .unwrap_or(ChecksumPolicy::Auto);
-    let (vips, vips_complete) = vips(&section, version);
+        .map_or(ChecksumPolicy::Auto, |item| checksum(&item, version, &vips));
     let interval = section
         .get("advert_interval")
         .and_then(|item| times::interval(&item, version));
@@ -119,6 +118,25 @@ const CHECKSUMS: &[(&str, ChecksumPolicy)] = &[
     ("rfc5798", ChecksumPolicy::Fixed(ChecksumForm::Rfc5798)),
     ("rfc9568", ChecksumPolicy::Fixed(ChecksumForm::Rfc9568)),
 ];
+
+/// A choice that only version 3 over IPv4 has.
+fn checksum(item: &Item<'_>, version: Version, vips: &[At<VipAddress>]) -> ChecksumPolicy {
+    let Some(policy) = item.word(CHECKSUMS) else {
+        return ChecksumPolicy::Auto;
+    };
+    let ipv4 = vips.is_empty() || vips.iter().any(|vip| vip.value.address.is_ipv4());
+    if policy != ChecksumPolicy::Auto && (version == Version::V2 || !ipv4) {
+        let message =
+            "`checksum` is for version 3 over IPv4: everywhere else there is one form only";
+        item.found().error(
+            Code::ProtocolOption,
+            &item.key_place(),
+            message,
+            "remove the line".to_owned(),
+        );
+    }
+    policy
+}
 
 fn unbuilt(section: &Section<'_>) {
     if let Some(item) = section.get("group")
