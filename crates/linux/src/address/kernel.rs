@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST,
@@ -25,6 +25,9 @@ use crate::readiness::watch;
 
 /// How often a list is asked for again when it changed while the kernel wrote it.
 const DUMP_ATTEMPTS: usize = 5;
+/// How long, and how often, an address that was added is looked at until it is in use.
+const READY_LIMIT: Duration = Duration::from_millis(200);
+const READY_INTERVAL: Duration = Duration::from_millis(1);
 /// Datagrams of one list that are read away at most: some hundred thousand addresses.
 const DRAIN_LIMIT: usize = 4096;
 
@@ -73,7 +76,7 @@ impl Kernel {
         })
     }
 
-    /// Adds `vip`, or renews its lease. Returns when the kernel has confirmed it.
+    /// Adds `vip`, or renews its lease. Returns when the kernel has confirmed it and answers for it.
     ///
     /// An IPv6 address skips duplicate address detection and is deprecated from the start, so that the host does not
     /// choose it as a source. A renewal changes the time of expiry and nothing else: no route, no connection.
@@ -90,7 +93,8 @@ impl Kernel {
         }
         within_limit(attempt, async {
             let asked_at = Instant::now();
-            let no_prefix_route = match self.held(vip, asked_at) {
+            let held = self.held(vip, asked_at);
+            let no_prefix_route = match held {
                 Some(held) => held.no_prefix_route,
                 // Without the list a route too many may be made: better than no address.
                 None => {
@@ -100,13 +104,15 @@ impl Kernel {
             };
             let request = RouteNetlinkMessage::NewAddress(message::add(vip, no_prefix_route));
             let outcome = self.ask(request, NLM_F_CREATE | NLM_F_REPLACE).await;
-            self.remember(
-                vip,
-                outcome.is_ok().then(|| Held {
-                    no_prefix_route,
-                    expires_at: vip.lease.map(|lease| asked_at + lease),
-                }),
-            );
+            let expires_at = vip.lease.map(|lease| asked_at + lease);
+            let value = outcome.is_ok().then_some(Held {
+                no_prefix_route,
+                expires_at,
+            });
+            self.remember(vip, value);
+            if outcome.is_ok() && held.is_none() {
+                self.answered_for(vip, asked_at).await;
+            }
             outcome
         })
         .await
@@ -201,6 +207,29 @@ impl Kernel {
                 .flatten()
         })
         .await
+    }
+
+    /// Waits until packets to an IPv6 `vip` are taken as our own. The kernel confirms the address before it has joined
+    /// the group in which neighbours ask for it and made the local route; a question in between goes unanswered, and
+    /// is repeated only a second later. With IPv4 the answer comes last.
+    ///
+    /// Gives up after [`READY_LIMIT`]: on a link that is down, or with routing rules of a kind not known here, the
+    /// route is never found, and the address is there all the same.
+    async fn answered_for(&self, vip: &Vip, asked_at: Instant) {
+        if vip.address.is_ipv4() {
+            return;
+        }
+        while asked_at.elapsed() < READY_LIMIT {
+            let request = RouteNetlinkMessage::GetRoute(message::route_to(vip));
+            let local = self.exchange(request, NLM_F_REQUEST, |frame| match frame.kind {
+                libc::RTM_NEWROUTE => Some(Ok(message::is_local_route(frame.payload))),
+                _ => frame.result().map(|outcome| outcome.map(|()| false)),
+            });
+            if matches!(local.await, Ok(true)) {
+                return;
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
     }
 
     /// Sends a request that changes something and waits for the kernel's yes or no.
@@ -358,7 +387,7 @@ mod tests {
             {
                 let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
                 let never = kernel.exchange(request, flags, |_| None::<io::Result<()>>);
-                let limit = std::time::Duration::from_millis(1);
+                let limit = Duration::from_millis(1);
                 assert!(tokio::time::timeout(limit, never).await.is_err());
             }
             assert!(!kernel.links().await.unwrap().is_empty());

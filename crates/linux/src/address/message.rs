@@ -9,6 +9,7 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use nix::libc;
 
 use super::{Address, Link, OWNER_MARK, Vip};
@@ -16,6 +17,8 @@ use super::{Address, Link, OWNER_MARK, Vip};
 /// A lifetime without end, as the kernel writes it.
 const FOREVER: u32 = u32::MAX;
 const LINK_HEADER_LEN: usize = 16;
+/// Where a route message says what kind of route it is (struct rtmsg, rtnetlink(7)).
+const ROUTE_KIND: usize = 7;
 const MAC_LEN: usize = 6;
 
 /// Whether the kernel shall make no route for the prefix of `vip`, because another address of the link gives it one.
@@ -96,6 +99,27 @@ pub(crate) fn add(vip: &Vip, no_prefix_route: bool) -> AddressMessage {
 /// The message that removes `vip`.
 pub(crate) fn remove(vip: &Vip) -> AddressMessage {
     identify(vip)
+}
+
+/// The question which route a packet to `vip` would take from its link.
+pub(crate) fn route_to(vip: &Vip) -> RouteMessage {
+    let (family, destination) = match vip.address {
+        IpAddr::V4(address) => (AddressFamily::Inet, RouteAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, RouteAddress::Inet6(address)),
+    };
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.header.destination_prefix_length = bits(vip.address);
+    message.attributes = vec![
+        RouteAttribute::Destination(destination),
+        RouteAttribute::Oif(vip.ifindex),
+    ];
+    message
+}
+
+/// Whether the payload of RTM_NEWROUTE is a route to this host itself.
+pub(crate) fn is_local_route(payload: &[u8]) -> bool {
+    payload.get(ROUTE_KIND) == Some(&libc::RTN_LOCAL)
 }
 
 fn identify(vip: &Vip) -> AddressMessage {

@@ -3,8 +3,9 @@
 //! A namespace ends with the last descriptor and socket of it, so nothing is left behind, however a test ends.
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
@@ -13,7 +14,7 @@ use linux::monitor::{Change, Monitor};
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, State};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 /// No fact that a test waits for takes longer, except the end of a lease.
@@ -53,7 +54,7 @@ impl Side {
         }
     }
 
-    /// Adds an address that is not ours.
+    /// Adds an address that is not ours; returns when the kernel answers for it.
     pub(crate) async fn add_foreign(&self, address: &str, prefix_len: u8) {
         let address = ip(address);
         let mut request = self
@@ -65,6 +66,26 @@ impl Side {
             request.message_mut().attributes.push(flags);
         }
         request.execute().await.unwrap();
+        let deadline = Instant::now() + SOON;
+        while !self.is_own(address).await {
+            assert!(Instant::now() < deadline, "{address} has no local route");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn is_own(&self, address: IpAddr) -> bool {
+        let builder = match address {
+            IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(address, 32)
+                .output_interface(self.link.index)
+                .build(),
+            IpAddr::V6(address) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(address, 128)
+                .output_interface(self.link.index)
+                .build(),
+        };
+        let route = self.handle.route().get(builder).execute().try_next().await;
+        matches!(route, Ok(Some(route)) if route.header.kind == RouteType::Local)
     }
 
     /// Removes an address as somebody else would.
@@ -95,7 +116,7 @@ impl Side {
     pub(crate) async fn prefix_routes(&self, prefix: &str, prefix_len: u8) -> usize {
         let prefix = ip(prefix);
         let dump = match prefix {
-            IpAddr::V4(_) => RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
+            IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
             IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
         };
         let routes = self.handle.route().get(dump).execute();
@@ -124,8 +145,27 @@ pub(crate) struct Lab {
     pub(crate) right: Side,
 }
 
+/// Held shared by each lab: making and ending namespaces holds up every other request to the kernel, so what measures
+/// a time wants none beside it.
+static OTHERS: RwLock<()> = RwLock::new(());
+
 /// Runs `body` on a thread of its own with a fresh lab.
 pub(crate) fn run(body: impl AsyncFnOnce(Lab) + Send + 'static) {
+    let _beside_others = OTHERS.read().unwrap_or_else(PoisonError::into_inner);
+    run_unlocked(body);
+}
+
+/// Runs every one of `bodies` as [`run`] does, at the same time and with no other lab beside them.
+pub(crate) fn run_alone<B: AsyncFnOnce(Lab) + Send + 'static>(bodies: Vec<B>) {
+    let _alone = OTHERS.write().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for body in bodies {
+            scope.spawn(|| run_unlocked(body));
+        }
+    });
+}
+
+fn run_unlocked(body: impl AsyncFnOnce(Lab) + Send + 'static) {
     let thread = std::thread::spawn(move || {
         let (right, left) = (namespace(), namespace());
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,7 +1,7 @@
 //! Addresses that the kernel takes away by itself, unless they are renewed.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -10,56 +10,57 @@ use linux::monitor::{Change, Monitor};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 
-use crate::lab::{LEFT_V6, Lab, RIGHT_V6, added, find, ip, removed, run, wait_for};
+use crate::lab::{LEFT_V6, Lab, RIGHT_V6, added, find, ip, removed, run, run_alone, wait_for};
 
 const RENEW_INTERVAL: Duration = Duration::from_millis(250);
 
 #[test]
 fn kernel_removes_a_lease_that_is_not_renewed_on_time() {
-    std::thread::scope(|scope| {
-        for (address, prefix_len) in [("10.0.0.101", 24), ("2001:db8::101", 64)] {
-            for lease_s in [1, 2] {
-                scope.spawn(move || run_out(address, prefix_len, lease_s));
-            }
-        }
+    let leases = [
+        ("10.0.0.101", 24, 1),
+        ("10.0.0.101", 24, 2),
+        ("2001:db8::101", 64, 1),
+        ("2001:db8::101", 64, 2),
+    ];
+    let bodies = leases.map(|(address, prefix_len, lease_s)| {
+        async move |lab: Lab| run_out(&lab, address, prefix_len, lease_s).await
     });
+    run_alone(bodies.into());
 }
 
 /// Takes a lease, renews it once, and waits for its end.
-fn run_out(address: &'static str, prefix_len: u8, lease_s: u64) {
-    run(async move |lab: Lab| {
-        let kernel = Kernel::open().unwrap();
-        let mut monitor = Monitor::open().unwrap();
-        let vip = lab.left.vip(address, prefix_len, Some(lease_s));
-        kernel.add(&vip).await.unwrap();
-        tokio::time::sleep(RENEW_INTERVAL).await;
-        let renewed_at = Instant::now();
-        kernel.add(&vip).await.unwrap();
-        let found = find(&kernel, address).await.unwrap();
-        assert!(
-            found.ours && found.valid.is_some() && found.valid <= vip.lease,
-            "{found:?}"
-        );
+async fn run_out(lab: &Lab, address: &str, prefix_len: u8, lease_s: u64) {
+    let kernel = Kernel::open().unwrap();
+    let mut monitor = Monitor::open().unwrap();
+    let vip = lab.left.vip(address, prefix_len, Some(lease_s));
+    kernel.add(&vip).await.unwrap();
+    tokio::time::sleep(RENEW_INTERVAL).await;
+    let renewed_at = Instant::now();
+    kernel.add(&vip).await.unwrap();
+    let found = find(&kernel, address).await.unwrap();
+    assert!(
+        found.ours && found.valid.is_some() && found.valid <= vip.lease,
+        "{found:?}"
+    );
 
-        wait_for(&mut monitor, removed(address)).await;
-        let after = renewed_at.elapsed();
-        let lease = Duration::from_secs(lease_s);
-        assert!(
-            after >= lease - Duration::from_millis(300),
-            "{vip} after {after:?}"
-        );
-        assert!(
-            after <= lease + Duration::from_millis(500),
-            "{vip} after {after:?}"
-        );
-        assert_eq!(find(&kernel, address).await, None);
-    });
+    wait_for(&mut monitor, removed(address)).await;
+    let after = renewed_at.elapsed();
+    let lease = Duration::from_secs(lease_s);
+    assert!(
+        after >= lease - Duration::from_millis(300),
+        "{vip} after {after:?}"
+    );
+    assert!(
+        after <= lease + Duration::from_millis(500),
+        "{vip} after {after:?}"
+    );
+    assert_eq!(find(&kernel, address).await, None);
 }
 
 /// The kernel looks for ends of IPv6 leases once a second at most, and at each renewal: the worst case of many.
 #[test]
 fn leases_that_begin_at_different_times_end_little_later() {
-    run(async |lab: Lab| {
+    run_alone(vec![async |lab: Lab| {
         let kernel = Kernel::open().unwrap();
         let mut monitor = Monitor::open().unwrap();
         let mut begun = Vec::new();
@@ -83,12 +84,47 @@ fn leases_that_begin_at_different_times_end_little_later() {
                 gone.address
             );
         }
-    });
+    }]);
+}
+
+/// The kernel confirms an IPv6 address a moment before it answers for it; a client that asks in between waits a second.
+#[test]
+fn first_connection_to_an_added_address_need_not_wait() {
+    run_alone(vec![async |lab: Lab| {
+        let kernel = Kernel::open().unwrap();
+        for last in 101..=130 {
+            for prefix in ["10.0.0.", "2001:db8::", "fe80::"] {
+                let vip = lab.left.vip(&format!("{prefix}{last}"), 24, Some(60));
+                let scope = if prefix == "fe80::" {
+                    lab.left.link.index
+                } else {
+                    0
+                };
+                kernel.add(&vip).await.unwrap();
+                let listener = TcpListener::bind(socket_address(vip.address, 0, scope)).unwrap();
+                lab.right.enter();
+                let scope = if scope == 0 { 0 } else { lab.right.link.index };
+                let port = listener.local_addr().unwrap().port();
+                let started_at = Instant::now();
+                TcpStream::connect(socket_address(vip.address, port, scope)).unwrap();
+                let took = started_at.elapsed();
+                assert!(took < Duration::from_millis(500), "{vip} after {took:?}");
+                lab.left.enter();
+            }
+        }
+    }]);
+}
+
+fn socket_address(address: IpAddr, port: u16, scope: u32) -> SocketAddr {
+    match address {
+        IpAddr::V4(address) => SocketAddrV4::new(address, port).into(),
+        IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, scope).into(),
+    }
 }
 
 #[test]
 fn renewal_keeps_address_routes_and_connections() {
-    run(async |lab: Lab| {
+    run_alone(vec![async |lab: Lab| {
         let kernel = Kernel::open().unwrap();
         let vips = [
             lab.left.vip("10.0.0.101", 24, Some(1)),
@@ -137,7 +173,7 @@ fn renewal_keeps_address_routes_and_connections() {
             server.read_exact(&mut got).unwrap();
             assert_eq!(&got, b"still here");
         }
-    });
+    }]);
 }
 
 #[test]
