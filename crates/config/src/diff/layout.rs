@@ -122,6 +122,30 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         },
     );
     part.set("priority", settings.priority);
+    vrrp_times(&mut part, vrrp);
+    part.set("track.forwarder", vrrp.track.forwarder);
+    let interfaces = vrrp
+        .track
+        .interfaces
+        .iter()
+        .map(|interface| match interface.weight {
+            Some(weight) => format!("{} {weight:+}", interface.name),
+            None => interface.name.clone(),
+        });
+    part.set("track.interfaces", list(&interfaces.collect::<Vec<_>>()));
+    part.set(
+        "unicast",
+        match &vrrp.unicast {
+            Some(unicast) => format!("{} to {}", unicast.source, list(&unicast.peers)),
+            None => "off".to_owned(),
+        },
+    );
+    part.secret.clone_from(&settings.password);
+    part
+}
+
+fn vrrp_times(part: &mut Part, vrrp: &Vrrp) {
+    let settings = &vrrp.settings;
     part.time("advert_interval", settings.advert_interval.as_duration());
     part.set(
         "preempt",
@@ -144,25 +168,6 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         "garp.refresh",
         or(vrrp.announce.refresh.map(show_duration), "off"),
     );
-    part.set("track.forwarder", vrrp.track.forwarder);
-    let interfaces = vrrp
-        .track
-        .interfaces
-        .iter()
-        .map(|interface| match interface.weight {
-            Some(weight) => format!("{} {weight:+}", interface.name),
-            None => interface.name.clone(),
-        });
-    part.set("track.interfaces", list(&interfaces.collect::<Vec<_>>()));
-    part.set(
-        "unicast",
-        match &vrrp.unicast {
-            Some(unicast) => format!("{} to {}", unicast.source, list(&unicast.peers)),
-            None => "off".to_owned(),
-        },
-    );
-    part.secret.clone_from(&settings.password);
-    part
 }
 
 fn listener(listener: &ListenerSettings) -> Part {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::suggest::{closest, homes};
+use super::suggest::{closest, homes, translated};
 use super::{Findings, Item, Place};
 use crate::Code;
 
@@ -114,7 +114,7 @@ impl<'d> Section<'d> {
     }
 
     fn unknown(&self, key: &str, item: &Item<'d>, asked: &[&'static str]) {
-        let near = closest(key, asked.iter().copied());
+        let near = translated(key, asked).or_else(|| closest(key, asked.iter().copied()));
         let homes = homes(key, &self.place.key);
         let homes = (!homes.is_empty()).then(|| format!("[{}]", homes.join("] or [")));
         let remedy = match (near, homes) {

@@ -20,6 +20,67 @@ pub(crate) fn closest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
+/// What other programs call a key of ours.
+const FOREIGN: &[(&str, &str)] = &[
+    ("virtual_router_id", "vrid"),
+    ("vr_id", "vrid"),
+    ("virtual_ipaddress", "vips"),
+    ("virtual_ipaddress_excluded", "vips"),
+    ("vip", "vips"),
+    ("advert_int", "advert_interval"),
+    ("vrrp_version", "version"),
+    ("state", "priority"),
+    ("nopreempt", "preempt"),
+    ("preempt_delay", "preempt"),
+    ("authentication", "auth"),
+    ("auth_pass", "auth"),
+    ("unicast_peer", "unicast"),
+    ("unicast_src_ip", "unicast"),
+    ("use_vmac", "virtual_mac"),
+    ("track_interface", "track"),
+    ("track_script", "track"),
+    ("garp_master_refresh", "garp"),
+    ("garp_master_delay", "garp"),
+    ("listen", "bind"),
+    ("address", "bind"),
+    ("mode", "protocol"),
+    ("backend", "forward"),
+    ("default_backend", "forward"),
+    ("use_backend", "forward"),
+    ("proxy_pass", "forward"),
+    ("group", "forward"),
+    ("maxconn", "connections"),
+    ("balance", "algorithm"),
+    ("lb_algo", "algorithm"),
+    ("lb_policy", "algorithm"),
+    ("server", "targets"),
+    ("servers", "targets"),
+    ("real_server", "targets"),
+    ("backends", "targets"),
+    ("upstreams", "targets"),
+    ("health_check", "health"),
+    ("check", "health"),
+    ("healthcheck", "health"),
+    ("interval", "every"),
+    ("inter", "every"),
+    ("healthy_threshold", "rise"),
+    ("unhealthy_threshold", "fall"),
+    ("uri", "http"),
+    ("path", "http"),
+    ("level", "log"),
+    ("nbthread", "threads"),
+    ("worker_processes", "threads"),
+];
+
+/// The key of ours, among those possible here, that another program calls `key`.
+pub(super) fn translated(key: &str, possible: &[&'static str]) -> Option<&'static str> {
+    let lower = key.to_lowercase().replace('-', "_");
+    FOREIGN
+        .iter()
+        .find(|(foreign, ours)| *foreign == lower && possible.contains(ours))
+        .map(|(_, ours)| *ours)
+}
+
 /// The tables each key belongs to, for keys found elsewhere. Names of the operator's choice are in capitals.
 const HOMES: &[(&str, &[&str])] = &[
     ("log", &["global"]),
