@@ -99,6 +99,10 @@ impl Bench {
         let mut log = Vec::new();
         while let Some(at) = self.deadline().filter(|&at| at <= until) {
             let words = self.timer(at);
+            assert!(
+                self.deadline().is_none_or(|next| next > at),
+                "the timer stands still at {at}"
+            );
             if !words.is_empty() {
                 log.push((at, words));
             }
@@ -180,9 +184,10 @@ impl Bench {
         }
     }
 
+    /// In microseconds, rounded up, so that it is due then.
     fn deadline(&self) -> Option<u64> {
         let at = self.router.deadline()?;
-        Some(u64::try_from((at - self.start).as_micros()).unwrap())
+        Some(u64::try_from((at - self.start).as_nanos().div_ceil(1_000)).unwrap())
     }
 
     fn phase(&self) -> &'static str {
