@@ -62,7 +62,7 @@ impl VirtualRouter {
 
     pub(super) fn claiming_reconfigure(
         &mut self,
-        claiming: Claiming,
+        mut claiming: Claiming,
         now: Instant,
         settings: Settings,
         out: &mut Vec<Action>,
@@ -70,6 +70,8 @@ impl VirtualRouter {
         let same_election = self.settings.same_election(&settings);
         let same_vips = self.settings.same_vips(&settings);
         self.adopt(settings);
+        // With a shorter interval the time since the last run would count for more.
+        claiming.seen_at = now;
         let phase = if !same_election {
             self.restart(now, out)
         } else if !same_vips {

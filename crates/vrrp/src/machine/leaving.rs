@@ -157,6 +157,8 @@ impl VirtualRouter {
             let phase = self.restart(now, out);
             return self.unless_fault(phase, now, out);
         }
+        // With a shorter interval the time since the last run would count for more.
+        leaving.seen_at = now;
         leaving.vips_changed |= !self.settings.same_vips(&settings);
         self.adopt(settings);
         self.unless_fault(Phase::Leaving(leaving), now, out)

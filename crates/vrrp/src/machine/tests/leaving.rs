@@ -240,3 +240,23 @@ fn the_last_will_is_a_farewell_for_each_family_with_a_source() {
         .collect();
     assert_eq!(sent, wills);
 }
+
+#[test]
+fn a_shorter_interval_by_reload_is_no_absence_while_waiting() {
+    let short = || {
+        Event::Reconfigure(Settings {
+            advert_interval: centis(10),
+            ..pair()
+        })
+    };
+    let mut handing_over = leaving(pair(), Event::Handover);
+    handing_over.timer(4_010_000);
+    handing_over.handle(4_900_000, short());
+    assert!(handing_over.timer(4_900_001).is_empty());
+    assert_eq!(handing_over.phase(), "handing-over");
+    let mut claiming = Bench::backup(pair());
+    claiming.timer(3_609_375);
+    claiming.handle(4_500_000, short());
+    assert!(claiming.timer(4_500_001).is_empty());
+    assert_eq!(claiming.phase(), "claiming");
+}

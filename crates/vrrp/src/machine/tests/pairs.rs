@@ -66,7 +66,7 @@ claiming 3700000 | claimed        | send ipv4 100; announce TookOver; backup to 
 claiming 3700000 | claim failed   | release; backup to fault: virtual addresses could not be added: refused | fault | 4700000
 claiming 3700000 | address lost   | release; backup to fault: virtual addresses could not be kept: gone | fault | 4700000
 claiming 3700000 | send failed    | | claiming | 4609375
-claiming 3700000 | reload         | | claiming | 4609375
+claiming 3700000 | reload         | | claiming | 4700000
 claiming 3700000 | reload vips    | claim | claiming | 4700000
 claiming 3700000 | reload vrid    | release | backup | 7309375
 
