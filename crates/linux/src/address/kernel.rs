@@ -26,7 +26,8 @@ use crate::readiness::watch;
 /// How often a list is asked for again when it changed while the kernel wrote it.
 const DUMP_ATTEMPTS: usize = 5;
 /// How long, and how often, an address that was added is looked at until it is in use.
-const READY_LIMIT: Duration = Duration::from_millis(200);
+/// The limit leaves [`TIME_LIMIT`] some room.
+const READY_LIMIT: Duration = Duration::from_millis(700);
 const READY_INTERVAL: Duration = Duration::from_millis(1);
 /// Datagrams of one list that are read away at most: some hundred thousand addresses.
 const DRAIN_LIMIT: usize = 4096;
@@ -81,8 +82,9 @@ impl Kernel {
     /// An IPv6 address skips duplicate address detection and is deprecated from the start, so that the host does not
     /// choose it as a source. A renewal changes the time of expiry and nothing else: no route, no connection.
     ///
-    /// An address that is not renewed is gone within 0.3 s after its lease. The kernel looks at IPv6 addresses once a
-    /// second at most, however: if several are renewed at different moments, it can be 1.3 s. Renew them together.
+    /// An address that is not renewed is gone within 0.3 s after its lease in a quiet kernel. The kernel looks at IPv6 addresses once a
+    /// second at most, however: if several are renewed at different moments, it can be 1.3 s. Renew them together, and
+    /// add them at the same time: the wait for an IPv6 address holds up no other.
     ///
     /// # Errors
     /// [`AddressError`]; after [`AddressError::TimedOut`] the address may be there or not.
@@ -211,7 +213,8 @@ impl Kernel {
 
     /// Waits until packets to an IPv6 `vip` are taken as our own. The kernel confirms the address before it has joined
     /// the group in which neighbours ask for it and made the local route; a question in between goes unanswered, and
-    /// is repeated only a second later. With IPv4 the answer comes last.
+    /// is repeated only a second later. It is a matter of microseconds, but of tenths of a second while the kernel
+    /// takes other network namespaces down. With IPv4 the answer comes last.
     ///
     /// Gives up after [`READY_LIMIT`]: on a link that is down, or with routing rules of a kind not known here, the
     /// route is never found, and the address is there all the same.

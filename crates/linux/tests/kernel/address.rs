@@ -10,7 +10,7 @@ use linux::address::{
 };
 use nix::libc;
 
-use crate::lab::{LEFT_V4, LEFT_V6, Lab, find, ip, run};
+use crate::lab::{LEFT_V4, LEFT_V6, Lab, find, ip, run, run_alone};
 
 #[test]
 fn links_are_listed_with_carrier_and_hardware_address() {
@@ -256,6 +256,21 @@ fn refusal_without_a_runtime_is_told_for_the_address_it_concerns() {
         assert!(outcomes[1].is_ok());
         assert_eq!(find(&kernel, "10.0.0.101").await, None);
     });
+}
+
+#[test]
+fn address_on_a_link_that_is_down_is_not_waited_for_without_end() {
+    run_alone(vec![async |lab: Lab| {
+        let kernel = Kernel::open().unwrap();
+        lab.left.set_up(false).await;
+        for (address, prefix_len) in [("10.0.0.101", 24), ("2001:db8::101", 64)] {
+            kernel
+                .add(&lab.left.vip(address, prefix_len, Some(60)))
+                .await
+                .unwrap();
+            assert!(find(&kernel, address).await.unwrap().ours);
+        }
+    }]);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 
 use crate::lab::{LEFT_V6, Lab, RIGHT_V6, added, find, ip, removed, run, run_alone, wait_for};
 
+/// Some tenths of a second in a quiet kernel. Namespaces of others that end meanwhile, on the same machine, delay it.
+const LATE: Duration = Duration::from_secs(1);
 const RENEW_INTERVAL: Duration = Duration::from_millis(250);
 
 #[test]
@@ -50,10 +52,7 @@ async fn run_out(lab: &Lab, address: &str, prefix_len: u8, lease_s: u64) {
         after >= lease - Duration::from_millis(300),
         "{vip} after {after:?}"
     );
-    assert!(
-        after <= lease + Duration::from_millis(500),
-        "{vip} after {after:?}"
-    );
+    assert!(after <= lease + LATE, "{vip} after {after:?}");
     assert_eq!(find(&kernel, address).await, None);
 }
 
