@@ -82,9 +82,9 @@ impl Kernel {
     /// An IPv6 address skips duplicate address detection and is deprecated from the start, so that the host does not
     /// choose it as a source. A renewal changes the time of expiry and nothing else: no route, no connection.
     ///
-    /// An address that is not renewed is gone within 0.3 s after its lease in a quiet kernel. The kernel looks at IPv6 addresses once a
-    /// second at most, however: if several are renewed at different moments, it can be 1.3 s. Renew them together, and
-    /// add them at the same time: the wait for an IPv6 address holds up no other.
+    /// An address that is not renewed is gone within 0.3 s after its lease, in a quiet kernel. It looks at IPv6
+    /// addresses once a second at most, however: if several are renewed at different moments, it can be 1.3 s. Renew
+    /// them together, and add them at the same time: the wait for an IPv6 address holds up no other.
     ///
     /// # Errors
     /// [`AddressError`]; after [`AddressError::TimedOut`] the address may be there or not.
