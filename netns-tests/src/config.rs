@@ -82,6 +82,9 @@ impl PairConfig {
         }
     }
 
+    /// Where the password is, beside the configuration.
+    pub(crate) const PASSWORD_FILE: &str = "vrrp.password";
+
     /// The address probes ask: the last one listed.
     pub fn address(&self) -> IpAddr {
         self.vips
@@ -139,8 +142,9 @@ impl PairConfig {
             "advert_interval = \"{}ms\"",
             self.interval.as_millis()
         );
-        if let Auth::V2Password(password) = &self.auth {
-            let _ = writeln!(text, "version = 2\nauth = {{ password = \"{password}\" }}");
+        if let Auth::V2Password(_) = &self.auth {
+            let file = Self::PASSWORD_FILE;
+            let _ = writeln!(text, "version = 2\nauth = {{ password_file = \"{file}\" }}");
         }
         let (first, second) = self.priorities;
         if self.pair {

@@ -129,20 +129,27 @@ impl Run {
         summary
     }
 
-    /// The gaps longer than `length` between answered probes after `since`, as times since `since`: where the service was
-    /// interrupted, and how often.
+    /// The gaps of at least `length` between answered probes after `since` in which probes were lost, as times since
+    /// `since`: where the service was interrupted, and how often. A gap in which every probe was answered late is the
+    /// machine's pause, not the service's.
     pub fn interruptions(&self, since: Instant, length: Duration) -> Vec<(Duration, Duration)> {
-        let gaps = self.gaps(Some(since));
-        let long = gaps
+        let lost: Vec<Instant> = self
+            .probes
+            .iter()
+            .filter(|probe| probe.outcome != Outcome::Answered)
+            .map(|probe| probe.started)
+            .collect();
+        self.gaps(Some(since))
             .into_iter()
-            .filter(|(from, to)| to.duration_since(*from) >= length);
-        long.map(|(from, to)| {
-            (
-                from.saturating_duration_since(since),
-                to.duration_since(since),
-            )
-        })
-        .collect()
+            .filter(|(from, to)| to.duration_since(*from) >= length)
+            .filter(|(from, to)| lost.iter().any(|started| started >= from && started <= to))
+            .map(|(from, to)| {
+                (
+                    from.saturating_duration_since(since),
+                    to.duration_since(since),
+                )
+            })
+            .collect()
     }
 
     fn ends(&self) -> Vec<Instant> {

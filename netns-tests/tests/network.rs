@@ -117,6 +117,7 @@ fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
     let observer = Observer::start(&lab).unwrap();
     let transitions = || [&one, &two].map(|node| node.last_transition().unwrap().to_string());
     let before = transitions();
+    let rejected = one.rejected().unwrap();
 
     let begun = Instant::now();
     let sent = Injector::start(&lab, kinds, config.vrid, 5000, length)
@@ -149,6 +150,12 @@ fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
         two.tail()
     );
     assert_eq!(transitions(), before, "junk moved a state\n{}", one.tail());
+    // One kind is for another virtual router and not counted at this one; a burst may overflow the socket.
+    let counted = one.rejected().unwrap() - rejected;
+    assert!(
+        counted >= sent * 3 / 4,
+        "{counted} of {sent} packets were counted"
+    );
     for node in [&one, &two] {
         let lines = node.log_lines_between(begun, ended) as u64;
         assert!(
@@ -193,8 +200,9 @@ fn answers_to_losing_advertisements_are_limited() {
         own <= 30 + 300 + 10,
         "{own} advertisements in three seconds"
     );
+    // A conflict is answered with a schedule of announcements at most once a second; 15,000 packets came.
     let told = observer.announcements(Address::VIP4, begun).len();
-    assert!(told <= 5 * 4, "{told} announcements in three seconds");
+    assert!(told <= 3 * 10 + 5, "{told} announcements in three seconds");
     let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
     assert!(
         silence <= config.interval + LOOKING,

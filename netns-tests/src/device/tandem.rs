@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::{Device, Part};
-use crate::config::PairConfig;
+use crate::config::{Auth, PairConfig};
 use crate::control;
 use crate::lab::{Host, Lab};
 use crate::process::{Process, comm};
@@ -36,6 +36,9 @@ impl<'lab> Tandem<'lab> {
         program("tandemd")?;
         let folder = lab.folder().join(format!("tandem-{}", host.name()));
         std::fs::create_dir_all(folder.join("state"))?;
+        if let Auth::V2Password(password) = &config.auth {
+            std::fs::write(folder.join(PairConfig::PASSWORD_FILE), password)?;
+        }
         let tandem = Tandem {
             lab,
             host,
@@ -125,6 +128,18 @@ impl<'lab> Tandem<'lab> {
     /// When and why the state changed last; differs between any two transitions.
     pub fn last_transition(&self) -> anyhow::Result<Value> {
         Ok(self.status()?["vrrp"][0]["last_transition"].clone())
+    }
+
+    /// How many packets each receive check has dropped, all checks together.
+    ///
+    /// # Errors
+    /// When the socket does not answer.
+    pub fn rejected(&self) -> anyhow::Result<u64> {
+        let routers = control::get(&self.socket(), "/vrrp")?;
+        let counts = routers[0]["rejects"]
+            .as_object()
+            .context("no rejects in the answer")?;
+        Ok(counts.values().filter_map(Value::as_u64).sum())
     }
 
     /// Waits for a VRRP state.
