@@ -37,13 +37,20 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Forwarder {
     plan: ArcSwap<Plan>,
+    /// The last plan is in force on every thread.
     listening: AtomicBool,
+    /// A plan was put in force.
+    applied: AtomicBool,
+    /// Every target of some plan in force was checked; stays true, so that a reload does not cost the node its rank.
+    first_round_done: AtomicBool,
     workers: Vec<WorkerHandle>,
     plans: Option<UnboundedSender<Arc<Plan>>>,
     health_thread: Option<JoinHandle<()>>,
     /// Connections of all listeners.
     connections: Arc<AtomicU32>,
-    /// Held by one change at a time, and for a moment by a snapshot.
+    /// Held by one change at a time, from its beginning to its confirmation.
+    changing: Mutex<()>,
+    /// Held for a moment at a time.
     bound: Mutex<Bound>,
 }
 
@@ -78,10 +85,13 @@ impl Forwarder {
         Ok(Forwarder {
             plan: ArcSwap::default(),
             listening: AtomicBool::new(false),
+            applied: AtomicBool::new(false),
+            first_round_done: AtomicBool::new(false),
             workers,
             plans: Some(plans),
             health_thread: Some(health_thread),
             connections: Arc::default(),
+            changing: Mutex::default(),
             bound: Mutex::default(),
         })
     }
@@ -94,27 +104,24 @@ impl Forwarder {
         listeners: Vec<ListenerSettings>,
         groups: Vec<GroupSettings>,
     ) -> Result<(), ApplyError> {
-        let mut bound = self.lock();
+        let _changing = whole(&self.changing);
         let plan = Arc::new(Plan::build(listeners, groups, Some(&self.plan.load()))?);
-        let opened = self.open(&plan, &bound)?;
-        self.plan.store(Arc::clone(&plan));
+        let confirmations = {
+            let mut bound = whole(&self.bound);
+            let opened = self.open(&plan, &bound)?;
+            // Noted before the plan with perhaps new targets is seen.
+            self.first_round_done();
+            self.plan.store(Arc::clone(&plan));
+            self.applied.store(true, Relaxed);
+            self.rearrange(&mut bound, &plan, opened)
+        };
         if let Some(plans) = &self.plans {
             // The health thread lives as long as this sender.
-            let _ = plans.send(Arc::clone(&plan));
+            let _ = plans.send(plan);
         }
-        let (gone, confirmations) = self.rearrange(&mut bound, &plan, opened);
-        for listener in &gone {
-            listener.close();
-        }
-        let woken = if gone.is_empty() {
-            Vec::new()
-        } else {
-            self.tell_all(|_| Command::Wake)
-        };
-        self.listening.store(false, Relaxed);
-        self.confirm(confirmations.into_iter().chain(woken))?;
-        self.listening.store(true, Relaxed);
-        Ok(())
+        let confirmed = self.confirm(confirmations);
+        self.listening.store(confirmed.is_ok(), Relaxed);
+        confirmed
     }
 
     /// Binds what the plan wants and is not bound yet.
@@ -149,20 +156,19 @@ impl Forwarder {
         sockets.into_iter().map(listen).collect()
     }
 
-    /// Gives every socket its listener; the listeners that are gone, and the confirmations to wait for.
-    fn rearrange(
-        &self,
-        bound: &mut Bound,
-        plan: &Plan,
-        opened: Opened,
-    ) -> (Vec<Arc<SharedListener>>, Vec<Receiver<usize>>) {
+    /// Gives every socket its listener and closes those that are gone; the confirmations to wait for.
+    fn rearrange(&self, bound: &mut Bound, plan: &Plan, opened: Opened) -> Vec<Receiver<usize>> {
         let mut before = std::mem::take(&mut bound.listeners);
+        let same = |before: &SharedListener, listener: &Listener| {
+            before.protocol == listener.settings().protocol
+        };
         for listener in plan.listeners() {
             let name = &listener.settings().name;
-            let kept = before
-                .remove(name)
-                .filter(|kept| kept.protocol == listener.settings().protocol);
-            let shared = match kept {
+            let shared = match before.get(name).is_some_and(|kept| same(kept, listener)) {
+                true => before.remove(name),
+                false => None,
+            };
+            let shared = match shared {
                 Some(kept) => {
                     kept.current.store(Arc::clone(listener));
                     kept
@@ -171,6 +177,7 @@ impl Forwarder {
             };
             bound.listeners.insert(name.clone(), shared);
         }
+        let gone = before;
         let mut confirmations = Vec::new();
         let wanted: BTreeMap<SocketKey, &Arc<Listener>> = wanted(plan).collect();
         bound.sockets.retain(|key, owner| {
@@ -199,7 +206,11 @@ impl Forwarder {
             }));
             bound.sockets.insert(key, owner);
         }
-        (before.into_values().collect(), confirmations)
+        if !gone.is_empty() {
+            gone.values().for_each(|listener| listener.close());
+            confirmations.extend(self.tell_all(|_| Command::Wake));
+        }
+        confirmations
     }
 
     fn new_listener(&self, listener: &Arc<Listener>) -> Arc<SharedListener> {
@@ -223,12 +234,9 @@ impl Forwarder {
     }
 
     /// Waits for confirmations, in rounds of one for each worker.
-    fn confirm(
-        &self,
-        confirmations: impl Iterator<Item = Receiver<usize>>,
-    ) -> Result<(), ApplyError> {
+    fn confirm(&self, confirmations: Vec<Receiver<usize>>) -> Result<(), ApplyError> {
         let limit_at = Instant::now() + CONFIRM_LIMIT;
-        for (order, confirmation) in confirmations.enumerate() {
+        for (order, confirmation) in confirmations.into_iter().enumerate() {
             let left = limit_at.saturating_duration_since(Instant::now());
             if confirmation.recv_timeout(left).is_err() {
                 return Err(ApplyError::Unconfirmed(order % self.workers.len()));
@@ -253,9 +261,9 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Copies out what there is to show. Waits for an `apply` in progress.
+    /// Copies out what there is to show. Waits for no more than the moment in which a plan is exchanged.
     pub fn snapshot(&self) -> Snapshot {
-        let bound = self.lock();
+        let bound = whole(&self.bound);
         let listeners = bound.listeners.iter().map(|(name, shared)| {
             let current = shared.current.load();
             ListenerSnapshot {
@@ -274,11 +282,11 @@ impl Forwarder {
         }
     }
 
-    /// Whether the node may be trusted with traffic. Never waits.
+    /// Whether the node may be trusted with traffic. Never waits; a reload that succeeds does not change it.
     pub fn ready(&self) -> Readiness {
         Readiness {
             listening: self.listening.load(Relaxed),
-            first_health_round_done: snapshot::first_health_round_done(&self.plan.load()),
+            first_health_round_done: self.first_round_done(),
             stalled: self
                 .workers
                 .iter()
@@ -290,32 +298,35 @@ impl Forwarder {
     /// `limit` has passed.
     pub fn drain(&self, limit: Duration) {
         let limit_at = Instant::now() + limit;
-        let mut confirmations = Vec::new();
-        {
-            let mut bound = self.lock();
+        let confirmations = {
+            let _changing = whole(&self.changing);
             self.listening.store(false, Relaxed);
-            for key in std::mem::take(&mut bound.sockets).into_keys() {
-                confirmations.extend(self.tell_all(|_| Command::Unlisten(key)));
-            }
-            for listener in bound.listeners.values() {
-                listener.close();
-            }
-            confirmations.extend(self.tell_all(|_| Command::Wake));
-            // Listeners that come back are new ones: these are closing.
-            let listeners = std::mem::take(&mut bound.listeners);
-            drop(listeners);
-        }
-        // A worker that does not confirm cannot be waited for any other way either.
-        let _ = self.confirm(confirmations.into_iter());
+            let mut bound = whole(&self.bound);
+            let nothing = Plan::default();
+            self.rearrange(&mut bound, &nothing, Vec::new())
+        };
+        // A worker that does not confirm cannot be waited for in any other way either.
+        let _ = self.confirm(confirmations);
         while self.connections.load(Relaxed) > 0 && Instant::now() < limit_at {
             std::thread::sleep(DRAIN_POLL);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Bound> {
-        // What it guards is whole at each step, also if a change panicked half-way.
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    /// True once every target of the plan was checked, and from then on.
+    fn first_round_done(&self) -> bool {
+        if !self.first_round_done.load(Relaxed)
+            && self.applied.load(Relaxed)
+            && snapshot::first_health_round_done(&self.plan.load())
+        {
+            self.first_round_done.store(true, Relaxed);
+        }
+        self.first_round_done.load(Relaxed)
     }
+}
+
+/// Locks. What is guarded is whole at each step, also if a change panicked half-way.
+fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Forwarder {

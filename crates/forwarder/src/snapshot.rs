@@ -150,7 +150,7 @@ impl PassiveStanding {
 pub struct Readiness {
     /// A plan is applied and every address of it is bound on every thread.
     pub listening: bool,
-    /// Every target that is checked has been checked at least once.
+    /// Every target that is checked has been checked at least once; true from then on, whatever a reload adds.
     pub first_health_round_done: bool,
     /// A worker thread has not come round for a second.
     pub stalled: bool,

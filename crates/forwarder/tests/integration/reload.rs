@@ -285,3 +285,63 @@ fn threads_that_turn_are_not_stalled() {
     let ready = forwarder.ready();
     assert!(!ready.stalled && ready.listening && ready.first_health_round_done);
 }
+
+#[test]
+fn a_reload_does_not_cost_readiness() {
+    let silent = Origin::start(|stream, _| {
+        thread::sleep(LIMIT);
+        drop(stream);
+    });
+    let origin = Origin::answering("a");
+    let web = place();
+    let forwarder = Arc::new(forwarder());
+    assert!(
+        !forwarder.ready().listening && !forwarder.ready().first_health_round_done,
+        "nothing is in force"
+    );
+    let apply = |targets: &[SocketAddr]| {
+        let mut group = group("g", targets);
+        group.health.check = balancer::Check::http("/");
+        forwarder
+            .apply(vec![http_listener(&web)], vec![group])
+            .unwrap();
+    };
+    apply(&[origin.address]);
+    eventually("first round", || forwarder.ready().first_health_round_done);
+    let stop = Arc::new(AtomicBool::new(false));
+    let watch = {
+        let (forwarder, stop) = (Arc::clone(&forwarder), Arc::clone(&stop));
+        thread::spawn(move || {
+            while !stop.load(SeqCst) {
+                let ready = forwarder.ready();
+                assert!(
+                    ready.listening && ready.first_health_round_done,
+                    "{ready:?}"
+                );
+            }
+        })
+    };
+    for _ in 0..20 {
+        apply(&[origin.address, silent.address]);
+        apply(&[origin.address]);
+    }
+    stop.store(true, SeqCst);
+    watch.join().unwrap();
+}
+
+#[test]
+fn a_listener_that_changes_its_protocol_keeps_its_address() {
+    let origin = Origin::answering("a");
+    let (forwarder, web) = proxy(&[origin.address]);
+    let mut kept = Client::connect(web.address);
+    kept.get("/");
+    let tcp = ListenerSettings::new("web", Protocol::Tcp, vec![web.address], "g");
+    forwarder
+        .apply(vec![tcp], vec![group("g", &[origin.address])])
+        .unwrap();
+    kept.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(kept.answer().field("Connection"), Some("close"));
+    let mut raw = Client::connect(web.address);
+    assert_eq!(raw.get("/").field("Connection"), None, "relayed as it is");
+    assert_eq!(forwarder.snapshot().listeners[0].protocol, Protocol::Tcp);
+}
