@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use rand::RngExt;
-use vrrp::{Event, FaultReason, Interval, Priority};
+use vrrp::{Event, FaultReason, Interval, Priority, State, group};
 
-use super::world::{Item, MS, World, random_preempt};
+use super::world::{Item, MS, Packet, World, random_preempt, source};
 
 impl World {
     /// One more thing goes wrong, and the next is due.
@@ -14,7 +14,7 @@ impl World {
             return;
         }
         let node = self.rng.random_range(0..self.nodes.len());
-        match self.rng.random_range(0..14) {
+        match self.rng.random_range(0..15) {
             0 => {
                 self.loss_percent = [0, 5, 30, 60][self.rng.random_range(0..4)];
                 self.note(format!("loss is {} %", self.loss_percent));
@@ -38,6 +38,7 @@ impl World {
                 }
             }
             12 => self.fault(node),
+            13 => self.flood(node),
             _ => {
                 self.note(format!("node {node}: next claim fails"));
                 self.nodes[node].next_claim_fails = true;
@@ -148,6 +149,35 @@ impl World {
         }
         self.nodes[node].settings = settings.clone();
         self.order(node, "reload", Event::Reconfigure(settings));
+    }
+
+    /// A stranger with the lowest priority pesters an Active router: 200 packets in 50 ms.
+    fn flood(&mut self, node: usize) {
+        let Some(router) = &self.nodes[node].router else {
+            return;
+        };
+        let status = router.status();
+        if status.state != State::Active || status.effective_priority <= Priority::LOWEST {
+            return;
+        }
+        let adverts = router.release_adverts();
+        self.note(format!("node {node}: is flooded"));
+        let stranger = self.nodes.len() + 5;
+        for mut advert in adverts {
+            let family = advert.family;
+            advert.priority = Priority::LOWEST;
+            advert.source = source(stranger, family);
+            let octets = advert.encode(group(family));
+            for count in 0..200 {
+                let packet = Packet {
+                    from: stranger,
+                    to: node,
+                    family,
+                    octets: octets.clone(),
+                };
+                self.push(self.now + count * MS / 4, Item::Deliver(packet));
+            }
+        }
     }
 
     fn fault(&mut self, node: usize) {

@@ -255,7 +255,7 @@ impl Facts {
             Reason::Silence(_) => self
                 .obeyed_at
                 .is_none_or(|at| self.claimed_at >= at + 100 * MS),
-            Reason::PeerLeft(_) => within(self.farewell_at, longest + JITTER + claiming),
+            Reason::PeerLeft(_) => self.farewell_at.is_some() && self.farewell_at >= self.obeyed_at,
             Reason::Preempting { .. } => within(self.lower_at, 4 * longest + JITTER + claiming),
             Reason::Outranked { .. } => {
                 matches!(event, Event::Advertisement { .. }) && self.obeyed_at == Some(now)
