@@ -5,15 +5,13 @@
 //! late, pair timing. `phase` draws the machine; one module holds the rows of each state.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::action::{Action, FaultReason, Reason, State, Transition};
 use crate::event::Event;
 use crate::receive::Expectation;
 use crate::settings::Settings;
-use crate::types::{
-    ChecksumForm, ChecksumPolicy, Family, Interval, PeerKnowledge, PerFamily, Preempt, Priority,
-};
+use crate::types::{ChecksumForm, ChecksumPolicy, Family, PeerKnowledge, PerFamily, Priority};
 use crate::wire::Advertisement;
 
 mod active;
@@ -24,11 +22,12 @@ mod leaving;
 mod peers;
 mod phase;
 mod status;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 use peers::{Alarms, Heard, Peers};
-use phase::{Fault, LISTEN_INTERVALS, Phase};
+use phase::{Fault, Phase};
 
 pub use status::{PeerStatus, PhaseName, Status, Timer};
 
@@ -395,94 +394,6 @@ impl VirtualRouter {
         if self.holds {
             self.holds = false;
             out.push(Action::Release);
-        }
-    }
-
-    /// The advertisement of one family, if that family can speak.
-    fn advertisement(&self, family: Family, priority: Priority) -> Option<Advertisement> {
-        let source = (*self.sources.of(family))?;
-        if !self.speaks(family) {
-            return None;
-        }
-        Some(Advertisement {
-            family,
-            vrid: self.settings.vrid,
-            version: self.settings.version,
-            priority,
-            interval: self.settings.advert_interval,
-            source,
-            destinations: self.settings.destinations(family),
-            addresses: self.settings.wire_list(family),
-            checksum: self.checksum,
-            password: self.settings.password.clone(),
-        })
-    }
-
-    fn send(&self, priority: Priority, out: &mut Vec<Action>) {
-        let families = Family::ALL.into_iter();
-        out.extend(
-            families
-                .filter_map(|family| self.advertisement(family, priority))
-                .map(Action::Send),
-        );
-    }
-
-    /// Whether the configuration has this family speak: it has addresses and somebody to speak to.
-    fn speaks(&self, family: Family) -> bool {
-        self.settings.has_family(family) && !self.settings.destinations(family).is_empty()
-    }
-
-    fn own_interval(&self) -> Duration {
-        self.settings.advert_interval.as_duration()
-    }
-
-    /// Active_Adver_Interval: what was learned, or our own (RFC 9568 §6.1).
-    fn governing_interval(&self) -> Interval {
-        self.peers
-            .learned()
-            .unwrap_or(self.settings.advert_interval)
-    }
-
-    fn skew_time(&self) -> Duration {
-        crate::timing::skew_time(
-            self.settings.version,
-            self.priority,
-            self.governing_interval(),
-        )
-    }
-
-    fn down_interval(&self) -> Duration {
-        self.down_interval_for(self.governing_interval())
-    }
-
-    fn down_interval_for(&self, interval: Interval) -> Duration {
-        crate::timing::down_interval(self.settings.version, self.priority, interval)
-    }
-
-    /// How long to listen before asserting again: long enough to hear a peer whose interval is known.
-    fn listen_time(&self) -> Duration {
-        let slowest = self
-            .peers
-            .slowest_interval()
-            .map_or(Duration::ZERO, Interval::as_duration);
-        self.own_interval().max(slowest) * LISTEN_INTERVALS
-    }
-
-    /// Preempt as it stands: never once handed over, always for an owner.
-    fn preempt(&self) -> Preempt {
-        if self.held_back.is_some() {
-            Preempt::Never
-        } else if self.priority.is_owner() {
-            Preempt::Immediately
-        } else {
-            self.settings.preempt
-        }
-    }
-
-    fn preempt_delay(&self) -> Option<Duration> {
-        match self.preempt() {
-            Preempt::After(delay) => Some(delay),
-            Preempt::Immediately | Preempt::Never => None,
         }
     }
 

@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 use crate::receive::{Datagram, accept, parse_ipv4};
-use crate::types::{Version, Vrid};
+use crate::types::{Interval, Preempt, Version, Vrid};
 use crate::wire::group;
 
 mod active;
