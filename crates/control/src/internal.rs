@@ -71,13 +71,15 @@ pub enum KeeperToForwarder {
     },
 }
 
-/// Whom the forwarder runs as.
+/// How the forwarder is started: whom it runs as, how it logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwarderOrder {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+    /// Whether its log lines are JSON.
+    pub json_log: bool,
 }
 
 /// What the keeper does when the director is gone: send these packets, then take these addresses away.

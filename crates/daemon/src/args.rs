@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Group id the forwarder runs as; set by the keeper
     #[arg(long, hide = true)]
     pub gid: Option<u32>,
+    /// Whether the forwarder logs JSON; set by the keeper
+    #[arg(long, hide = true)]
+    pub json_log: bool,
 }
 
 /// A process that the keeper starts.

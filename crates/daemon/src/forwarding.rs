@@ -19,6 +19,7 @@ use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use crate::args::{Args, Role};
@@ -35,8 +36,17 @@ const QUEUED_ANSWERS: usize = 64;
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     crate::process::adopt(Role::Forwarder).context("set up the process")?;
     let channel = Channel::from_stdin().context("open the channel to the keeper")?;
-    let log = log::start(config::Level::Info, config::LogFormat::Text);
-    give_up_power(args);
+    let refused = give_up_power(args);
+    let format = if args.json_log {
+        config::LogFormat::Json
+    } else {
+        config::LogFormat::Text
+    };
+    // Threads begin here: they have only the powers that are left.
+    let log = log::start(config::Level::Info, format);
+    for refused in refused {
+        tracing::warn!("{refused}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -47,19 +57,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// Another user where one is configured, and no power but low ports.
-fn give_up_power(args: &Args) {
+/// Another user where one is configured, and no power but low ports; what is refused, in words.
+fn give_up_power(args: &Args) -> Vec<String> {
     let kept = [Capability::CAP_NET_BIND_SERVICE];
-    let result = match (args.uid, args.gid) {
-        (Some(uid), Some(gid)) if uid != 0 => linux::process::become_user(uid, gid, &kept),
+    let reduced = match (args.uid, args.gid) {
+        (Some(uid), Some(gid)) if uid != nix::unistd::geteuid().as_raw() => {
+            linux::process::become_user(uid, gid, &kept)
+        }
         _ => linux::process::keep_capabilities(&kept),
     };
-    if let Err(error) = result {
-        tracing::warn!(%error, "the forwarder keeps more power than it needs");
+    let mut refused = Vec::new();
+    if let Err(error) = reduced {
+        refused.push(format!(
+            "the forwarder keeps more power than it needs: {error}"
+        ));
     }
     if let Err(error) = linux::process::raise_nofile() {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        refused.push(format!("the limit of open files stays as it is: {error}"));
     }
+    refused
 }
 
 /// Everything the process is between its orders.
@@ -71,6 +87,9 @@ struct Data {
 }
 
 async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode> {
+    crate::process::ignore(&crate::process::GROUP_SIGNALS).context("set up signals")?;
+    // The end comes from the keeper, after the director has handed the address over.
+    crate::process::ignore(&[SignalKind::terminate()]).context("set up signals")?;
     let keeper = AsyncChannel::new(channel).context("watch the channel to the keeper")?;
     let mut data = Data {
         forwarder: None,

@@ -17,7 +17,9 @@ use clap::Parser;
 
 use crate::args::{Args, Role};
 
-/// Exit code for arguments that make no sense (clap's own).
+/// Exit code of a daemon that lacks a power it needs.
+const EXIT_PERMISSION: u8 = 77;
+/// Exit code for a configuration with errors.
 const EXIT_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {

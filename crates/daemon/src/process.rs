@@ -12,14 +12,17 @@ pub(crate) fn adopt(role: Role) -> nix::Result<()> {
     SigSet::empty().thread_set_mask()
 }
 
-/// Keeps signals that a terminal sends to the whole group from ending a child: what to do about them is for the keeper to say.
-pub(crate) fn ignore_group_signals() -> std::io::Result<()> {
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-        SignalKind::user_defined1(),
-    ] {
-        let mut signals = signal(kind)?;
+/// Signals that a terminal or a service manager sends to the whole group.
+pub(crate) const GROUP_SIGNALS: [SignalKind; 3] = [
+    SignalKind::interrupt(),
+    SignalKind::hangup(),
+    SignalKind::user_defined1(),
+];
+
+/// Keeps these signals from ending a child: what to do about them is for the keeper to say.
+pub(crate) fn ignore(kinds: &[SignalKind]) -> std::io::Result<()> {
+    for kind in kinds {
+        let mut signals = signal(*kind)?;
         tokio::task::spawn_local(async move { while signals.recv().await.is_some() {} });
     }
     Ok(())

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use linux::address::{AddressError, Kernel, Vip};
 use tokio::sync::mpsc;
 
@@ -122,11 +123,12 @@ async fn claim(kernel: &Kernel, number: u64, vips: &[Vip]) -> Outcome {
     }
 }
 
+/// Adds all at once: an IPv6 address is there only when its route is, and those waits need not follow each other.
 async fn add_all(kernel: &Kernel, vips: &[Vip]) -> Result<(), AddressError> {
-    for vip in vips {
-        kernel.add(vip).await?;
-    }
-    Ok(())
+    join_all(vips.iter().map(|vip| kernel.add(vip)))
+        .await
+        .into_iter()
+        .collect()
 }
 
 async fn remove_all(kernel: &Kernel, vips: &[Vip]) {

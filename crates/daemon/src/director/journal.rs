@@ -131,12 +131,13 @@ fn log(entry: &Entry) {
         to,
         reason,
     } = entry;
-    let (from, to) = (from.as_deref().unwrap_or("-"), to.as_deref().unwrap_or("-"));
+    let (from, to) = (from.as_deref(), to.as_deref());
     match kind {
         EventKind::Alarm => tracing::warn!(subject, reason, "alarm"),
         EventKind::Transition => tracing::info!(subject, from, to, reason, "transition"),
+        // The forwarder has logged it already, with more beside it.
+        EventKind::Health => tracing::debug!(subject, from, to, reason, "health"),
         EventKind::Address
-        | EventKind::Health
         | EventKind::Process
         | EventKind::Config
         | EventKind::Order

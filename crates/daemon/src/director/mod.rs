@@ -373,7 +373,7 @@ impl Director {
     fn order_forwarder(&mut self) {
         let wanted = !self.running.config.listeners.is_empty();
         self.plane.set_configured(wanted);
-        let order = wanted.then(|| forwarder_user(self.running.config.global.user.as_deref()));
+        let order = wanted.then(|| forwarder_order(&self.running.config.global));
         testament::send(&self.keeper, &ToKeeper::Forwarder(order));
     }
 
@@ -417,8 +417,9 @@ fn node_name(config: &Config) -> String {
     config.node.clone().unwrap_or_else(host_name)
 }
 
-/// Whom the forwarder runs as: the configured user; without one, `tandem` if there is such a user, else whoever we are.
-fn forwarder_user(configured: Option<&str>) -> ForwarderOrder {
+/// How the forwarder is started. It runs as the configured user; without one as `tandem` if there is such a user, else as whoever we are.
+fn forwarder_order(global: &config::Global) -> ForwarderOrder {
+    let configured = global.user.as_deref();
     let ids = linux::process::user_ids(configured.unwrap_or("tandem"))
         .ok()
         .flatten();
@@ -434,7 +435,11 @@ fn forwarder_user(configured: Option<&str>) -> ForwarderOrder {
             nix::unistd::getgid().as_raw(),
         )
     });
-    ForwarderOrder { uid, gid }
+    ForwarderOrder {
+        uid,
+        gid,
+        json_log: global.log.format == config::LogFormat::Json,
+    }
 }
 
 fn timestamp() -> Timestamp {

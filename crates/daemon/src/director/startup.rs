@@ -20,9 +20,9 @@ use super::load::{self, Loaded};
 use super::plane::Plane;
 use super::reload::Reload;
 use super::{Director, Figures, Running, server, steer, testament, timestamp};
-use crate::EXIT_CONFIGURATION;
 use crate::args::{Args, Role};
 use crate::log::{self, last_words};
+use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
 
 /// Real-time priority of the director, below the keeper's.
 const REALTIME_PRIORITY: u8 = 20;
@@ -66,7 +66,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         anyhow::Ok(())
     });
     runtime.shutdown_background();
-    done.map(|()| ExitCode::SUCCESS)
+    match done {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.is::<Powerless>() => {
+            last_words(&error.to_string());
+            Ok(ExitCode::from(EXIT_PERMISSION))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The file, or for a director that starts again the last configuration that was good; none with every error said.
@@ -104,19 +111,21 @@ async fn assemble(
         path, text, config, ..
     } = loaded;
     let config = config.context("start without a configuration")?;
-    let log = log::start(config.global.log.level, config.global.log.format);
-    crate::process::ignore_group_signals().context("set up signals")?;
+    crate::process::ignore(&crate::process::GROUP_SIGNALS).context("set up signals")?;
     let terminate = signal(SignalKind::terminate()).context("set up signals")?;
     let requests = open_socket(&args, &config, &mut notes)?;
+    let refused = harden(&config)?;
+    // Threads begin here: they have only the powers that are left.
+    let log = log::start(config.global.log.level, config.global.log.format);
+    for refused in refused {
+        tracing::warn!("{refused}");
+    }
     let (journal, journal_error) = Journal::open(&super::node_name(&config), &args.state_dir);
     if let Some(error) = journal_error {
         notes.push(format!(
             "the journal is kept in memory only: {}: {error}",
             args.state_dir.display()
         ));
-    }
-    for refused in harden() {
-        tracing::warn!("{refused}");
     }
     let kernel = Rc::new(Kernel::open().context("open netlink for addresses")?);
     let monitor = Monitor::open().context("open netlink for changes")?;
@@ -211,8 +220,15 @@ fn open_socket(
     server::start(listener).context("serve the control socket")
 }
 
-/// Makes the process hard to hold up and weak in other respects; each refusal is said once.
-fn harden() -> Vec<String> {
+/// What stops a start for want of a capability.
+#[derive(Debug, thiserror::Error)]
+#[error("virtual routers need {missing}; run as root, or give the service these capabilities")]
+pub(super) struct Powerless {
+    missing: String,
+}
+
+/// Makes the process hard to hold up and weak in other respects; each refusal that can be lived with is a sentence.
+fn harden(config: &config::Config) -> Result<Vec<String>, Powerless> {
     let mut refused = Vec::new();
     let mut note = |what: &str, result: std::io::Result<()>| {
         if let Err(error) = result {
@@ -228,11 +244,26 @@ fn harden() -> Vec<String> {
         "no real-time scheduling",
         linux::process::realtime(REALTIME_PRIORITY),
     );
-    note(
-        "capabilities are not dropped",
-        linux::process::keep_capabilities(&CAPABILITIES).map(drop),
-    );
-    refused
+    let missing = linux::process::keep_capabilities(&CAPABILITIES);
+    let missing = missing.inspect_err(|error| {
+        note(
+            "capabilities are not dropped",
+            Err(std::io::Error::other(error.to_string())),
+        )
+    });
+    let needed = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+    let missing: Vec<String> = missing
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|missing| needed.contains(missing))
+        .map(|missing| missing.to_string())
+        .collect();
+    if !config.vrrp.is_empty() && !missing.is_empty() {
+        return Err(Powerless {
+            missing: missing.join(" and "),
+        });
+    }
+    Ok(refused)
 }
 
 impl Director {

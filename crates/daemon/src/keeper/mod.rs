@@ -25,7 +25,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::EXIT_CONFIGURATION;
 use crate::args::Args;
 use crate::log;
 use supervise::Keeper;
@@ -130,7 +129,6 @@ fn prepare_process() -> Vec<String> {
 fn exit_code_of(status: std::process::ExitStatus) -> ExitCode {
     match status.code() {
         Some(0) => ExitCode::SUCCESS,
-        Some(code) if code == i32::from(EXIT_CONFIGURATION) => ExitCode::from(EXIT_CONFIGURATION),
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         None => ExitCode::FAILURE,
     }

@@ -12,9 +12,9 @@ use sd_notify::NotifyState;
 use super::child::{Backoff, Running, status_words};
 use super::will::Testament;
 use super::{decode, encode, exit_code_of, request_of};
-use crate::EXIT_CONFIGURATION;
 use crate::args::{Args, Role};
 use crate::log::last_words;
+use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
 
 /// How long a leaving director may take before it is killed and its will executed.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -116,12 +116,15 @@ impl Keeper {
         let Some(order) = self.forwarder_order else {
             return;
         };
-        let extra = [
-            "--uid".into(),
+        let mut extra = vec![
+            "--uid".to_owned(),
             order.uid.to_string(),
-            "--gid".into(),
+            "--gid".to_owned(),
             order.gid.to_string(),
         ];
+        if order.json_log {
+            extra.push("--json-log".to_owned());
+        }
         match Running::start(
             &self.args,
             Role::Forwarder,
@@ -270,9 +273,11 @@ impl Keeper {
         started_at: Instant,
     ) {
         self.execute_will(&status_words(status));
-        let configuration = status.code() == Some(i32::from(EXIT_CONFIGURATION));
+        let pointless = [EXIT_CONFIGURATION, EXIT_PERMISSION]
+            .map(|code| Some(i32::from(code)))
+            .contains(&status.code());
         match self.phase {
-            Phase::Serving if !self.director_was_ready && configuration => {
+            Phase::Serving if !self.director_was_ready && pointless => {
                 self.finished = Some(exit_code_of(status))
             }
             Phase::Serving => {
@@ -302,7 +307,7 @@ impl Keeper {
             };
             let _ = director.channel.try_send(&encode(&message), &[]);
         }
-        if self.forwarder_order.is_some() {
+        if self.forwarder_order.is_some() && matches!(self.phase, Phase::Serving) {
             last_words(&format!(
                 "keeper: the forwarder ended with {}, starting it again",
                 status_words(status)
