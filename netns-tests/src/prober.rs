@@ -51,6 +51,7 @@ impl ProbeSettings {
 pub struct Prober {
     stop: Arc<AtomicBool>,
     probes: Mutex<Collected>,
+    limit: Duration,
     thread: Option<JoinHandle<anyhow::Result<Duration>>>,
 }
 
@@ -64,6 +65,7 @@ impl Prober {
         // A channel, because a lock would make the prober wait for whoever looks on.
         let (send, receive) = mpsc::channel();
         let thread_stop = Arc::clone(&stop);
+        let limit = settings.limit;
         let thread = namespace.thread("lab-prober", move || {
             run_ahead();
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -79,6 +81,7 @@ impl Prober {
         })?;
         Ok(Prober {
             stop,
+            limit,
             probes: Mutex::new(Collected {
                 receive,
                 probes: Vec::new(),
@@ -127,6 +130,12 @@ impl Prober {
         Ok(ended
             .map(|ended| ended.duration_since(since))
             .unwrap_or_default())
+    }
+
+    /// Waits until every probe started before this call has ended, so that a loss counts for what caused it.
+    pub fn settle(&self) {
+        // The limit of a probe is the longest it can take; what has no end to be seen can only be waited for.
+        std::thread::sleep(self.limit + Duration::from_millis(50));
     }
 
     /// What was seen up to this moment, the prober going on.

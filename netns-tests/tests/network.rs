@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, probe, watch_on};
+use common::{LIMIT, assert_blackout, assert_lost, probe, watch_on};
 use netns_tests::{
     Address, Auth, Device as _, Host, Injector, Junk, Lab, Observer, PairConfig, Tandem, VipWatch,
     wait_until,
@@ -102,13 +102,27 @@ fn a_cut_cable_costs_400_ms() {
     let (_, summary) = watch_on(prober, cut);
     assert_blackout(&summary, 400.0, [&one, &two]);
     assert_eq!(lab.holders(Address::VIP4), [Host::Lb2]);
+}
 
-    let prober = probe(&lab, &config);
-    let mended = Instant::now();
-    lab.mend_cable(Host::Lb1).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, mended);
-    assert_blackout(&summary, 50.0, [&one, &two]);
+#[test]
+fn a_node_whose_cable_is_mended_returns_without_loss() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig::default();
+    let (one, two) = Tandem::pair(&lab, &config).unwrap();
+    // Cut for less than the kernel needs to find out which neighbours it can still reach, and for longer.
+    for cut in [500, 1000, 4000].map(Duration::from_millis) {
+        lab.cut_cable(Host::Lb1).unwrap();
+        one.wait_state("fault", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+        std::thread::sleep(cut);
+        let prober = probe(&lab, &config);
+        let mended = Instant::now();
+        lab.mend_cable(Host::Lb1).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, mended);
+        assert_blackout(&summary, 50.0, [&one, &two]);
+        assert_lost(&summary, 0, [&one, &two]);
+    }
 }
 
 fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {

@@ -172,6 +172,7 @@ impl<'lab> Story<'lab> {
         self.prober
             .wait_steady(200, LIMIT)
             .context("after the event")?;
+        self.prober.settle();
         let hit = self.prober.run().summary(Some(moment));
         let moved = self.watch.log().gained_after(Host::Lb2, moment);
         println!("   {}", sentence(&hit));
