@@ -274,6 +274,7 @@ impl Forwarder {
                 connections_total: shared.connections_total(),
                 requests_total: shared.requests_total(),
                 action: current.settings().default.clone(),
+                causes: shared.causes.read(),
             }
         });
         Snapshot {

@@ -13,11 +13,12 @@
 //! - `worker`, `accept`, `sockets`, `listener`, `idlers`: threads and how connections come in.
 //! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection.
 //! - `checks`, `probe`: health checks.
-//! - `buffers`, `alarm`: memory and time of a connection.
+//! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
 
 mod accept;
 mod alarm;
 mod buffers;
+mod cause;
 mod checks;
 mod error;
 mod forwarder;

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use balancer::{Listener, Protocol};
 
+use crate::cause::CauseCounters;
+
 /// A counter on a cache line of its own, so that threads do not wait for each other.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -18,6 +20,8 @@ pub(crate) struct SharedListener {
     pub(crate) protocol: Protocol,
     /// Settings and routes in force; a request keeps those it started with.
     pub(crate) current: ArcSwap<Listener>,
+    /// What did not go well.
+    pub(crate) causes: CauseCounters,
     connections: AtomicU32,
     connections_total: AtomicU64,
     requests: Box<[Padded]>,
@@ -36,6 +40,7 @@ impl SharedListener {
         Self {
             protocol: listener.settings().protocol,
             current: ArcSwap::new(listener),
+            causes: CauseCounters::default(),
             connections: AtomicU32::new(0),
             connections_total: AtomicU64::new(0),
             requests: (0..threads).map(|_| Padded::default()).collect(),

@@ -9,11 +9,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use balancer::Outcome;
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
+use crate::cause::Cause;
 
 /// Time limits of a relay.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,28 @@ pub(crate) enum RelayEnd {
     TargetGone,
     /// Nothing moved for too long.
     TimedOut,
+}
+
+impl RelayEnd {
+    /// What it says about the target.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Done => Outcome::Ok,
+            // Silence is as much the client's as the target's.
+            Self::ClientGone | Self::TimedOut => Outcome::ClientGone,
+            Self::TargetGone => Outcome::Reset,
+        }
+    }
+
+    /// Why it did not end as it should, if so.
+    pub(crate) fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Done => None,
+            Self::ClientGone => Some(Cause::TunnelClientReset),
+            Self::TargetGone => Some(Cause::TunnelTargetReset),
+            Self::TimedOut => Some(Cause::TunnelTimeout),
+        }
+    }
 }
 
 /// One direction.

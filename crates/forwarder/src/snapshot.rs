@@ -32,6 +32,9 @@ pub struct ListenerSnapshot {
     pub requests_total: u64,
     /// What it does with them.
     pub action: RuleAction,
+    /// How often something did not go well, by cause (`target-reset@headers`, ...); those that came up, in a fixed
+    /// order.
+    pub causes: Vec<(&'static str, u64)>,
 }
 
 /// One group.

@@ -10,8 +10,9 @@ use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
+use crate::cause::Cause;
 use crate::listener::Admission;
-use crate::relay::{self, RelayEnd, RelayTimeouts, reset_on_close};
+use crate::relay::{self, RelayTimeouts, reset_on_close};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 
@@ -39,10 +40,14 @@ pub(crate) async fn serve(
     let settings = listener.settings();
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     admission.listener().count_request(worker.index);
-    let Some((lease, mut target)) = open(&worker, &group, &mut alarm).await else {
-        // A refusal the client can tell from an empty answer.
-        reset_on_close(&client);
-        return;
+    let causes = &admission.listener().causes;
+    let (lease, mut target) = match open(&worker, &group, &mut alarm).await {
+        Ok(opened) => opened,
+        Err(cause) => {
+            causes.count(cause);
+            // A refusal the client can tell from an empty answer.
+            return reset_on_close(&client);
+        }
     };
     let timeouts = RelayTimeouts {
         idle: settings.timeouts.tunnel,
@@ -57,20 +62,25 @@ pub(crate) async fn serve(
         &mut alarm,
     )
     .await;
-    let outcome = match end {
-        RelayEnd::Done => Outcome::Ok,
-        // Silence is as much the client's as the target's.
-        RelayEnd::ClientGone | RelayEnd::TimedOut => Outcome::ClientGone,
-        RelayEnd::TargetGone => Outcome::Reset,
-    };
-    lease.finish(Instant::now(), outcome);
+    if let Some(cause) = end.cause() {
+        causes.count(cause);
+        tracing::debug!(listener = settings.name, client = %peer, reason = cause.as_str(), "connection cut");
+    }
+    lease.finish(Instant::now(), end.outcome());
 }
 
 /// A target that takes the connection.
-async fn open(worker: &Worker, group: &Group, alarm: &mut Alarm) -> Option<(Lease, Upstream)> {
+async fn open(
+    worker: &Worker,
+    group: &Group,
+    alarm: &mut Alarm,
+) -> Result<(Lease, Upstream), Cause> {
     let mut tried: Vec<TargetId> = Vec::new();
+    let mut failed = Cause::NoTarget;
     while tried.len() < MAX_ATTEMPTS {
-        let lease = group.pick(Instant::now(), worker.random(), &tried)?;
+        let Some(lease) = group.pick(Instant::now(), worker.random(), &tried) else {
+            break;
+        };
         let target = Arc::clone(lease.target());
         match Upstream::connect(
             target.settings().address,
@@ -79,13 +89,14 @@ async fn open(worker: &Worker, group: &Group, alarm: &mut Alarm) -> Option<(Leas
         )
         .await
         {
-            Ok(upstream) => return Some((lease, upstream)),
+            Ok(upstream) => return Ok((lease, upstream)),
             Err(error) => {
+                failed = error.cause();
                 tracing::debug!(group = group.settings().name, target = target.settings().name, %error, "not taken");
                 lease.finish(Instant::now(), Outcome::ConnectFailed);
                 tried.push(target.id());
             }
         }
     }
-    None
+    Err(failed)
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer};
+use crate::cause::Cause;
 
 /// A connection to a target.
 #[derive(Debug)]
@@ -35,6 +36,16 @@ pub(crate) enum ConnectError {
     /// The system said why.
     #[error("no connection")]
     Failed(#[source] io::Error),
+}
+
+impl ConnectError {
+    /// The word for it.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::TimedOut => Cause::ConnectTimeout,
+            Self::Failed(_) => Cause::ConnectFailed,
+        }
+    }
 }
 
 impl Upstream {

@@ -1,78 +1,56 @@
-//! Answers of our own: small, final, with the cause in one word for whoever reads the body or the log.
+//! Answers of our own: small and final, with the cause in a word for whoever reads the body.
 
 use std::io::Write as _;
 
+use crate::cause::Cause;
 use crate::http::body::BodyError;
-use crate::http::request::RequestFacts;
+use crate::http::request::{Rejection, RequestFacts};
 
-/// Why a request was not answered by a target. The words are a bounded set, the same in body, log and counters.
+/// What is answered instead of forwarding or relaying.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Cause {
-    /// The request was not acceptable; the words say why.
-    Rejected(&'static str),
-    /// The head did not come in time.
-    HeaderTimeout,
-    /// The body did not come in time.
-    BodyTimeout,
-    /// The body was malformed.
-    BadBody,
-    /// The body was longer than allowed.
-    BodyTooLarge,
-    /// No target may be tried.
-    NoTarget,
-    /// No target took the connection.
-    ConnectFailed,
-    /// The target did not take the connection in time.
-    ConnectTimeout,
-    /// The target closed a kept connection under a request that must not be repeated.
-    ReusedClosed,
-    /// The target closed before it answered.
-    TargetReset,
-    /// The target did not answer in time.
-    TargetTimeout,
-    /// The target did not read the request in time.
-    TargetStalled,
-    /// What the target answered was not understood.
-    BadResponse,
+pub(crate) struct Refusal {
+    /// Status of the answer.
+    pub(crate) status: u16,
+    /// Why.
+    pub(crate) cause: Cause,
+    /// More words, from a bounded set; may be empty.
+    pub(crate) detail: &'static str,
 }
 
-impl Cause {
-    /// The cause a broken body is.
-    pub(crate) fn of_body(error: BodyError) -> Cause {
+impl From<Cause> for Refusal {
+    fn from(cause: Cause) -> Self {
+        debug_assert!(cause.status() != 0, "it is not too late for an answer");
+        Self {
+            status: cause.status(),
+            cause,
+            detail: "",
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge => Self::BodyTooLarge,
-            BodyError::Chunked(_) => Self::BadBody,
+            BodyError::TooLarge => Cause::BodyTooLarge.into(),
+            BodyError::Chunked(error) => Self {
+                detail: error.as_str(),
+                ..Cause::BadBody.into()
+            },
         }
     }
+}
 
-    /// The status that goes with it, unless the rejection brings its own.
-    pub(crate) fn status(self) -> u16 {
-        match self {
-            Self::Rejected(_) | Self::BadBody => 400,
-            Self::HeaderTimeout | Self::BodyTimeout => 408,
-            Self::BodyTooLarge => 413,
-            Self::NoTarget => 503,
-            Self::ConnectFailed | Self::ReusedClosed | Self::TargetReset | Self::BadResponse => 502,
-            Self::ConnectTimeout | Self::TargetTimeout | Self::TargetStalled => 504,
-        }
-    }
-
-    /// The word: what happened, and where.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Rejected(detail) => detail,
-            Self::HeaderTimeout => "client-timeout@headers",
-            Self::BodyTimeout => "client-timeout@body",
-            Self::BadBody => "client-malformed@body",
-            Self::BodyTooLarge => "limit@body",
-            Self::NoTarget => "target-down@pick",
-            Self::ConnectFailed => "connect-refused@connect",
-            Self::ConnectTimeout => "connect-timeout@connect",
-            Self::ReusedClosed => "reused-closed@headers",
-            Self::TargetReset => "target-reset@headers",
-            Self::TargetTimeout => "target-timeout@headers",
-            Self::TargetStalled => "target-timeout@request",
-            Self::BadResponse => "target-malformed@headers",
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        let cause = match rejection.status {
+            400 => Cause::Malformed,
+            414 | 431 => Cause::HeadLimit,
+            _ => Cause::Unsupported,
+        };
+        Self {
+            status: rejection.status,
+            cause,
+            detail: rejection.detail,
         }
     }
 }
@@ -80,16 +58,22 @@ impl Cause {
 /// Appends a whole answer. `request` is `None` if there is no head to answer to.
 pub(crate) fn write(
     out: &mut Vec<u8>,
-    status: u16,
-    cause: Cause,
+    refusal: &Refusal,
     request: Option<&RequestFacts>,
     close: bool,
 ) {
+    let Refusal {
+        status,
+        cause,
+        detail,
+    } = *refusal;
     let reason = http::StatusCode::from_u16(status)
         .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or_default();
-    let length = status.to_string().len() + reason.len() + cause.as_str().len() + 3;
+        .and_then(|status| status.canonical_reason());
+    let reason = reason.unwrap_or_default();
+    let (word, colon) = (cause.as_str(), if detail.is_empty() { "" } else { ": " });
+    let body = format!("{status} {reason}\n{word}{colon}{detail}\n");
+    let length = body.len();
     // Writing to memory cannot fail.
     let _ = write!(
         out,
@@ -105,7 +89,7 @@ pub(crate) fn write(
     }
     out.extend_from_slice(b"\r\n");
     if !request.is_some_and(|request| request.is_head) {
-        let _ = write!(out, "{status} {reason}\n{}\n", cause.as_str());
+        out.extend_from_slice(body.as_bytes());
     }
 }
 
@@ -116,20 +100,45 @@ mod tests {
 
     #[test]
     fn the_length_is_that_of_the_body() {
-        for cause in [
-            Cause::NoTarget,
-            Cause::Rejected("no host"),
-            Cause::TargetTimeout,
+        let detailed = Rejection {
+            status: 400,
+            detail: "no host",
+        };
+        for refusal in [
+            Cause::NoTarget.into(),
+            Refusal::from(detailed),
+            Cause::TargetTimeout.into(),
         ] {
             let mut out = Vec::new();
-            write(&mut out, cause.status(), cause, None, true);
+            write(&mut out, &refusal, None, true);
             let text = String::from_utf8(out).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(
                 head.contains(&format!("Content-Length: {}\r\n", body.len())),
                 "{text}"
             );
-            assert!(body.contains(cause.as_str()) && head.ends_with("Connection: close"));
+            assert!(body.contains(refusal.cause.as_str()) && head.ends_with("Connection: close"));
         }
+    }
+
+    #[test]
+    fn the_whole_of_a_refusal() {
+        let mut out = Vec::new();
+        write(
+            &mut out,
+            &Rejection {
+                status: 405,
+                detail: "method not allowed",
+            }
+            .into(),
+            None,
+            true,
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain\r\nContent-Length: 63\r\n\
+             Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\nConnection: close\r\n\r\n\
+             405 Method Not Allowed\nunsupported@headers: method not allowed\n"
+        );
     }
 }

@@ -30,13 +30,11 @@ enum Left {
 }
 
 /// Why a body is not accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BodyError {
     /// The chunked coding is broken.
-    #[error("malformed {0}")]
     Chunked(ChunkError),
     /// It is longer than allowed.
-    #[error("body too large")]
     TooLarge,
 }
 

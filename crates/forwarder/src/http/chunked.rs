@@ -20,20 +20,28 @@ pub(crate) enum Emit {
 }
 
 /// Why the coding is not accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ChunkError {
     /// Not a size in hex, or one above 2^60.
-    #[error("chunk size")]
     Size,
     /// A control character in an extension, or too many bytes of extensions.
-    #[error("chunk extension")]
     Extension,
     /// CR LF is not where it must be.
-    #[error("chunk line end")]
     LineEnd,
     /// The trailer section is malformed or too long.
-    #[error("trailer section")]
     Trailer,
+}
+
+impl ChunkError {
+    /// The words for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Size => "chunk size",
+            Self::Extension => "chunk extension",
+            Self::LineEnd => "chunk line end",
+            Self::Trailer => "trailer section",
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

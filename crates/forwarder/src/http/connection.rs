@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
-use crate::http::answer::{self, Cause};
+use crate::cause::Cause;
+use crate::http::answer::{self, Refusal};
 use crate::http::body::{Body, Framing};
 use crate::http::chunked::Emit;
 use crate::http::exchange::{ClientSide, Sending};
@@ -80,8 +81,7 @@ enum Next {
     Request(Request),
     /// The client has nothing more to say, or said nothing for too long.
     End,
-    Refused(Rejection),
-    TimedOut,
+    Refused(Refusal),
 }
 
 /// Serves one connection.
@@ -129,11 +129,7 @@ impl Connection {
             let after = match self.next(first).await {
                 Next::Request(request) => serving::serve(self, request).await,
                 Next::End => return,
-                Next::Refused(Rejection { status, detail }) => {
-                    self.answer(status, Cause::Rejected(detail), None, true)
-                        .await
-                }
-                Next::TimedOut => self.answer(408, Cause::HeaderTimeout, None, true).await,
+                Next::Refused(refusal) => self.answer(&refusal, None, true).await,
             };
             match after {
                 After::Next => first = false,
@@ -190,10 +186,13 @@ impl Connection {
                     self.client.alarm.shorten(CLOSING_GRACE);
                 }
             }
-            self.client
-                .alarm
-                .poll(cx)
-                .map(|()| if idle { Next::End } else { Next::TimedOut })
+            self.client.alarm.poll(cx).map(|()| {
+                if idle {
+                    Next::End
+                } else {
+                    Next::Refused(Cause::HeaderTimeout.into())
+                }
+            })
         })
         .await
     }
@@ -240,7 +239,7 @@ impl Connection {
         };
         match scan.scan(data, &limits) {
             Scanned::More => None,
-            Scanned::Refused(error) => Some(Next::Refused(error.into())),
+            Scanned::Refused(error) => Some(Next::Refused(Rejection::from(error).into())),
             Scanned::Complete { start, end } => {
                 let (head, rest) = data.split_at_mut(end);
                 let request = self.understand(&mut head[start..], rest);
@@ -250,7 +249,7 @@ impl Connection {
     }
 
     /// Makes a request of a head and of the bytes after it, which may be its body.
-    fn understand(&mut self, head: &mut [u8], rest: &mut [u8]) -> Result<Request, Rejection> {
+    fn understand(&mut self, head: &mut [u8], rest: &mut [u8]) -> Result<Request, Refusal> {
         self.refresh();
         self.admission.listener().count_request(self.worker.index);
         let limits = &self.listener.settings().limits;
@@ -259,10 +258,7 @@ impl Connection {
         if let (Framing::Length(length), Some(limit)) = (head.facts.framing, limits.body_bytes)
             && length > limit
         {
-            return Err(Rejection {
-                status: 413,
-                detail: Cause::BodyTooLarge.as_str(),
-            });
+            return Err(Cause::BodyTooLarge.into());
         }
         let view = RequestView {
             peer: self.peer.ip(),
@@ -283,18 +279,7 @@ impl Connection {
         head.write(out.vec(), &client);
         let head_bytes = out.held();
         let mut body = Body::new(head.facts.framing, Emit::Framed, limits.body_bytes);
-        let passed = body
-            .filter(rest)
-            .map_err(|error| match Cause::of_body(error) {
-                cause @ Cause::BodyTooLarge => Rejection {
-                    status: 413,
-                    detail: cause.as_str(),
-                },
-                cause => Rejection {
-                    status: 400,
-                    detail: cause.as_str(),
-                },
-            })?;
+        let passed = body.filter(rest)?;
         out.extend(&rest[..passed.kept]);
         out.extend(&body.take_trailers());
         self.client.input.extend(&rest[passed.consumed..]);
@@ -304,25 +289,25 @@ impl Connection {
         })
     }
 
+    /// Counts and logs what did not go well.
+    pub(crate) fn note(&self, cause: Cause, detail: &str) {
+        self.admission.listener().causes.count(cause);
+        let listener = &self.listener.settings().name;
+        tracing::debug!(listener, client = %self.peer, reason = cause.as_str(), detail, "request not served");
+    }
+
     /// Sends an answer of our own. `unread`: the client may still be sending its request.
     pub(crate) async fn answer(
         &mut self,
-        status: u16,
-        cause: Cause,
+        refusal: &Refusal,
         request: Option<&RequestFacts>,
         unread: bool,
     ) -> After {
+        self.note(refusal.cause, refusal.detail);
         let goes_on =
             request.is_some_and(|request| request.keep_alive) && !unread && !self.is_closing();
         let mut out = Buffer::default();
-        answer::write(out.vec(), status, cause, request, !goes_on);
-        tracing::debug!(
-            listener = self.listener.settings().name,
-            client = %self.peer,
-            status,
-            reason = cause.as_str(),
-            "answered by itself"
-        );
+        answer::write(out.vec(), refusal, request, !goes_on);
         self.client
             .alarm
             .set(self.listener.settings().timeouts.body_idle);

@@ -12,147 +12,25 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::Method;
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 
-use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
-use crate::http::body::{Body, BodyError, Framing};
+use crate::http::body::{Body, Framing};
 use crate::http::chunked::Emit;
-use crate::http::request::{MAX_FIELDS, RequestFacts};
+use crate::http::request::MAX_FIELDS;
 use crate::http::response::{self, BadResponse, RESPONSE_LIMITS, ResponseHead};
 use crate::http::scan::{HeadScan, Scanned};
 use crate::upstream::Upstream;
+
+mod parts;
+
+pub(crate) use parts::{ClientSide, End, ExchangeTimeouts, Fault, RequestFault, Sending};
 
 /// A body of up to this size goes out in one piece with its head; a larger one in one call, from two places.
 const COPIED_BYTES: usize = 2 * 1024;
 /// Answers before the answer that are accepted.
 const MAX_INTERIM: u32 = 32;
-
-/// The client's side of an exchange.
-#[derive(Debug)]
-pub(crate) struct ClientSide {
-    /// The connection.
-    pub(crate) stream: TcpStream,
-    /// Bytes read and not yet used: the next request, when requests are pipelined.
-    pub(crate) input: Buffer,
-    /// The timer of the connection.
-    pub(crate) alarm: Alarm,
-}
-
-/// Time limits of an exchange.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ExchangeTimeouts {
-    /// Waiting for the client, either way.
-    pub(crate) client_idle: Duration,
-    /// Waiting for the answer to begin.
-    pub(crate) first_byte: Duration,
-    /// Waiting for the target otherwise.
-    pub(crate) target_idle: Duration,
-}
-
-/// The request on its way to the target.
-#[derive(Debug)]
-pub(crate) struct Sending {
-    /// The method, for whoever decides about repeating.
-    pub(crate) method: Method,
-    /// What the head said.
-    pub(crate) facts: RequestFacts,
-    /// The head as written for the target, and the part of the body that came with it.
-    pub(crate) out: Buffer,
-    /// Length of the head in `out`.
-    pub(crate) head_bytes: usize,
-    /// The body that is still to come.
-    pub(crate) body: Body,
-    /// Some of the body went through after `out` was written: it cannot be repeated.
-    pub(crate) streamed: bool,
-    /// The target takes no more; its answer may still come.
-    stopped: bool,
-}
-
-impl Sending {
-    /// A request of which nothing was sent.
-    pub(crate) fn new(
-        method: Method,
-        facts: RequestFacts,
-        out: Buffer,
-        head_bytes: usize,
-        body: Body,
-    ) -> Self {
-        Self {
-            method,
-            facts,
-            out,
-            head_bytes,
-            body,
-            streamed: false,
-            stopped: false,
-        }
-    }
-
-    /// Makes ready to be sent once more.
-    pub(crate) fn rewind(&mut self) {
-        debug_assert!(!self.streamed, "what went through is gone");
-        self.out.rewind();
-        self.stopped = false;
-    }
-
-    fn is_sent(&self) -> bool {
-        self.body.is_done() && self.out.is_empty() && !self.stopped
-    }
-}
-
-/// How an exchange ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum End {
-    /// The answer was passed on whole.
-    Done {
-        /// The client was told that it may go on.
-        client_goes_on: bool,
-        /// The connection to the target can be used again.
-        target_reusable: bool,
-    },
-    /// Both sides go on in another protocol.
-    Switched,
-    /// No final answer was begun; nothing final was sent to the client.
-    Failed(Fault),
-    /// The client's body is at fault; nothing final was sent to the client.
-    BadRequestBody(RequestFault),
-    /// The answer broke off in the middle.
-    Cut {
-        /// The client can tell only from a reset that it is not whole.
-        needs_reset: bool,
-        /// The target was silent, rather than gone or confused.
-        timed_out: bool,
-    },
-    /// The client is gone.
-    ClientGone,
-}
-
-/// What the target did wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fault {
-    /// It closed or reset the connection.
-    Closed,
-    /// It did not begin its answer in time.
-    TimedOut,
-    /// It did not take the request in time.
-    Stalled,
-    /// What it sent was not understood.
-    BadResponse(BadResponse),
-}
-
-/// What the client did wrong with its body.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum RequestFault {
-    /// It did not come in time.
-    TimedOut,
-    /// It was malformed or too long.
-    Body(BodyError),
-}
 
 #[derive(Debug)]
 enum Phase {

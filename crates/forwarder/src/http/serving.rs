@@ -8,12 +8,13 @@ use balancer::{
     Attempt, BodyProgress, Failure, Group, Lease, Outcome, Retry, Target, TargetId, decide_retry,
 };
 
-use crate::http::answer::Cause;
+use crate::cause::Cause;
+use crate::http::answer::Refusal;
 use crate::http::body::Framing;
 use crate::http::connection::{After, Connection, Request};
 use crate::http::exchange::{End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending};
 use crate::relay::{self, RelayEnd, RelayTimeouts};
-use crate::upstream::{ConnectError, Upstream};
+use crate::upstream::Upstream;
 
 /// Answers one request.
 pub(crate) async fn serve(connection: &mut Connection, request: Request) -> After {
@@ -136,12 +137,7 @@ async fn attempt(
         None => {
             match Upstream::connect(address, timeouts.connect, &mut connection.client.alarm).await {
                 Ok(upstream) => upstream,
-                Err(ConnectError::TimedOut) => {
-                    return Tried::Failed(Failed::to_connect(), Cause::ConnectTimeout);
-                }
-                Err(ConnectError::Failed(_)) => {
-                    return Tried::Failed(Failed::to_connect(), Cause::ConnectFailed);
-                }
+                Err(error) => return Tried::Failed(Failed::to_connect(), error.cause()),
             }
         }
     };
@@ -214,12 +210,12 @@ async fn attempt(
         }
         End::BadRequestBody(fault) => {
             drop(upstream);
-            let cause = match fault {
-                RequestFault::TimedOut => Cause::BodyTimeout,
-                RequestFault::Body(error) => Cause::of_body(error),
+            let refusal = match fault {
+                RequestFault::TimedOut => Cause::BodyTimeout.into(),
+                RequestFault::Body(error) => Refusal::from(error),
             };
             let after = connection
-                .answer(cause.status(), cause, Some(&sending.facts), true)
+                .answer(&refusal, Some(&sending.facts), true)
                 .await;
             Tried::Ended(Outcome::ClientGone, after)
         }
@@ -227,11 +223,11 @@ async fn attempt(
             needs_reset,
             timed_out,
         } => {
-            let outcome = if timed_out {
-                Outcome::TimedOut
-            } else {
-                Outcome::Reset
+            let (outcome, cause) = match timed_out {
+                true => (Outcome::TimedOut, Cause::TargetCutTimeout),
+                false => (Outcome::Reset, Cause::TargetCut),
             };
+            connection.note(cause, "");
             Tried::Ended(
                 outcome,
                 if needs_reset {
@@ -241,7 +237,15 @@ async fn attempt(
                 },
             )
         }
-        End::ClientGone => Tried::Ended(Outcome::ClientGone, After::Reset),
+        End::ClientGone => {
+            let cause = if response_seen {
+                Cause::ClientGone
+            } else {
+                Cause::ClientGoneEarly
+            };
+            connection.note(cause, "");
+            Tried::Ended(Outcome::ClientGone, After::Reset)
+        }
     }
 }
 
@@ -272,18 +276,21 @@ async fn switch(connection: &mut Connection, mut upstream: Upstream) -> Tried {
         timeouts,
         &mut client.alarm,
     );
-    match end.await {
-        RelayEnd::Done => Tried::Ended(Outcome::Ok, After::Close),
-        RelayEnd::TimedOut | RelayEnd::ClientGone => {
-            Tried::Ended(Outcome::ClientGone, After::Close)
-        }
-        RelayEnd::TargetGone => Tried::Ended(Outcome::Reset, After::Reset),
+    let end = end.await;
+    if let Some(cause) = end.cause() {
+        connection.note(cause, "");
     }
+    let after = if end == RelayEnd::TargetGone {
+        After::Reset
+    } else {
+        After::Close
+    };
+    Tried::Ended(end.outcome(), after)
 }
 
 async fn refuse(connection: &mut Connection, sending: &Sending, cause: Cause) -> After {
     let unread = !sending.body.is_done();
     connection
-        .answer(cause.status(), cause, Some(&sending.facts), unread)
+        .answer(&cause.into(), Some(&sending.facts), unread)
         .await
 }

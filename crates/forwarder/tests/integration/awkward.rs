@@ -134,7 +134,9 @@ fn a_chunked_body_that_breaks_later_is_cut_off_at_the_target_too() {
     assert_eq!(
         (
             answer.status,
-            answer.text().ends_with("client-malformed@body\n")
+            answer
+                .text()
+                .ends_with("client-malformed@body: chunk size\n")
         ),
         (400, true)
     );

@@ -275,3 +275,28 @@ fn idle_connections_to_targets_are_closed_in_time() {
     eventually("closed", || closed.load(SeqCst) == 1);
     assert_eq!(count.load(SeqCst), 1);
 }
+
+#[test]
+fn what_does_not_go_well_is_counted_by_cause() {
+    let dead = dead_place();
+    let (forwarder, place) = proxy(&[dead.address]);
+    let mut client = Client::connect(place.address);
+    client.get("/");
+    client.get("/");
+    exchange(place.address, "GET / HTTP/1.1\r\n\r\n");
+    exchange(place.address, "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let causes = forwarder.snapshot().listeners[0].causes.clone();
+    let want = [
+        ("client-malformed@headers", 1),
+        ("unsupported@headers", 1),
+        ("connect-refused@connect", 2),
+    ];
+    assert_eq!(causes, want);
+
+    let short = Origin::saying(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    let (forwarder, place) = proxy(&[short.address]);
+    exchange(place.address, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    eventually("counted", || {
+        forwarder.snapshot().listeners[0].causes == [("target-reset@body", 1)]
+    });
+}

@@ -1,0 +1,127 @@
+//! Why something was not answered or relayed as it should: a bounded set of words, the same in answers, logs and
+//! counters. Each says what happened and where.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $status:literal;)*) => {
+        /// Why something did not go well.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Cause {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Cause {
+            const ALL: &[Cause] = &[$(Cause::$name,)*];
+
+            /// The word.
+            pub(crate) fn as_str(self) -> &'static str {
+                match self {
+                    $(Cause::$name => $word,)*
+                }
+            }
+
+            /// The usual status of the answer; 0 if it comes too late for one.
+            pub(crate) fn status(self) -> u16 {
+                match self {
+                    $(Cause::$name => $status,)*
+                }
+            }
+        }
+    };
+}
+
+causes! {
+    /// The request head was malformed.
+    Malformed = "client-malformed@headers", 400;
+    /// The request head was too large, in one of the ways it can be.
+    HeadLimit = "limit@headers", 431;
+    /// The request asked for something that is not offered.
+    Unsupported = "unsupported@headers", 501;
+    /// The request head did not come in time.
+    HeaderTimeout = "client-timeout@headers", 408;
+    /// The request body did not come in time.
+    BodyTimeout = "client-timeout@body", 408;
+    /// The request body was malformed.
+    BadBody = "client-malformed@body", 400;
+    /// The request body was longer than allowed.
+    BodyTooLarge = "limit@body", 413;
+    /// No target may be tried.
+    NoTarget = "target-down@pick", 503;
+    /// No target took the connection.
+    ConnectFailed = "connect-refused@connect", 502;
+    /// The target did not take the connection in time.
+    ConnectTimeout = "connect-timeout@connect", 504;
+    /// The target closed a kept connection under a request that must not be repeated.
+    ReusedClosed = "reused-closed@headers", 502;
+    /// The target closed before it answered.
+    TargetReset = "target-reset@headers", 502;
+    /// The target did not answer in time.
+    TargetTimeout = "target-timeout@headers", 504;
+    /// The target did not read the request in time.
+    TargetStalled = "target-timeout@request", 504;
+    /// What the target answered was not understood.
+    BadResponse = "target-malformed@headers", 502;
+    /// The target broke its answer off, or its body was malformed.
+    TargetCut = "target-reset@body", 0;
+    /// The target fell silent in the middle of its answer.
+    TargetCutTimeout = "target-timeout@body", 0;
+    /// The client left before an answer began.
+    ClientGoneEarly = "client-abort@request", 0;
+    /// The client left, or stopped reading, while it was answered.
+    ClientGone = "client-abort@answer", 0;
+    /// The client reset a tunnel.
+    TunnelClientReset = "client-reset@tunnel", 0;
+    /// The target reset a tunnel.
+    TunnelTargetReset = "target-reset@tunnel", 0;
+    /// Nothing moved in a tunnel for too long.
+    TunnelTimeout = "idle-timeout@tunnel", 0;
+}
+
+/// How often each cause came up.
+#[derive(Debug)]
+pub(crate) struct CauseCounters(Vec<AtomicU64>);
+
+impl Default for CauseCounters {
+    fn default() -> Self {
+        Self(Cause::ALL.iter().map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl CauseCounters {
+    /// Counts one more.
+    pub(crate) fn count(&self, cause: Cause) {
+        if let Some(counter) = self.0.get(cause as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The causes that came up, always in the same order.
+    pub(crate) fn read(&self) -> Vec<(&'static str, u64)> {
+        let counts = Cause::ALL
+            .iter()
+            .zip(&self.0)
+            .map(|(cause, count)| (cause.as_str(), count.load(Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_a_word_and_a_counter_of_its_own() {
+        let counters = CauseCounters::default();
+        Cause::ALL.iter().for_each(|cause| counters.count(*cause));
+        counters.count(Cause::NoTarget);
+        let read = counters.read();
+        let words: std::collections::BTreeSet<_> = read.iter().map(|(word, _)| word).collect();
+        assert_eq!(
+            (read.len(), words.len()),
+            (Cause::ALL.len(), Cause::ALL.len())
+        );
+        let twice: Vec<_> = read.iter().filter(|(_, count)| *count != 1).collect();
+        assert_eq!(twice, [&("target-down@pick", 2)]);
+    }
+}
