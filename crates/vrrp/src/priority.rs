@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn deltas_add_up() {
+    fn all_deltas_add_up() {
         let sum = effective_priority(
             Priority::new(100),
             &[contribution(-30, None), contribution(5, None)],

@@ -15,6 +15,7 @@ mod families;
 mod fault;
 mod leaving;
 mod pairs;
+mod properties;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()

@@ -6,6 +6,11 @@ use std::net::IpAddr;
 use super::*;
 use crate::wire::Advertisement;
 
+mod envelope;
+mod properties;
+mod sending;
+mod version_2;
+
 /// v3 over IPv4 as Keepalived sends it: VRID 51, priority 100, 1 s, 10.0.0.10, from 10.0.0.2 to the group.
 const V3_RFC5798: [u8; 12] = [
     0x31, 0x33, 0x64, 0x01, 0x00, 0x64, 0x75, 0xcc, 0x0a, 0, 0, 0x0a,
@@ -390,65 +395,6 @@ fn routers_with_only_global_addresses_accept_each_other_with_a_note() {
 }
 
 #[test]
-fn v2_authentication_type_has_to_match() {
-    assert!(check(&v2(None), &datagram(&V2_PLAIN)).is_ok());
-    assert_eq!(check(&v2(None), &datagram(&V2_PASS)), Err(Reject::AuthType));
-    assert_eq!(
-        check(&v2(Some(b"s3cret")), &datagram(&V2_PLAIN)),
-        Err(Reject::AuthType)
-    );
-    let type_2 = changed(V2_PASS, &[(4, 2)]);
-    assert_eq!(
-        check(&v2(Some(b"s3cret")), &datagram(&type_2)),
-        Err(Reject::AuthType)
-    );
-    assert_eq!(check(&v2(None), &datagram(&type_2)), Err(Reject::AuthType));
-}
-
-#[test]
-fn a_v2_password_has_to_match() {
-    assert!(check(&v2(Some(b"s3cret")), &datagram(&V2_PASS)).is_ok());
-    assert_eq!(
-        check(&v2(Some(b"s3cres")), &datagram(&V2_PASS)),
-        Err(Reject::Password)
-    );
-    assert_eq!(
-        check(&v2(Some(b"s3cret1")), &datagram(&V2_PASS)),
-        Err(Reject::Password)
-    );
-}
-
-#[test]
-fn v2_authentication_data_of_type_0_is_ignored() {
-    let garbage = changed(V2_PLAIN, &[(12, 0xde), (13, 0xad), (19, 0xff)]);
-    assert!(check(&v2(None), &datagram(&garbage)).is_ok());
-}
-
-#[test]
-fn another_v2_interval_is_refused() {
-    for seconds in [2, 40, 41, 255] {
-        let message = changed(V2_PLAIN, &[(5, seconds)]);
-        assert_eq!(
-            check(&v2(None), &datagram(&message)),
-            Err(Reject::V2Interval),
-            "{seconds} s"
-        );
-    }
-    let ours = Settings {
-        advert_interval: Interval::from_centis(200).unwrap(),
-        ..v2(None)
-    };
-    let message = changed(V2_PLAIN, &[(5, 2)]);
-    assert_eq!(
-        check(&ours, &datagram(&message))
-            .unwrap()
-            .interval()
-            .centis(),
-        200
-    );
-}
-
-#[test]
 fn another_list_is_noted_in_v3() {
     let message = changed(V3_RFC9568, &[(11, 11)]);
     assert!(
@@ -651,79 +597,6 @@ fn the_checks_come_in_their_order() {
     assert_eq!(seen, expected);
 }
 
-/// IPv4 header of 20 octets: total length, protocol, TTL as given.
-fn ipv4_packet(total: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let [high, low] = total.to_be_bytes();
-    let header = [
-        0x45, 0xc0, high, low, 0, 1, 0, 0, 255, protocol, 0, 0, 10, 0, 0, 2, 224, 0, 0, 18,
-    ];
-    [&header[..], payload].concat()
-}
-
-#[test]
-fn an_ipv4_packet_is_taken_apart() {
-    let packet = ipv4_packet(32, 112, &V3_RFC5798);
-    let datagram = parse_ipv4(&packet).unwrap();
-    assert_eq!(
-        (datagram.source, datagram.destination),
-        (ip("10.0.0.2"), ip("224.0.0.18"))
-    );
-    assert_eq!(
-        (datagram.hop_limit, datagram.payload),
-        (255, &V3_RFC5798[..])
-    );
-    assert!(check(&v3(), &datagram).is_ok());
-}
-
-#[test]
-fn padding_behind_the_total_length_is_left_out() {
-    let packet = ipv4_packet(32, 112, &[&V3_RFC5798[..], &[0; 14]].concat());
-    assert_eq!(parse_ipv4(&packet).unwrap().payload, V3_RFC5798);
-}
-
-#[test]
-fn options_in_the_ipv4_header_are_skipped() {
-    let mut packet = ipv4_packet(36, 112, &[&[1, 1, 1, 1], &V3_RFC5798[..]].concat());
-    packet[0] = 0x46;
-    assert_eq!(parse_ipv4(&packet).unwrap().payload, V3_RFC5798);
-}
-
-#[test]
-fn an_ipv4_header_that_does_not_fit_is_refused() {
-    assert_eq!(parse_ipv4(&[0x45; 19]).unwrap_err(), Reject::Short);
-    assert_eq!(
-        parse_ipv4(&ipv4_packet(33, 112, &V3_RFC5798)).unwrap_err(),
-        Reject::IpLength
-    );
-    assert_eq!(
-        parse_ipv4(&ipv4_packet(19, 112, &V3_RFC5798)).unwrap_err(),
-        Reject::IpLength
-    );
-    for first in [0x65, 0x44, 0x40, 0x4f] {
-        let mut packet = ipv4_packet(32, 112, &V3_RFC5798);
-        packet[0] = first;
-        assert_eq!(
-            parse_ipv4(&packet).unwrap_err(),
-            Reject::IpLength,
-            "{first:#x}"
-        );
-    }
-}
-
-#[test]
-fn fragments_and_other_protocols_are_refused() {
-    let mut more = ipv4_packet(32, 112, &V3_RFC5798);
-    more[6] = 0x20;
-    assert_eq!(parse_ipv4(&more).unwrap_err(), Reject::IpLength);
-    let mut tail = ipv4_packet(32, 112, &V3_RFC5798);
-    tail[7] = 1;
-    assert_eq!(parse_ipv4(&tail).unwrap_err(), Reject::IpLength);
-    assert_eq!(
-        parse_ipv4(&ipv4_packet(32, 51, &V3_RFC5798)).unwrap_err(),
-        Reject::Protocol
-    );
-}
-
 fn advertisement(settings: &Settings, family: Family, priority: u8) -> Advertisement {
     Advertisement {
         family,
@@ -740,123 +613,5 @@ fn advertisement(settings: &Settings, family: Family, priority: u8) -> Advertise
         addresses: settings.wire_list(family),
         checksum: ChecksumForm::Rfc5798,
         password: settings.password.clone(),
-    }
-}
-
-#[test]
-fn what_is_sent_is_the_literal_octet_by_octet() {
-    let header = [
-        0x45, 0xc0, 0, 32, 0, 0, 0, 0, 255, 112, 0, 0, 10, 0, 0, 2, 224, 0, 0, 18,
-    ];
-    let mut advert = advertisement(&v3(), Family::V4, 100);
-    assert_eq!(
-        advert.encode(ip("224.0.0.18")),
-        [&header[..], &V3_RFC5798].concat()
-    );
-    advert.checksum = ChecksumForm::Rfc9568;
-    assert_eq!(
-        advert.encode(ip("224.0.0.18")),
-        [&header[..], &V3_RFC9568].concat()
-    );
-    let v2_header = [
-        0x45, 0xc0, 0, 40, 0, 0, 0, 0, 255, 112, 0, 0, 10, 0, 0, 2, 224, 0, 0, 18,
-    ];
-    let plain = advertisement(&v2(None), Family::V4, 100).encode(ip("224.0.0.18"));
-    assert_eq!(plain, [&v2_header[..], &V2_PLAIN].concat());
-    let pass = advertisement(&v2(Some(b"s3cret")), Family::V4, 100).encode(ip("224.0.0.18"));
-    assert_eq!(pass, [&v2_header[..], &V2_PASS].concat());
-    let v6 = advertisement(&ipv6(&["2001:db8::10", "fe80::10"]), Family::V6, 150);
-    assert_eq!(v6.encode(ip("ff02::12")), V3_IPV6);
-    let global = advertisement(&ipv6(&["2001:db8::10"]), Family::V6, 150);
-    assert_eq!(global.encode(ip("ff02::12")), V3_IPV6_GLOBAL);
-}
-
-#[test]
-fn unicast_pseudo_headers_use_the_unicast_addresses() {
-    let ours = settings(51, 10, &["10.0.0.10"]);
-    let packet = advertisement(&ours, Family::V4, 0).encode(ip("10.0.0.3"));
-    assert_eq!(packet[16..20], [10, 0, 0, 3]);
-    assert_eq!(packet[20..], V3_UNICAST);
-}
-
-mod properties {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn any_settings() -> impl Strategy<Value = (Settings, Family, u8, ChecksumForm)> {
-        let vips_v4 =
-            prop::collection::vec(any::<[u8; 4]>().prop_map(|a| IpAddr::V4(a.into())), 1..20);
-        let vips_v6 =
-            prop::collection::vec(any::<[u8; 16]>().prop_map(|a| IpAddr::V6(a.into())), 1..10);
-        let password = prop::option::of(prop::collection::vec(any::<u8>(), 1..=8));
-        let form = prop::sample::select(vec![ChecksumForm::Rfc5798, ChecksumForm::Rfc9568]);
-        let choice = (any::<bool>(), any::<bool>());
-        (
-            1_u8..,
-            1_u16..=4095,
-            vips_v4,
-            vips_v6,
-            password,
-            choice,
-            any::<u8>(),
-            form,
-        )
-            .prop_map(
-                |(vrid, centis, vips_v4, vips_v6, password, (is_v6, is_v2), priority, form)| {
-                    let (family, vips) = if is_v6 {
-                        (Family::V6, vips_v6)
-                    } else {
-                        (Family::V4, vips_v4)
-                    };
-                    let mut settings = Settings::new("p", Vrid::new(vrid).unwrap(), vips);
-                    settings.advert_interval = Interval::from_centis(centis).unwrap();
-                    if is_v2 && !is_v6 {
-                        settings.version = Version::V2;
-                        settings.password = password.and_then(|text| Password::new(&text));
-                        settings.advert_interval =
-                            Interval::from_centis(centis % 40 * 100 + 100).unwrap();
-                    }
-                    (settings, family, priority, form)
-                },
-            )
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_encoded_is_accepted_as_it_was((settings, family, priority, form) in any_settings()) {
-            let mut advert = advertisement(&settings, family, priority);
-            advert.checksum = form;
-            let octets = advert.encode(group(family));
-            let received = match family {
-                Family::V4 => parse_ipv4(&octets).unwrap(),
-                Family::V6 => datagram_v6(&octets),
-            };
-            let accepted = check(&settings, &received).unwrap();
-            prop_assert_eq!(accepted.priority(), advert.priority);
-            prop_assert_eq!(accepted.interval(), advert.interval);
-            prop_assert_eq!(accepted.addresses(), &advert.addresses[..]);
-            let has_choice = family == Family::V4 && settings.version == Version::V3;
-            prop_assert_eq!(accepted.checksum(), has_choice.then_some(form));
-            prop_assert!(!accepted.notes().list_differs && !accepted.notes().interval_differs);
-        }
-
-        #[test]
-        fn any_octets_are_judged_without_panic(octets in prop::collection::vec(any::<u8>(), 0..600), version in 2_u8..4) {
-            let _ = parse_ipv4(&octets).map(|datagram| check(&v3(), &datagram));
-            let mut octets = octets;
-            if let Some(first) = octets.first_mut() {
-                *first = version << 4 | 1;
-            }
-            let _ = check(&v3(), &datagram(&octets));
-            let _ = check(&v2(Some(b"s3cret")), &datagram(&octets));
-            let _ = check(&ipv6(&["fe80::10"]), &datagram_v6(&octets));
-        }
-
-        #[test]
-        fn one_changed_bit_never_gives_another_advertisement(bit in 0_usize..96) {
-            let mut message = V3_RFC5798;
-            message[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(check(&v3(), &datagram(&message)).is_err());
-        }
     }
 }

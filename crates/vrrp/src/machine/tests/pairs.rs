@@ -210,7 +210,7 @@ fn in_state(name: &str) -> Bench {
     bench
 }
 
-fn event(bench: &Bench, name: &str) -> Event {
+pub(super) fn event(bench: &Bench, name: &str) -> Event {
     let source_changed = |source: Option<&str>| Event::SourceChanged {
         family: Family::V4,
         source: source.map(ip),
