@@ -251,7 +251,8 @@ async fn attempt(
 
 fn after_answer(connection: &Connection, sending: &Sending, client_goes_on: bool) -> After {
     let unread = !sending.body.is_done() || !connection.client.input.is_empty();
-    match (client_goes_on, unread) {
+    // A client that meant to go on may be sending its next request already.
+    match (client_goes_on, unread || sending.facts.keep_alive) {
         (true, _) => After::Next,
         (false, true) => After::Linger,
         (false, false) => After::Close,

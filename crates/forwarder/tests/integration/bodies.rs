@@ -367,3 +367,19 @@ fn a_body_that_stops_coming_gets_408() {
         (408, true)
     );
 }
+
+#[test]
+fn an_early_answer_is_relayed_also_if_the_target_closes_at_once() {
+    let origin = Origin::start(|mut stream, _| {
+        let _ = read_until(&mut stream, &mut Vec::new(), b"\r\n\r\n");
+        stream
+            .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            .unwrap();
+    });
+    let (_forwarder, place) = proxy(&[origin.address]);
+    let mut client = Client::connect(place.address);
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n");
+    client.send(vec![b'x'; 50_000]);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.text()), (413, "big"));
+}

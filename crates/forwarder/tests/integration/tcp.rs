@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use balancer::{ListenerSettings, Protocol};
@@ -51,26 +53,44 @@ fn the_end_of_one_direction_is_passed_on_and_the_other_goes_on() {
 
 #[test]
 fn the_end_of_the_targets_direction_leaves_the_clients_open() {
-    let origin = Origin::start(|mut stream, _| {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&received);
+    let origin = Origin::start(move |mut stream, _| {
         stream.write_all(b"hello").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut all = Vec::new();
         stream.read_to_end(&mut all).unwrap();
-        assert_eq!(all, b"late");
-        std::fs::write(
-            std::env::temp_dir().join(format!("tandem-late-{}", std::process::id())),
-            all,
-        )
-        .unwrap();
+        *noted.lock().unwrap() = all;
     });
     let (_forwarder, place) = tcp_proxy(&[origin.address], |_| {});
     let mut client = Client::connect(place.address);
     assert_eq!(client.rest().unwrap(), b"hello");
     client.send("late");
     client.stream.shutdown(Shutdown::Write).unwrap();
-    let note = std::env::temp_dir().join(format!("tandem-late-{}", std::process::id()));
-    eventually("received", || note.exists());
-    std::fs::remove_file(note).unwrap();
+    eventually("received", || *received.lock().unwrap() == b"late");
+}
+
+#[test]
+fn a_reset_by_the_client_is_passed_on_as_a_reset() {
+    let reset = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&reset);
+    let origin = Origin::start(move |mut stream, _| {
+        stream.write_all(b"x").unwrap();
+        let error = stream.read(&mut [0; 8]).err();
+        let is_reset =
+            error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        noted.store(is_reset, SeqCst);
+    });
+    let (forwarder, place) = tcp_proxy(&[origin.address], |_| {});
+    let mut client = Client::connect(place.address);
+    client.stream.read_exact(&mut [0]).unwrap();
+    let socket = socket2::Socket::from(client.stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(socket);
+    eventually("reset at the target", || reset.load(SeqCst));
+    eventually("counted", || {
+        forwarder.snapshot().listeners[0].causes == [("client-reset@tunnel", 1)]
+    });
 }
 
 #[test]
@@ -139,9 +159,11 @@ fn a_reset_is_passed_on_as_a_reset() {
 fn silence_ends_a_connection_and_half_closed_has_its_own_limit() {
     let quiet = || {
         Origin::start(|mut stream, _| {
-            while stream.read(&mut [0; 8]).is_ok_and(|_| true) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            drop(
+                stream
+                    .read_to_end(&mut Vec::new())
+                    .map(|_| std::thread::sleep(LIMIT)),
+            )
         })
     };
     let origin = quiet();
