@@ -1,0 +1,287 @@
+//! A running `tandemd` in a folder of its own, and an origin behind it. Both end with the test that made them.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill as send};
+use nix::unistd::Pid;
+
+/// How long any fact may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+/// User and group `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// Waits for a fact; panics with its name when it does not come.
+pub(crate) fn wait_until(what: &str, mut fact: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !fact() {
+        assert!(began.elapsed() < LIMIT, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A port of loopback that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// SIGKILL.
+pub(crate) fn kill(pid: u32) {
+    send(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+}
+
+/// SIGSTOP.
+pub(crate) fn freeze(pid: u32) {
+    send(Pid::from_raw(pid as i32), Signal::SIGSTOP).unwrap();
+}
+
+/// A daemon and its folder.
+pub(crate) struct Node {
+    folder: tempfile::TempDir,
+    command: Command,
+    process: Option<Child>,
+}
+
+impl Node {
+    /// A daemon that is not started yet.
+    pub(crate) fn prepare(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("tandem.toml"), config).unwrap();
+        std::fs::create_dir(at("state")).unwrap();
+        let log = std::fs::File::create(at("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandemd"));
+        command
+            .arg("--config")
+            .arg(at("tandem.toml"))
+            .arg("--socket")
+            .arg(at("socket"))
+            .arg("--state-dir")
+            .arg(at("state"));
+        command.stdin(Stdio::null()).stderr(log);
+        Self {
+            folder,
+            command,
+            process: None,
+        }
+    }
+
+    /// One HTTP listener before one origin.
+    pub(crate) fn balancer_config(port: u16, origin: &Origin) -> String {
+        format!(
+            "[listener.web]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\nforward = \"app\"\n\
+             [group.app]\ntargets = [\"127.0.0.1:{}\"]\nhealth = {{ tcp = true, every = \"1s\" }}\n",
+            origin.port
+        )
+    }
+
+    pub(crate) fn environment(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.command.env(name, value);
+    }
+
+    /// The daemon and all that belongs to it run without privileges.
+    pub(crate) fn run_as_nobody(&mut self) {
+        let binary = self.folder.path().join("tandemd");
+        std::fs::copy(env!("CARGO_BIN_EXE_tandemd"), &binary).unwrap();
+        let mut command = Command::new(&binary);
+        command
+            .args(self.command.get_args())
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .stdin(Stdio::null());
+        command.stderr(std::fs::File::create(self.folder.path().join("log")).unwrap());
+        self.command = command;
+        for path in [self.folder.path(), &self.folder.path().join("state")] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.process = Some(self.command.spawn().unwrap());
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write_config(&self, config: &str) {
+        std::fs::write(self.folder.path().join("tandem.toml"), config).unwrap();
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// SIGTERM to the keeper.
+    pub(crate) fn terminate(&self) {
+        send(Pid::from_raw(self.keeper() as i32), Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits for the end of the keeper.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let process = self.process.as_mut().unwrap();
+        let mut status = None;
+        wait_until("the keeper has ended", || {
+            status = process.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    fn keeper(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    /// The keeper's child of this name.
+    pub(crate) fn child(&self, name: &str) -> Option<u32> {
+        children(self.keeper()).into_iter().find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.trim() == name)
+        })
+    }
+
+    /// `GET /status`, when it answers.
+    pub(crate) fn status(&self) -> Option<serde_json::Value> {
+        self.request("GET", "/status")
+    }
+
+    /// A `POST` without a body.
+    pub(crate) fn post(&self, path: &str) -> Option<serde_json::Value> {
+        self.request("POST", path)
+    }
+
+    fn request(&self, method: &str, path: &str) -> Option<serde_json::Value> {
+        let mut stream = UnixStream::connect(self.folder.path().join("socket")).ok()?;
+        stream.set_read_timeout(Some(LIMIT)).ok()?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    }
+
+    /// Waits until the origin answers through the listener.
+    pub(crate) fn wait_for_service(&self, port: u16) {
+        wait_until("the origin answers through the listener", || {
+            let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+                return false;
+            };
+            let mut answer = String::new();
+            write!(
+                stream,
+                "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            )
+            .is_ok()
+                && stream.read_to_string(&mut answer).is_ok()
+                && answer.starts_with("HTTP/1.1 200")
+        });
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            for pid in children(process.id()).into_iter().chain([process.id()]) {
+                // It may have ended by itself.
+                let _ = send(Pid::from_raw(pid as i32), Signal::SIGKILL);
+            }
+            let _ = process.wait();
+        }
+    }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let path: PathBuf = format!("/proc/{pid}/task/{pid}/children").into();
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
+/// An HTTP origin: `/slow` waits until released, everything else answers at once.
+pub(crate) struct Origin {
+    pub(crate) port: u16,
+    slow: Arc<AtomicUsize>,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Origin {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = Self {
+            port: listener.local_addr().unwrap().port(),
+            slow: Arc::default(),
+            gate: Arc::default(),
+        };
+        let (slow, gate) = (Arc::clone(&origin.slow), Arc::clone(&origin.gate));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (slow, gate) = (Arc::clone(&slow), Arc::clone(&gate));
+                std::thread::spawn(move || serve(stream, &slow, &gate));
+            }
+        });
+        origin
+    }
+
+    /// How many slow requests have arrived.
+    pub(crate) fn slow_requests(&self) -> usize {
+        self.slow.load(Ordering::SeqCst)
+    }
+
+    /// Lets the slow ones be answered.
+    pub(crate) fn release(&self) {
+        *self.gate.0.lock().unwrap() = true;
+        self.gate.1.notify_all();
+    }
+}
+
+fn serve(mut stream: TcpStream, slow: &AtomicUsize, gate: &(Mutex<bool>, Condvar)) {
+    let Ok(copy) = stream.try_clone() else { return };
+    let mut reader = BufReader::new(copy);
+    let mut first = String::new();
+    while reader.read_line(&mut first).is_ok_and(|count| count > 0) {
+        let mut line = String::new();
+        while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+            line.clear();
+        }
+        let body = if first.starts_with("GET /slow") {
+            "slow"
+        } else {
+            "fine"
+        };
+        if body == "slow" {
+            slow.fetch_add(1, Ordering::SeqCst);
+            let _open = gate
+                .1
+                .wait_while(gate.0.lock().unwrap(), |open| !*open)
+                .unwrap();
+        }
+        if write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .is_err()
+        {
+            return;
+        }
+        first.clear();
+    }
+}
