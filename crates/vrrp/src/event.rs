@@ -48,6 +48,7 @@ pub enum Event {
     AddressLost(String),
     /// An advertisement could not be sent.
     SendFailed(String),
-    /// A reload. Stops no timer and touches only what changed. The effective priority stays until `PriorityChanged`.
+    /// A reload. Stops no timer and touches only what changed. Another base priority is in force at once where the
+    /// effective priority is the base; where tracking has changed it, it stays until `PriorityChanged`.
     Reconfigure(Settings),
 }

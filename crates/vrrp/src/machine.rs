@@ -373,6 +373,10 @@ impl VirtualRouter {
         if self.settings.checksum != settings.checksum {
             self.checksum = first_form(settings.checksum);
         }
+        // Where tracking says nothing, the base is the effective priority.
+        if self.priority == self.settings.priority {
+            self.priority = settings.priority;
+        }
         self.expectation = Expectation::new(&settings);
         self.settings = settings;
     }

@@ -157,7 +157,7 @@ impl Checks {
             }
         }
         let leaves = |node: &usize| world.nodes[*node].router.as_ref().is_some_and(is_leaving);
-        if holders.iter().filter(|node| leaves(node)).count() > 1 {
+        if holders.len() > 1 && holders.iter().filter(|node| leaves(node)).count() > 1 {
             // Neither says a word until it stops or gives up: 2 I + 100 ms, and only after a cut.
             holders
                 .iter()

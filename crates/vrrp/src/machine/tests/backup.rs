@@ -366,3 +366,28 @@ fn a_claim_without_preemption_ends_for_any_active_router() {
         "a void answer"
     );
 }
+
+#[test]
+fn a_reload_of_the_base_priority_is_in_force_at_once_unless_tracking_rules() {
+    let other = || Event::Reconfigure(with(200, 100));
+    let mut bench = Bench::backup(pair());
+    bench.handle(1_000_000, other());
+    assert_eq!(bench.router.status().effective_priority, Priority::new(200));
+    assert_eq!(
+        bench.deadline(),
+        Some(3_218_750),
+        "shifted by the difference"
+    );
+    let mut tracked = Bench::backup(pair());
+    tracked.handle(500_000, Event::PriorityChanged(Priority::new(70)));
+    tracked.handle(1_000_000, other());
+    assert_eq!(
+        tracked.router.status().effective_priority,
+        Priority::new(70)
+    );
+    tracked.handle(1_000_000, Event::PriorityChanged(Priority::new(170)));
+    assert_eq!(
+        tracked.router.status().effective_priority,
+        Priority::new(170)
+    );
+}
