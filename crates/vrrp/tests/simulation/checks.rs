@@ -226,13 +226,17 @@ impl Checks {
             .unwrap()
             .status()
             .effective_priority;
-        for node in &world.nodes {
+        for (node, facts) in world.nodes.iter().zip(&world.checks.facts) {
             let status = node.router.as_ref().unwrap().status();
             let preempts =
                 node.settings.preempt == vrrp::Preempt::Immediately && status.held_back.is_none();
-            let takes_part = status.state == State::Backup;
+            // 4 I of at most 200 ms, and a margin: a node may have come back from a fault only just.
+            let settled = facts
+                .healthy_since
+                .is_some_and(|since| since + 1_000 * MS <= world.now);
+            let waits = preempts && settled && status.state == State::Backup;
             assert!(
-                !(preempts && takes_part && status.effective_priority > winner),
+                !(waits && status.effective_priority > winner),
                 "the better node waits for ever"
             );
         }
