@@ -73,24 +73,63 @@ pub(crate) fn parse<'h, 'b>(
     }
     let http10 = response.version == Some(0);
     let headers: &'h [Header<'b>] = response.headers;
-    let (mut length, mut chunked, mut connection) = (None, false, Connection::default());
+    let Gathered {
+        length,
+        chunked,
+        connection,
+    } = gather(headers, http10)?;
+    let framing = match (status, chunked, length) {
+        (100..=199 | 204 | 304, _, _) => Framing::None,
+        _ if request.is_head => Framing::None,
+        (_, true, _) => Framing::Chunked,
+        (_, false, Some(length)) => Framing::Length(length),
+        (_, false, None) => Framing::UntilClose,
+    };
+    // Both fields: chunked wins, but a sender this confused is not asked again (RFC 9112 §6.3).
+    let confused = chunked && length.is_some();
+    let keep_alive = !http10 && !connection.close && !confused && framing != Framing::UntilClose;
+    let reason = response.reason.unwrap_or_default();
+    Ok(ResponseHead {
+        status,
+        framing,
+        keep_alive,
+        length,
+        reason,
+        connection,
+        headers,
+    })
+}
+
+/// What the fields say, gathered before any of it is judged.
+#[derive(Default)]
+struct Gathered {
+    length: Option<u64>,
+    chunked: bool,
+    connection: Connection,
+}
+
+fn gather(headers: &[Header<'_>], http10: bool) -> Result<Gathered, BadResponse> {
+    let mut gathered = Gathered::default();
     for header in headers {
         match Field::of(header.name) {
             Field::ContentLength => {
                 let value = content_length(header.value).ok_or(BadResponse::ContentLength)?;
-                if length.replace(value).is_some() {
+                if gathered.length.replace(value).is_some() {
                     return Err(BadResponse::ContentLength);
                 }
             }
             Field::TransferEncoding => {
-                let repeated = std::mem::replace(&mut chunked, true);
+                let repeated = std::mem::replace(&mut gathered.chunked, true);
                 if repeated || http10 || !header.value.eq_ignore_ascii_case(b"chunked") {
                     return Err(BadResponse::TransferEncoding);
                 }
             }
-            Field::Connection => connection
-                .read(header.value)
-                .map_err(|_| BadResponse::Connection)?,
+            Field::Connection => {
+                gathered
+                    .connection
+                    .read(header.value)
+                    .map_err(|_| BadResponse::Connection)?;
+            }
             Field::Host
             | Field::Upgrade
             | Field::Expect
@@ -105,25 +144,7 @@ pub(crate) fn parse<'h, 'b>(
             | Field::Other => {}
         }
     }
-    let framing = match (status, chunked, length) {
-        (100..=199 | 204 | 304, _, _) => Framing::None,
-        _ if request.is_head => Framing::None,
-        (_, true, _) => Framing::Chunked,
-        (_, false, Some(length)) => Framing::Length(length),
-        (_, false, None) => Framing::UntilClose,
-    };
-    // Both fields: chunked wins, but a sender this confused is not asked again (RFC 9112 §6.3).
-    let confused = chunked && length.is_some();
-    let keep_alive = !http10 && !connection.close && !confused && framing != Framing::UntilClose;
-    Ok(ResponseHead {
-        status,
-        framing,
-        keep_alive,
-        length,
-        reason: response.reason.unwrap_or_default(),
-        connection,
-        headers,
-    })
+    Ok(gathered)
 }
 
 impl ResponseHead<'_, '_> {

@@ -1,6 +1,7 @@
 //! Has one request answered: picks a target, opens or reuses a connection, and repeats what may be repeated.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use crate::http::body::Framing;
 use crate::http::connection::{After, Connection, Request};
 use crate::http::exchange::{End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending};
 use crate::relay::{self, RelayEnd, RelayTimeouts};
-use crate::upstream::Upstream;
+use crate::upstream::{ConnectError, Upstream};
 
 /// Answers one request.
 pub(crate) async fn serve(connection: &mut Connection, request: Request) -> After {
@@ -125,50 +126,23 @@ async fn attempt(
     sending: &mut Sending,
     fresh: bool,
 ) -> Tried {
-    let address = target.settings().address;
-    let timeouts = &group.settings().timeouts;
-    let pooled = if fresh {
-        None
-    } else {
-        connection.worker.pool.take(address, Instant::now())
-    };
-    let mut upstream = match pooled {
-        Some(upstream) => upstream,
-        None => {
-            match Upstream::connect(address, timeouts.connect, &mut connection.client.alarm).await {
-                Ok(upstream) => upstream,
-                Err(error) => return Tried::Failed(Failed::to_connect(), error.cause()),
-            }
-        }
+    let mut upstream = match open(connection, group, target.settings().address, fresh).await {
+        Ok(upstream) => upstream,
+        Err(error) => return Tried::Failed(Failed::to_connect(), error.cause()),
     };
     let reused = upstream.reused;
-    let closing = connection.is_closing();
+    let timeouts = &group.settings().timeouts;
     let limits = ExchangeTimeouts {
         client_idle: connection.listener.settings().timeouts.body_idle,
         first_byte: timeouts.first_byte,
         target_idle: timeouts.idle,
     };
-    let mut exchange = Exchange::new(
-        &mut connection.client,
-        &mut upstream,
-        sending,
-        limits,
-        closing,
-    );
+    let closing = connection.is_closing();
+    let client = &mut connection.client;
+    let mut exchange = Exchange::new(client, &mut upstream, sending, limits, closing);
     let end = poll_fn(|cx| exchange.poll(cx)).await;
     let response_seen = exchange.response_seen();
     drop(exchange);
-    let failed = |failure, outcome, cause| {
-        Tried::Failed(
-            Failed {
-                failure,
-                outcome,
-                reused,
-                response_seen,
-            },
-            cause,
-        )
-    };
     match end {
         End::Done {
             client_goes_on,
@@ -186,26 +160,16 @@ async fn attempt(
             )
         }
         End::Switched => switch(connection, upstream).await,
-        End::Failed(Fault::Closed) => {
-            let cause = if reused && !response_seen {
-                Cause::ReusedClosed
-            } else {
-                Cause::TargetReset
-            };
-            failed(Failure::Closed, Outcome::Reset, cause)
-        }
-        End::Failed(Fault::TimedOut) => {
-            failed(Failure::TimedOut, Outcome::TimedOut, Cause::TargetTimeout)
-        }
-        End::Failed(Fault::Stalled) => {
-            failed(Failure::TimedOut, Outcome::TimedOut, Cause::TargetStalled)
-        }
-        End::Failed(Fault::BadResponse(why)) => {
-            tracing::debug!(target = target.settings().name, reason = %why, "answer not understood");
-            failed(
-                Failure::BadResponse,
-                Outcome::BadResponse,
-                Cause::BadResponse,
+        End::Failed(fault) => {
+            let (failure, outcome, cause) = blame(fault, reused && !response_seen);
+            Tried::Failed(
+                Failed {
+                    failure,
+                    outcome,
+                    reused,
+                    response_seen,
+                },
+                cause,
             )
         }
         End::BadRequestBody(fault) => {
@@ -222,21 +186,7 @@ async fn attempt(
         End::Cut {
             needs_reset,
             timed_out,
-        } => {
-            let (outcome, cause) = match timed_out {
-                true => (Outcome::TimedOut, Cause::TargetCutTimeout),
-                false => (Outcome::Reset, Cause::TargetCut),
-            };
-            connection.note(cause, "");
-            Tried::Ended(
-                outcome,
-                if needs_reset {
-                    After::Reset
-                } else {
-                    After::Close
-                },
-            )
-        }
+        } => cut(connection, needs_reset, timed_out),
         End::ClientGone => {
             let cause = if response_seen {
                 Cause::ClientGone
@@ -247,6 +197,57 @@ async fn attempt(
             Tried::Ended(Outcome::ClientGone, After::Reset)
         }
     }
+}
+
+/// A connection to the target: a kept one unless it must be `fresh`.
+async fn open(
+    connection: &mut Connection,
+    group: &Group,
+    address: SocketAddr,
+    fresh: bool,
+) -> Result<Upstream, ConnectError> {
+    if !fresh && let Some(kept) = connection.worker.pool.take(address, Instant::now()) {
+        return Ok(kept);
+    }
+    let limit = group.settings().timeouts.connect;
+    Upstream::connect(address, limit, &mut connection.client.alarm).await
+}
+
+/// What a fault is called by those who decide about repeating, who account, and who read.
+fn blame(fault: Fault, closed_before_answering_again: bool) -> (Failure, Outcome, Cause) {
+    match fault {
+        Fault::Closed if closed_before_answering_again => {
+            (Failure::Closed, Outcome::Reset, Cause::ReusedClosed)
+        }
+        Fault::Closed => (Failure::Closed, Outcome::Reset, Cause::TargetReset),
+        Fault::TimedOut => (Failure::TimedOut, Outcome::TimedOut, Cause::TargetTimeout),
+        Fault::Stalled => (Failure::TimedOut, Outcome::TimedOut, Cause::TargetStalled),
+        Fault::BadResponse(why) => {
+            tracing::debug!(reason = %why, "answer not understood");
+            (
+                Failure::BadResponse,
+                Outcome::BadResponse,
+                Cause::BadResponse,
+            )
+        }
+    }
+}
+
+/// An answer that broke off: the client is to see that it is not whole.
+fn cut(connection: &Connection, needs_reset: bool, timed_out: bool) -> Tried {
+    let (outcome, cause) = match timed_out {
+        true => (Outcome::TimedOut, Cause::TargetCutTimeout),
+        false => (Outcome::Reset, Cause::TargetCut),
+    };
+    connection.note(cause, "");
+    Tried::Ended(
+        outcome,
+        if needs_reset {
+            After::Reset
+        } else {
+            After::Close
+        },
+    )
 }
 
 fn after_answer(connection: &Connection, sending: &Sending, client_goes_on: bool) -> After {
