@@ -83,10 +83,12 @@ pub struct HealthChange {
 pub struct HealthMachine {
     settings: HealthSettings,
     health: Health,
-    /// Results in a row that speak against `health`, or for it if it was just reached.
+    /// Passes in a row; 0 after a failure.
     passes: u32,
+    /// Failures in a row; 0 after a pass.
     failures: u32,
-    observed: bool,
+    /// Results in all.
+    results: u64,
     last_failure: Option<CheckFailure>,
 }
 
@@ -106,7 +108,7 @@ impl HealthMachine {
             health,
             passes: 0,
             failures: 0,
-            observed: false,
+            results: 0,
             last_failure: None,
         }
     }
@@ -122,7 +124,7 @@ impl HealthMachine {
         _now: Instant,
         result: Result<(), CheckFailure>,
     ) -> Option<HealthChange> {
-        self.observed = true;
+        self.results = self.results.saturating_add(1);
         match result {
             Ok(()) => {
                 self.passes = self.passes.saturating_add(1);
@@ -151,13 +153,13 @@ impl HealthMachine {
     /// When the next check is due. The first is due at once; the second comes at a random place in the interval, so
     /// that the checks of many targets spread out; all later ones vary by a tenth.
     pub fn next_check_at(&self, now: Instant, rng: u64) -> Instant {
-        if !self.observed {
+        if self.results == 0 {
             return now;
         }
         if self.pending() {
             return now + jittered(self.settings.fast, rng);
         }
-        if self.passes == 1 && self.health == Health::Up && self.first_result() {
+        if self.results == 1 {
             return now + self.settings.every.mul_f64(fraction(rng));
         }
         now + jittered(self.settings.every, rng)
@@ -177,10 +179,6 @@ impl HealthMachine {
         let failure = self.last_failure.as_ref()?;
         let fall = self.settings.fall;
         Some(format!("{failure} {}/{fall}", self.failures.min(fall)))
-    }
-
-    fn first_result(&self) -> bool {
-        self.passes + self.failures == 1
     }
 }
 

@@ -290,3 +290,31 @@ fn an_address_of_no_interface_can_be_bound() {
         .unwrap();
     assert!(forwarder.ready().listening);
 }
+
+/// Goes on sending for a while after the other side has ended its direction; fails if that is answered by a reset.
+fn go_on_sending(client: &mut Client) {
+    for _ in 0..4 {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(20)); // for a reset to come back
+    }
+}
+
+#[test]
+fn a_client_that_is_still_sending_is_not_reset() {
+    let origin = Origin::answering("a");
+    let (forwarder, place) = proxy(&[origin.address]);
+    let mut refused = Client::connect(place.address);
+    refused.send("GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(
+        status_of(&String::from_utf8(refused.rest().unwrap()).unwrap()),
+        400
+    );
+    go_on_sending(&mut refused);
+
+    let mut kept = Client::connect(place.address);
+    kept.get("/");
+    forwarder.apply(vec![], vec![group("g", &[])]).unwrap();
+    let answer = kept.get("/");
+    assert_eq!(answer.field("Connection"), Some("close"));
+    go_on_sending(&mut kept);
+}
