@@ -11,8 +11,9 @@ use crate::types::{Family, PerFamily, Priority};
 
 /// How long the kernel may take to answer a claim.
 pub(super) const CLAIM_LIMIT: Duration = Duration::from_secs(5);
-/// How long connections in flight may still end here once the peer is heard.
-pub(super) const LINGER: Duration = Duration::from_millis(25);
+/// How long connections in flight may still end here once the peer is heard: shorter than the 200 ms after which the peer tells the
+/// neighbours again, so that nobody who asked in between is left with the wrong answer.
+pub(super) const LINGER: Duration = Duration::from_millis(150);
 /// When a farewell is said again, since one packet may be lost.
 pub(super) const FAREWELL_REPEAT: Duration = Duration::from_millis(10);
 /// Added to two intervals: how long a handover waits for the peer.

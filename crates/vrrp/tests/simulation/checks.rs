@@ -2,8 +2,8 @@
 //!
 //! Times by hand, I being the longest interval configured in the run:
 //! - two holders who hear each other: the better one is heard after at most one interval, its timer up to 1 ms late,
-//!   its packet up to 8 ms under way; the other keeps the address 25 ms more, its own timer up to 1 ms late:
-//!   I + 35 ms. A lost packet, a cut, a freeze or a crash starts the time again.
+//!   its packet up to 8 ms under way; the other keeps the address 150 ms more, its own timer up to 1 ms late:
+//!   I + 160 ms. A lost packet, a cut, a freeze or a crash starts the time again.
 //! - no holder though a node takes part: it waits at most 3 I and a skew of I since the last advertisement of a holder,
 //!   which was up to 8 ms under way; its timer is up to 1 ms late; the kernel takes up to 50 ms: 4 I + 59 ms. A packet
 //!   overtaken by the farewell sent after it may undo a claim and cost one more wait: 8 I + 120 ms in all.
@@ -14,7 +14,7 @@ use vrrp::{Action, Event, PhaseName, Reason, State, VirtualRouter};
 
 use super::world::{JITTER, MAX_CLAIM, MAX_DELAY, MS, World};
 
-const LINGER: u64 = 25 * MS;
+const LINGER: u64 = 150 * MS;
 
 #[derive(Clone, Default)]
 struct Facts {
@@ -176,7 +176,9 @@ impl Checks {
                     continue;
                 }
                 let since = *self.both_since[one][other].get_or_insert(now);
-                let since = since.max(self.disturbed_at[one][other]);
+                // A move back within the linger of the move before starts the time again.
+                let moved_at = self.facts[one].claimed_at.max(self.facts[other].claimed_at);
+                let since = since.max(self.disturbed_at[one][other]).max(moved_at);
                 let time = now - since;
                 assert!(
                     time <= limit,

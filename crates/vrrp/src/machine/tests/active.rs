@@ -52,8 +52,8 @@ fn a_pair_yields_make_before_break_and_others_at_once() {
     let words = of_pair.hear(4_000_000, "10.0.0.3", 200);
     let outranked = "active to backup: 10.0.0.3 is active with priority 200, ours is 100";
     assert_eq!(words, ["stop announcing", outranked]);
-    assert_eq!(of_pair.deadline(), Some(4_025_000));
-    assert_eq!(of_pair.timer(4_025_000), ["release"]);
+    assert_eq!(of_pair.deadline(), Some(4_150_000));
+    assert_eq!(of_pair.timer(4_150_000), ["release"]);
     assert_eq!(of_pair.deadline(), Some(7_609_375));
     let mut of_unknown = active(unknown());
     let words = of_unknown.hear(4_000_000, "10.0.0.3", 200);

@@ -74,8 +74,8 @@ active 4400000 | startup        | | active | 5000000
 active 4400000 | shutdown       | send ipv4 0 | leaving | 4410000
 active 4400000 | handover       | send ipv4 0 | handing-over | 4410000
 active 4400000 | timer          | | active | 5000000
-active 4400000 | higher         | stop announcing; active to backup: 10.0.0.3 is active with priority 200, ours is 100 | backup | 4425000
-active 4400000 | equal, above   | alarm equal_priorities; stop announcing; active to backup: 10.0.0.3 is active with priority 100, ours is 100 | backup | 4425000
+active 4400000 | higher         | stop announcing; active to backup: 10.0.0.3 is active with priority 200, ours is 100 | backup | 4550000
+active 4400000 | equal, above   | alarm equal_priorities; stop announcing; active to backup: 10.0.0.3 is active with priority 100, ours is 100 | backup | 4550000
 active 4400000 | equal, below   | alarm equal_priorities; send ipv4 100; announce ConflictResolved | active | 5000000
 active 4400000 | lower          | send ipv4 100; announce ConflictResolved | active | 5000000
 active 4400000 | farewell       | send ipv4 100 | active | 5400000
@@ -96,10 +96,10 @@ leaving 4505000 | startup        | | leaving | 4510000
 leaving 4505000 | shutdown       | | leaving | 4510000
 leaving 4505000 | handover       | handover failed | leaving | 4510000
 leaving 4505000 | timer          | | leaving | 4510000
-leaving 4505000 | higher         | stop announcing | leaving | 4530000
-leaving 4505000 | equal, above   | stop announcing | leaving | 4530000
-leaving 4505000 | equal, below   | stop announcing | leaving | 4530000
-leaving 4505000 | lower          | stop announcing | leaving | 4530000
+leaving 4505000 | higher         | stop announcing | leaving | 4655000
+leaving 4505000 | equal, above   | stop announcing | leaving | 4655000
+leaving 4505000 | equal, below   | stop announcing | leaving | 4655000
+leaving 4505000 | lower          | stop announcing | leaving | 4655000
 leaving 4505000 | farewell       | | leaving | 4510000
 leaving 4505000 | priority 200   | | leaving | 4510000
 leaving 4505000 | source lost    | stop announcing; release; active to initialize: stopped on request; stopped | initialize | -
@@ -118,10 +118,10 @@ handing-over 4505000 | startup        | | handing-over | 4510000
 handing-over 4505000 | shutdown       | handover failed | leaving | 4510000
 handing-over 4505000 | handover       | | handing-over | 4510000
 handing-over 4505000 | timer          | | handing-over | 4510000
-handing-over 4505000 | higher         | stop announcing | handing-over | 4530000
-handing-over 4505000 | equal, above   | stop announcing | handing-over | 4530000
-handing-over 4505000 | equal, below   | stop announcing | handing-over | 4530000
-handing-over 4505000 | lower          | stop announcing | handing-over | 4530000
+handing-over 4505000 | higher         | stop announcing | handing-over | 4655000
+handing-over 4505000 | equal, above   | stop announcing | handing-over | 4655000
+handing-over 4505000 | equal, below   | stop announcing | handing-over | 4655000
+handing-over 4505000 | lower          | stop announcing | handing-over | 4655000
 handing-over 4505000 | farewell       | send ipv4 100; handover failed | active | 5505000
 handing-over 4505000 | priority 200   | | handing-over | 4510000
 handing-over 4505000 | source lost    | stop announcing; release; active to fault: no source address to advertise from; handover failed | fault | -
@@ -136,26 +136,26 @@ handing-over 4505000 | reload         | | handing-over | 4510000
 handing-over 4505000 | reload vips    | | handing-over | 4510000
 handing-over 4505000 | reload vrid    | handover failed; stop announcing; release; active to backup: virtual router id or version changed | backup | 8114375
 
-handed-over 4510000 | startup        | | handing-over | 4530000
-handed-over 4510000 | shutdown       | handed over | leaving | 4530000
-handed-over 4510000 | handover       | | handing-over | 4530000
-handed-over 4510000 | timer          | | handing-over | 4530000
-handed-over 4510000 | higher         | | handing-over | 4530000
-handed-over 4510000 | equal, above   | | handing-over | 4530000
-handed-over 4510000 | equal, below   | | handing-over | 4530000
-handed-over 4510000 | lower          | | handing-over | 4530000
+handed-over 4510000 | startup        | | handing-over | 4655000
+handed-over 4510000 | shutdown       | handed over | leaving | 4655000
+handed-over 4510000 | handover       | | handing-over | 4655000
+handed-over 4510000 | timer          | | handing-over | 4655000
+handed-over 4510000 | higher         | | handing-over | 4655000
+handed-over 4510000 | equal, above   | | handing-over | 4655000
+handed-over 4510000 | equal, below   | | handing-over | 4655000
+handed-over 4510000 | lower          | | handing-over | 4655000
 handed-over 4510000 | farewell       | send ipv4 100; announce ConflictResolved; handover failed | active | 5510000
-handed-over 4510000 | priority 200   | | handing-over | 4530000
+handed-over 4510000 | priority 200   | | handing-over | 4655000
 handed-over 4510000 | source lost    | release; active to fault: no source address to advertise from; handed over | fault | -
-handed-over 4510000 | source new     | | handing-over | 4530000
+handed-over 4510000 | source new     | | handing-over | 4655000
 handed-over 4510000 | fault          | release; active to fault: eth1 is down; handed over | fault | -
-handed-over 4510000 | fault cleared  | | handing-over | 4530000
-handed-over 4510000 | claimed        | | handing-over | 4530000
-handed-over 4510000 | claim failed   | | handing-over | 4530000
+handed-over 4510000 | fault cleared  | | handing-over | 4655000
+handed-over 4510000 | claimed        | | handing-over | 4655000
+handed-over 4510000 | claim failed   | | handing-over | 4655000
 handed-over 4510000 | address lost   | release; active to fault: virtual addresses could not be kept: gone; handed over | fault | 5510000
-handed-over 4510000 | send failed    | | handing-over | 4530000
-handed-over 4510000 | reload         | | handing-over | 4530000
-handed-over 4510000 | reload vips    | | handing-over | 4530000
+handed-over 4510000 | send failed    | | handing-over | 4655000
+handed-over 4510000 | reload         | | handing-over | 4655000
+handed-over 4510000 | reload vips    | | handing-over | 4655000
 handed-over 4510000 | reload vrid    | handed over; release; active to backup: virtual router id or version changed | backup | 8119375
 
 fault 1000000 | startup        | | fault | -
