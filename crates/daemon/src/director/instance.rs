@@ -284,7 +284,11 @@ impl Instance {
         }
         self.config = config;
         self.will_changed = true;
-        self.handle(now, Event::Reconfigure(self.config.settings.clone()), wires)
+        let mut notices = self.handle(now, Event::Reconfigure(self.config.settings.clone()), wires);
+        // The base may have changed under contributions that did not.
+        let priority = self.effective_priority();
+        notices.extend(self.handle(now, Event::PriorityChanged(priority), wires));
+        notices
     }
 
     /// Whether addresses are, or may be, on the link by our doing.
