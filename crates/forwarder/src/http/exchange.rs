@@ -212,9 +212,14 @@ impl<'c> Exchange<'c> {
                     return Poll::Ready(Err(End::BadRequestBody(RequestFault::Body(error))));
                 }
             };
+            client.input.extend(&scratch[passed.consumed..count]);
+            if send.can_hold(passed.kept) {
+                send.out.extend(&scratch[..passed.kept]);
+                send.out.extend(&send.body.take_trailers());
+                return Poll::Ready(Ok(()));
+            }
             send.streamed = true;
             send.out.clear();
-            client.input.extend(&scratch[passed.consumed..count]);
             let written = match Pin::new(&mut target.stream).poll_write(cx, &scratch[..passed.kept])
             {
                 Poll::Ready(Ok(written)) => written,

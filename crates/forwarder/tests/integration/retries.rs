@@ -236,6 +236,40 @@ fn a_post_whose_body_was_not_begun_is_sent_again() {
     assert_eq!(origin.connections(), 2);
 }
 
+/// Status of a second request whose body comes after its head, and connections to the target, which closes its first
+/// connection when it has read that request whole.
+fn second_request_in_pieces(method: &str, body: usize) -> (u16, usize) {
+    let origin = Origin::start(move |mut stream, number| {
+        let mut input = Vec::new();
+        while let Some(request) = read_request(&mut stream, &mut input) {
+            if number == 0 && request.head.contains(" /second ") {
+                return;
+            }
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na")
+                .unwrap();
+        }
+    });
+    let (forwarder, place) = proxy(&[origin.address]);
+    let mut client = Client::connect(place.address);
+    assert_eq!(client.get("/first").status, 200);
+    client.send(format!(
+        "{method} /second HTTP/1.1\r\nHost: test\r\nContent-Length: {body}\r\n\r\n"
+    ));
+    eventually("the head has gone out", || {
+        in_flight(&forwarder.snapshot()) == 1
+    });
+    client.send(vec![b'x'; body]);
+    (client.answer().status, origin.connections())
+}
+
+#[test]
+fn a_body_is_held_for_a_second_try_as_far_as_it_is_small_and_may_be_repeated() {
+    assert_eq!(second_request_in_pieces("PUT", 3000), (200, 2));
+    assert_eq!(second_request_in_pieces("PUT", 200_000), (502, 1));
+    assert_eq!(second_request_in_pieces("POST", 3000), (502, 1));
+}
+
 #[test]
 fn a_kept_connection_that_has_closed_before_is_noticed() {
     let origin = Origin::start(|mut stream, _| {

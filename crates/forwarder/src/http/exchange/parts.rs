@@ -11,6 +11,9 @@ use crate::http::body::{Body, BodyError};
 use crate::http::request::RequestFacts;
 use crate::http::response::BadResponse;
 
+/// A request that may be repeated is held up to this size, head included.
+const HELD_BYTES: usize = 64 * 1024;
+
 /// The client's side of an exchange.
 #[derive(Debug)]
 pub(crate) struct ClientSide {
@@ -40,7 +43,7 @@ pub(crate) struct Sending {
     pub(crate) method: Method,
     /// What the head said.
     pub(crate) facts: RequestFacts,
-    /// The head as written for the target, and the part of the body that came with it.
+    /// The head as written for the target, and the part of the body that came with it or is held.
     pub(crate) out: Buffer,
     /// Length of the head in `out`.
     pub(crate) head_bytes: usize,
@@ -77,6 +80,11 @@ impl Sending {
         debug_assert!(!self.streamed, "what went through is gone");
         self.out.rewind();
         self.stopped = false;
+    }
+
+    /// True if so many more bytes of the body are to be kept, so that the request can be sent once more.
+    pub(super) fn can_hold(&self, more: usize) -> bool {
+        !self.streamed && self.method.is_idempotent() && self.out.held() + more <= HELD_BYTES
     }
 
     /// True once the target has taken all of it.
