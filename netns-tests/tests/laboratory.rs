@@ -38,8 +38,9 @@ fn the_prober_sees_the_takeover_after_a_cut_cable() {
     let run = prober.finish().unwrap();
     let summary = run.summary(Some(cut));
 
-    // Down interval of priority 100 at 100 ms: 361 ms after the last advertisement, which was 0 to 100 ms before the cut.
-    assert!((230.0..420.0).contains(&summary.blackout_ms), "{summary:?}");
+    // Down interval of priority 100 at 100 ms: 361 ms after the last advertisement, which was 0 to 100 ms before the cut;
+    // the upper end leaves room for Keepalived on a busy machine.
+    assert!((230.0..500.0).contains(&summary.blackout_ms), "{summary:?}");
     assert!(
         summary.lost > 100,
         "an outage of a quarter second costs probes: {summary:?}"

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{LIMIT, assert_blackout, assert_lost, probe, watch_on};
 use netns_tests::{
     Address, Auth, Device as _, Host, Injector, Junk, Lab, Observer, PairConfig, Tandem, VipWatch,
-    wait_until,
+    wait_until, within,
 };
 
 /// Time for the kernel and the observer to do their part of what is measured from a command.
@@ -54,10 +54,10 @@ fn partition(interval: Duration, bound_ms: f64) {
         settled <= 2 * interval + LOOKING,
         "lb2 went on as Active for {settled:?}"
     );
-    let lost = watch
-        .log()
-        .lost_after(Host::Lb2, before)
-        .expect("lb2 gives the address up");
+    let lost = within("lb2 gives the address up", LIMIT, || {
+        watch.log().lost_after(Host::Lb2, before)
+    })
+    .unwrap();
     assert!(
         lost <= 2 * interval + LINGER + LOOKING,
         "lb2 had the address for {lost:?}"

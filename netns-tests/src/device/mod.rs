@@ -79,11 +79,17 @@ pub trait Device {
         Ok(moment)
     }
 
-    /// Kills a part (SIGKILL) and returns the moment just before.
+    /// Kills a part (SIGKILL) and returns the moment just before. Several processes are stopped first: one that saw
+    /// another die could still act on it, and a node that dies whole has nobody left for that.
     ///
     /// # Errors
     /// When there is no such process.
     fn kill(&self, part: Part) -> anyhow::Result<Instant> {
+        if part == Part::All {
+            let moment = self.signal(part, Signal::SIGSTOP)?;
+            self.signal(part, Signal::SIGKILL)?;
+            return Ok(moment);
+        }
         self.signal(part, Signal::SIGKILL)
     }
 
