@@ -145,7 +145,7 @@ pub struct GroupSettings {
     pub timeouts: GroupTimeouts,
     /// What happens when every target fails its check.
     pub on_all_down: OnAllDown,
-    /// How long connections to a target taken out of the group may go on (default 300 s).
+    /// How long connections to a target that is taken out of the group, or ordered to drain, may go on (default 300 s).
     pub drain: Duration,
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 
@@ -158,6 +159,7 @@ pub struct TargetState {
     health: AtomicU8,
     order: AtomicU8,
     why: ArcSwapOption<String>,
+    leave_at: ArcSwapOption<Instant>,
 }
 
 impl Default for TargetState {
@@ -169,6 +171,7 @@ impl Default for TargetState {
             health: AtomicU8::new(Health::Unknown.to_u8()),
             order: AtomicU8::new(Order::Ready.to_u8()),
             why: ArcSwapOption::empty(),
+            leave_at: ArcSwapOption::empty(),
         }
     }
 }
@@ -217,6 +220,16 @@ impl TargetState {
     /// Records why the check fails.
     pub fn set_why(&self, why: Option<String>) {
         self.why.store(why.map(Arc::new));
+    }
+
+    /// The time by which whatever uses it must end, if it is to be left.
+    pub fn leave_at(&self) -> Option<Instant> {
+        self.leave_at.load().as_deref().copied()
+    }
+
+    /// Sets, or takes back, the time by which whatever uses it must end.
+    pub fn set_leave_at(&self, leave_at: Option<Instant>) {
+        self.leave_at.store(leave_at.map(Arc::new));
     }
 
     pub(crate) fn started(&self) {

@@ -70,6 +70,8 @@ causes! {
     ClientGoneEarly = "client-abort@request", 0;
     /// The client left, or stopped reading, while it was answered.
     ClientGone = "client-abort@answer", 0;
+    /// The target is to be left, and the time for that has passed.
+    Drained = "drain-limit@target", 502;
     /// The client reset a tunnel.
     TunnelClientReset = "client-reset@tunnel", 0;
     /// The target reset a tunnel.

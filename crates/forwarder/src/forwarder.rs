@@ -9,11 +9,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use balancer::{GroupSettings, Listener, ListenerSettings, Order, Plan};
+use balancer::{GroupSettings, Listener, ListenerSettings, Order, Plan, TargetState};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::checks;
 use crate::error::{ApplyError, OrderError};
+use crate::leaving::Leaving;
 use crate::listener::SharedListener;
 use crate::snapshot::{self, ListenerSnapshot, Readiness, Snapshot};
 use crate::sockets;
@@ -48,6 +49,7 @@ pub struct Forwarder {
     health_thread: Option<JoinHandle<()>>,
     /// Connections of all listeners.
     connections: Arc<AtomicU32>,
+    leaving: Arc<Leaving>,
     /// Held by one change at a time, from its beginning to its confirmation.
     changing: Mutex<()>,
     /// Held for a moment at a time.
@@ -74,8 +76,9 @@ struct WorkerHandle {
 impl Forwarder {
     /// Starts the threads, with nothing to listen on. Fails if the system refuses a thread or an event queue.
     pub fn start(settings: ForwarderSettings) -> io::Result<Forwarder> {
+        let leaving = Arc::new(Leaving::new());
         let workers = (0..settings.threads.max(1))
-            .map(start_worker)
+            .map(|index| start_worker(index, &leaving))
             .collect::<io::Result<Vec<_>>>()?;
         let (plans, received) = unbounded_channel();
         let runtime = worker::runtime()?;
@@ -91,6 +94,7 @@ impl Forwarder {
             plans: Some(plans),
             health_thread: Some(health_thread),
             connections: Arc::default(),
+            leaving,
             changing: Mutex::default(),
             bound: Mutex::default(),
         })
@@ -111,7 +115,8 @@ impl Forwarder {
             let opened = self.open(&plan, &bound)?;
             // Noted before the plan with perhaps new targets is seen.
             self.first_round_done();
-            self.plan.store(Arc::clone(&plan));
+            let before = self.plan.swap(Arc::clone(&plan));
+            self.leave_removed(&before, &plan);
             self.applied.store(true, Relaxed);
             self.rearrange(&mut bound, &plan, opened)
         };
@@ -122,6 +127,27 @@ impl Forwarder {
         let confirmed = self.confirm(confirmations);
         self.listening.store(confirmed.is_ok(), Relaxed);
         confirmed
+    }
+
+    /// Sets a time by which targets that are gone must be left.
+    fn leave_removed(&self, before: &Plan, plan: &Plan) {
+        for group in before.groups() {
+            let after = plan.group(&group.settings().name);
+            for target in group.targets() {
+                let stays = after
+                    .and_then(|after| after.find(&target.settings().name))
+                    .is_some_and(|kept| Arc::ptr_eq(kept.state(), target.state()));
+                if !stays {
+                    self.leave(target.state(), group.settings().drain);
+                }
+            }
+        }
+    }
+
+    fn leave(&self, target: &TargetState, delay: Duration) {
+        let at = Instant::now() + delay;
+        target.set_leave_at(Some(at));
+        self.leaving.expect(at);
     }
 
     /// Binds what the plan wants and is not bound yet.
@@ -246,11 +272,13 @@ impl Forwarder {
     }
 
     /// Orders a target to take part, drain, or rest; kept over `apply` while the target keeps its name and address.
+    /// What it serves may go on for the `drain` time of its group.
     pub fn order(&self, group: &str, target: &str, order: Order) -> Result<(), OrderError> {
         let plan = self.plan.load();
         let found = plan
             .group(group)
             .ok_or_else(|| OrderError::UnknownGroup(group.to_owned()))?;
+        let drain = found.settings().drain;
         let found = found
             .find(target)
             .ok_or_else(|| OrderError::UnknownTarget {
@@ -258,6 +286,10 @@ impl Forwarder {
                 target: target.to_owned(),
             })?;
         found.state().set_order(order);
+        match order {
+            Order::Ready => found.state().set_leave_at(None),
+            Order::Drain | Order::Maint => self.leave(found.state(), drain),
+        }
         Ok(())
     }
 
@@ -345,15 +377,15 @@ impl Drop for Forwarder {
     }
 }
 
-fn start_worker(index: usize) -> io::Result<WorkerHandle> {
+fn start_worker(index: usize, leaving: &Arc<Leaving>) -> io::Result<WorkerHandle> {
     let (orders, received) = unbounded_channel();
     let pulse = Arc::new(Pulse::new());
     let runtime = worker::runtime()?;
     let thread = {
-        let pulse = Arc::clone(&pulse);
+        let (pulse, leaving) = (Arc::clone(&pulse), Arc::clone(leaving));
         std::thread::Builder::new()
             .name(format!("tandem-fwd-{index}"))
-            .spawn(move || worker::run(&runtime, index, pulse, received))?
+            .spawn(move || worker::run(&runtime, index, pulse, leaving, received))?
     };
     Ok(WorkerHandle {
         orders,

@@ -12,6 +12,7 @@
 //! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
 //! - `worker`, `accept`, `sockets`, `listener`, `idlers`: threads and how connections come in.
 //! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection.
+//! - `leaving`: the end of connections to targets that are taken away.
 //! - `checks`, `probe`: health checks.
 //! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
 
@@ -24,6 +25,7 @@ mod error;
 mod forwarder;
 mod http;
 mod idlers;
+mod leaving;
 mod listener;
 mod probe;
 mod relay;

@@ -37,6 +37,8 @@ pub(crate) enum RelayEnd {
     TargetGone,
     /// Nothing moved for too long.
     TimedOut,
+    /// The target had to be left.
+    Left,
 }
 
 impl RelayEnd {
@@ -45,7 +47,7 @@ impl RelayEnd {
         match self {
             Self::Done => Outcome::Ok,
             // Silence is as much the client's as the target's.
-            Self::ClientGone | Self::TimedOut => Outcome::ClientGone,
+            Self::ClientGone | Self::TimedOut | Self::Left => Outcome::ClientGone,
             Self::TargetGone => Outcome::Reset,
         }
     }
@@ -57,6 +59,7 @@ impl RelayEnd {
             Self::ClientGone => Some(Cause::TunnelClientReset),
             Self::TargetGone => Some(Cause::TunnelTargetReset),
             Self::TimedOut => Some(Cause::TunnelTimeout),
+            Self::Left => Some(Cause::Drained),
         }
     }
 }
@@ -116,8 +119,7 @@ impl Direction {
 
 /// Relays until the end. What was read before it began is sent first.
 pub(crate) async fn run(
-    client: &mut TcpStream,
-    target: &mut TcpStream,
+    (client, target): (&mut TcpStream, &mut TcpStream),
     from_client: Buffer,
     from_target: Buffer,
     timeouts: RelayTimeouts,
@@ -157,7 +159,7 @@ pub(crate) async fn run(
     });
     let end = end.await;
     match end {
-        RelayEnd::Done | RelayEnd::TimedOut => {}
+        RelayEnd::Done | RelayEnd::TimedOut | RelayEnd::Left => {}
         RelayEnd::ClientGone => reset_on_close(target),
         RelayEnd::TargetGone => reset_on_close(client),
     }

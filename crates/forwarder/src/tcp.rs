@@ -1,6 +1,8 @@
 //! A TCP connection: given to a target, another one if that does not take it, and relayed until both sides are done.
 
+use std::future::Future as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +13,10 @@ use tokio::net::TcpStream;
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::cause::Cause;
+use crate::idlers::IdleSlot;
+use crate::leaving::unless_left;
 use crate::listener::Admission;
-use crate::relay::{self, RelayTimeouts, reset_on_close};
+use crate::relay::{self, RelayEnd, RelayTimeouts, reset_on_close};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 
@@ -53,15 +57,25 @@ pub(crate) async fn serve(
         idle: settings.timeouts.tunnel,
         half_closed: settings.timeouts.half_closed,
     };
-    let end = relay::run(
-        &mut client,
-        &mut target.stream,
-        Buffer::default(),
-        Buffer::default(),
-        timeouts,
-        &mut alarm,
-    )
-    .await;
+    let mut slot = IdleSlot::new(&worker.idlers);
+    let end = {
+        let streams = (&mut client, &mut target.stream);
+        let mut relaying = pin!(relay::run(
+            streams,
+            Buffer::default(),
+            Buffer::default(),
+            timeouts,
+            &mut alarm
+        ));
+        let state = lease.target().state();
+        unless_left(state, &mut slot, |cx| relaying.as_mut().poll(cx))
+            .await
+            .unwrap_or(RelayEnd::Left)
+    };
+    if end == RelayEnd::Left {
+        reset_on_close(&client);
+        reset_on_close(&target.stream);
+    }
     if let Some(cause) = end.cause() {
         causes.count(cause);
         tracing::debug!(listener = settings.name, client = %peer, reason = cause.as_str(), "connection cut");

@@ -18,6 +18,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::accept;
 use crate::idlers::Idlers;
+use crate::leaving::Leaving;
 use crate::listener::SharedListener;
 use crate::upstream::Pool;
 
@@ -60,7 +61,7 @@ pub(crate) type Order = (Command, AckSender<usize>);
 
 /// How often a worker shows that it is alive.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-/// Ticks between two sweeps of the pool.
+/// Ticks between two sweeps of the pool, and between two looks at targets that must be left.
 const TICKS_PER_SWEEP: u32 = 10;
 
 /// What the connections of one thread share.
@@ -140,17 +141,18 @@ pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
     index: usize,
     pulse: Arc<Pulse>,
+    leaving: Arc<Leaving>,
     orders: UnboundedReceiver<Order>,
 ) {
     let local = LocalSet::new();
     local.block_on(runtime, async move {
         let worker = Rc::new(Worker::new(index));
-        spawn_local(tick(Rc::clone(&worker), pulse));
+        spawn_local(tick(Rc::clone(&worker), pulse, leaving));
         obey(worker, orders).await;
     });
 }
 
-async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>) {
+async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, leaving: Arc<Leaving>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;
@@ -160,6 +162,9 @@ async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>) {
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(TICKS_PER_SWEEP) {
             worker.pool.sweep(Instant::now());
+            if leaving.is_expected(Instant::now()) {
+                worker.idlers.wake_all();
+            }
         }
     }
 }

@@ -47,7 +47,8 @@ pub(crate) struct Connection {
     /// Settings in force for the request at hand.
     pub(crate) listener: Arc<Listener>,
     admission: Admission,
-    slot: IdleSlot,
+    /// Where it is woken when its listener closes or its target must be left.
+    pub(crate) slot: IdleSlot,
     peer: SocketAddr,
     peer_text: Box<str>,
     local: SocketAddr,

@@ -25,7 +25,7 @@ use crate::upstream::Upstream;
 
 mod parts;
 
-pub(crate) use parts::{ClientSide, End, ExchangeTimeouts, Fault, RequestFault, Sending};
+pub(crate) use parts::{ClientSide, Cut, End, ExchangeTimeouts, Fault, RequestFault, Sending};
 
 /// A body of up to this size goes out in one piece with its head; a larger one in one call, from two places.
 const COPIED_BYTES: usize = 2 * 1024;
@@ -107,6 +107,17 @@ impl<'c> Exchange<'c> {
         self.response_seen
     }
 
+    /// How it ends when the target must be left before the answer is whole.
+    pub(crate) fn abandon(&self) -> End {
+        match self.phase {
+            Phase::Head => End::Failed(Fault::Left),
+            Phase::Body(_) | Phase::Complete | Phase::Switched => End::Cut {
+                needs_reset: self.until_close,
+                why: Cut::Left,
+            },
+        }
+    }
+
     /// Moves what can be moved.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.moved = false;
@@ -138,7 +149,7 @@ impl<'c> Exchange<'c> {
             Waiting::TargetBegins => End::Failed(Fault::TimedOut),
             Waiting::TargetSends => End::Cut {
                 needs_reset: self.until_close,
-                timed_out: true,
+                why: Cut::TimedOut,
             },
         })
     }
@@ -364,7 +375,7 @@ impl<'c> Exchange<'c> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let cut = End::Cut {
             needs_reset: self.until_close,
-            timed_out: false,
+            why: Cut::Broken,
         };
         with_scratch(|scratch| {
             let Phase::Body(body) = &mut self.phase else {

@@ -1,7 +1,8 @@
 //! Has one request answered: picks a target, opens or reuses a connection, and repeats what may be repeated.
 
-use std::future::poll_fn;
+use std::future::Future as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,10 @@ use crate::cause::Cause;
 use crate::http::answer::Refusal;
 use crate::http::body::Framing;
 use crate::http::connection::{After, Connection, Request};
-use crate::http::exchange::{End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending};
+use crate::http::exchange::{
+    ClientSide, Cut, End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending,
+};
+use crate::leaving::unless_left;
 use crate::relay::{self, RelayEnd, RelayTimeouts};
 use crate::upstream::{ConnectError, Upstream};
 
@@ -138,9 +142,10 @@ async fn attempt(
         target_idle: timeouts.idle,
     };
     let closing = connection.is_closing();
-    let client = &mut connection.client;
+    let Connection { client, slot, .. } = &mut *connection;
     let mut exchange = Exchange::new(client, &mut upstream, sending, limits, closing);
-    let end = poll_fn(|cx| exchange.poll(cx)).await;
+    let end = unless_left(target.state(), slot, |cx| exchange.poll(cx)).await;
+    let end = end.unwrap_or_else(|| exchange.abandon());
     let response_seen = exchange.response_seen();
     drop(exchange);
     match end {
@@ -159,7 +164,7 @@ async fn attempt(
                 after_answer(connection, sending, client_goes_on),
             )
         }
-        End::Switched => switch(connection, upstream).await,
+        End::Switched => switch(connection, target, upstream).await,
         End::Failed(fault) => {
             let (failure, outcome, cause) = blame(fault, reused && !response_seen);
             Tried::Failed(
@@ -183,10 +188,7 @@ async fn attempt(
                 .await;
             Tried::Ended(Outcome::ClientGone, after)
         }
-        End::Cut {
-            needs_reset,
-            timed_out,
-        } => cut(connection, needs_reset, timed_out),
+        End::Cut { needs_reset, why } => cut(connection, needs_reset, why),
         End::ClientGone => {
             let cause = if response_seen {
                 Cause::ClientGone
@@ -222,6 +224,8 @@ fn blame(fault: Fault, closed_before_answering_again: bool) -> (Failure, Outcome
         Fault::Closed => (Failure::Closed, Outcome::Reset, Cause::TargetReset),
         Fault::TimedOut => (Failure::TimedOut, Outcome::TimedOut, Cause::TargetTimeout),
         Fault::Stalled => (Failure::TimedOut, Outcome::TimedOut, Cause::TargetStalled),
+        // Neither's fault: not counted against the target.
+        Fault::Left => (Failure::TimedOut, Outcome::ClientGone, Cause::Drained),
         Fault::BadResponse(why) => {
             tracing::debug!(reason = %why, "answer not understood");
             (
@@ -234,10 +238,11 @@ fn blame(fault: Fault, closed_before_answering_again: bool) -> (Failure, Outcome
 }
 
 /// An answer that broke off: the client is to see that it is not whole.
-fn cut(connection: &Connection, needs_reset: bool, timed_out: bool) -> Tried {
-    let (outcome, cause) = match timed_out {
-        true => (Outcome::TimedOut, Cause::TargetCutTimeout),
-        false => (Outcome::Reset, Cause::TargetCut),
+fn cut(connection: &Connection, needs_reset: bool, why: Cut) -> Tried {
+    let (outcome, cause) = match why {
+        Cut::Broken => (Outcome::Reset, Cause::TargetCut),
+        Cut::TimedOut => (Outcome::TimedOut, Cause::TargetCutTimeout),
+        Cut::Left => (Outcome::ClientGone, Cause::Drained),
     };
     connection.note(cause, "");
     Tried::Ended(
@@ -261,33 +266,44 @@ fn after_answer(connection: &Connection, sending: &Sending, client_goes_on: bool
 }
 
 /// Both sides have left HTTP: bytes are relayed until they are done.
-async fn switch(connection: &mut Connection, mut upstream: Upstream) -> Tried {
+async fn switch(connection: &mut Connection, target: &Target, mut upstream: Upstream) -> Tried {
     let settings = &connection.listener.settings().timeouts;
     let timeouts = RelayTimeouts {
         idle: settings.tunnel,
         half_closed: settings.half_closed,
     };
-    let client = &mut connection.client;
-    let from_client = std::mem::take(&mut client.input);
+    let Connection {
+        client: ClientSide {
+            stream,
+            input,
+            alarm,
+        },
+        slot,
+        ..
+    } = &mut *connection;
+    let from_client = std::mem::take(input);
     let from_target = std::mem::take(&mut upstream.input);
-    let end = relay::run(
-        &mut client.stream,
-        &mut upstream.stream,
-        from_client,
-        from_target,
-        timeouts,
-        &mut client.alarm,
-    );
-    let end = end.await;
+    let end = {
+        let streams = (stream, &mut upstream.stream);
+        let mut relaying = pin!(relay::run(
+            streams,
+            from_client,
+            from_target,
+            timeouts,
+            alarm
+        ));
+        unless_left(target.state(), slot, |cx| relaying.as_mut().poll(cx))
+            .await
+            .unwrap_or(RelayEnd::Left)
+    };
     if let Some(cause) = end.cause() {
         connection.note(cause, "");
     }
-    let after = if end == RelayEnd::TargetGone {
-        After::Reset
-    } else {
-        After::Close
-    };
-    Tried::Ended(end.outcome(), after)
+    let resets = matches!(end, RelayEnd::TargetGone | RelayEnd::Left);
+    Tried::Ended(
+        end.outcome(),
+        if resets { After::Reset } else { After::Close },
+    )
 }
 
 async fn refuse(connection: &mut Connection, sending: &Sending, cause: Cause) -> After {

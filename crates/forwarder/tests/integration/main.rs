@@ -4,6 +4,7 @@
 mod awkward;
 mod bodies;
 mod health;
+mod leaving;
 mod mixed;
 mod reload;
 mod requests;

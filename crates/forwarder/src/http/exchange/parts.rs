@@ -113,11 +113,22 @@ pub(crate) enum End {
     Cut {
         /// The client can tell only from a reset that it is not whole.
         needs_reset: bool,
-        /// The target was silent, rather than gone or confused.
-        timed_out: bool,
+        /// What happened.
+        why: Cut,
     },
     /// The client is gone.
     ClientGone,
+}
+
+/// Why an answer broke off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cut {
+    /// The target closed or reset the connection, or its body was malformed.
+    Broken,
+    /// The target fell silent.
+    TimedOut,
+    /// The target must be left.
+    Left,
 }
 
 /// What the target did wrong.
@@ -125,6 +136,8 @@ pub(crate) enum End {
 pub(crate) enum Fault {
     /// It closed or reset the connection.
     Closed,
+    /// It must be left; its answer has not begun.
+    Left,
     /// It did not begin its answer in time.
     TimedOut,
     /// It did not take the request in time.
