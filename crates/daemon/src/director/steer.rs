@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 /// How long segments are passed on after a takeover: longer than the other node's linger.
 const WINDOW: Duration = Duration::from_millis(500);
-/// How long this node must have been Backup without holding anything: its own connections in flight must not be passed on.
+/// How long this node must have held nothing: what the node after it passes on to it must not come back there.
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long one run of `nft` may take.
 const RUN_LIMIT: Duration = Duration::from_secs(2);
@@ -50,8 +50,10 @@ pub(super) enum Standing {
     Following,
     /// Claiming or holding the addresses after an Active router that was alive to the end.
     Succeeding,
-    /// Anything else.
-    Other,
+    /// Claiming or holding them after silence, or since long.
+    Holding,
+    /// Neither: a fault, no Active router in sight.
+    Idle,
 }
 
 /// The table of one virtual router.
@@ -80,9 +82,7 @@ impl Steering {
         Self {
             table,
             runs,
-            state: State::Off {
-                not_before: now + SETTLE,
-            },
+            state: State::Off { not_before: now },
         }
     }
 
@@ -102,6 +102,7 @@ impl Steering {
         standing: Standing,
         shares: impl FnOnce() -> Vec<Share>,
     ) {
+        let settled_at = now + SETTLE;
         match (&self.state, standing) {
             (State::Off { not_before }, Standing::Following) if *not_before <= now => {
                 let shares = shares();
@@ -109,32 +110,34 @@ impl Steering {
                     self.state = State::Ready(shares);
                 }
             }
+            (State::Off { .. }, Standing::Succeeding | Standing::Holding) => {
+                self.state = State::Off {
+                    not_before: settled_at,
+                };
+            }
             (State::Ready(_), Standing::Succeeding) => {
                 self.state = State::Passing {
                     until: now + WINDOW,
-                }
+                };
             }
-            (State::Ready(_), Standing::Other) => self.remove(now),
-            (State::Passing { until }, _) if *until <= now => self.remove(now),
-            (State::Passing { .. }, Standing::Following | Standing::Other) => self.remove(now),
-            (State::Off { .. }, Standing::Succeeding | Standing::Other) => {
-                self.state = State::Off {
-                    not_before: now + SETTLE,
-                }
+            (State::Ready(_), Standing::Holding) => self.remove(settled_at),
+            (State::Ready(_), Standing::Idle) => self.remove(now),
+            (State::Passing { until }, _) if *until <= now => self.remove(settled_at),
+            (State::Passing { .. }, Standing::Following | Standing::Holding | Standing::Idle) => {
+                self.remove(settled_at)
             }
             (State::Off { .. } | State::Ready(_), Standing::Following)
+            | (State::Off { .. }, Standing::Idle)
             | (State::Passing { .. }, Standing::Succeeding) => {}
         }
     }
 
-    /// Takes the table away, if it is in place.
-    pub(super) fn remove(&mut self, now: Instant) {
+    /// Takes the table away, if it is in place; the next one may be made from `not_before` on.
+    pub(super) fn remove(&mut self, not_before: Instant) {
         if !matches!(self.state, State::Off { .. }) {
             self.run(removal(&self.table));
         }
-        self.state = State::Off {
-            not_before: now + SETTLE,
-        };
+        self.state = State::Off { not_before };
     }
 
     fn run(&self, rules: String) -> bool {
@@ -316,7 +319,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut steering = steering(runs, start);
-        steering.update(at(0), "eth0", Standing::Other, Vec::new);
+        steering.update(at(0), "eth0", Standing::Holding, Vec::new);
         steering.update(at(999), "eth0", Standing::Following, || panic!("too early"));
         assert!(queue.try_recv().is_err());
         steering.update(at(1000), "eth0", Standing::Following, shares);
@@ -330,8 +333,21 @@ mod tests {
         let mut steering = steering(runs, start);
         steering.update(start, "eth0", Standing::Following, shares);
         assert!(queue.try_recv().is_ok());
-        steering.update(start, "eth0", Standing::Other, Vec::new);
+        steering.update(start, "eth0", Standing::Holding, Vec::new);
         assert!(queue.try_recv().unwrap().contains("delete table"));
+    }
+
+    #[test]
+    fn a_fault_takes_the_table_away_and_a_recovery_brings_it_back_at_once() {
+        let (runs, mut queue) = mpsc::channel(8);
+        let start = Instant::now();
+        let mut steering = steering(runs, start);
+        steering.update(start, "eth0", Standing::Following, shares);
+        assert!(queue.try_recv().unwrap().contains("fwd"));
+        steering.update(start, "eth0", Standing::Idle, Vec::new);
+        assert!(!queue.try_recv().unwrap().contains("fwd"));
+        steering.update(start, "eth0", Standing::Following, shares);
+        assert!(queue.try_recv().unwrap().contains("fwd"));
     }
 
     #[test]

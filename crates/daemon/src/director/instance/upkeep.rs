@@ -54,13 +54,13 @@ impl Instance {
         }
         self.steer_check_at = now + STEER_INTERVAL;
         let standing = match self.held {
-            Held::No if self.departing || self.is_releasing() => Standing::Other,
+            Held::No if self.departing || self.is_releasing() => Standing::Idle,
             Held::No if self.state() == State::Backup && self.hears_a_router(now) => {
                 Standing::Following
             }
-            Held::No => Standing::Other,
+            Held::No => Standing::Idle,
             Held::Claiming { .. } | Held::Yes { .. } if self.succeeds => Standing::Succeeding,
-            Held::Claiming { .. } | Held::Yes { .. } => Standing::Other,
+            Held::Claiming { .. } | Held::Yes { .. } => Standing::Holding,
         };
         let (router, vips) = (&self.router, &self.config.vips);
         let shares = || {
