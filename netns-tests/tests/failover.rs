@@ -16,7 +16,7 @@ use netns_tests::{
 const LEASE_BOUND: Duration = Duration::from_millis(2500);
 
 /// Both nodes may have the address for the grace of a planned move and no longer.
-const OVERLAP_BOUND: Duration = Duration::from_millis(150);
+const OVERLAP_BOUND: Duration = Duration::from_millis(250);
 
 fn kill_and_watch(part: Part, bound_ms: f64) {
     let lab = Lab::new().unwrap();

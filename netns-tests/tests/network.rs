@@ -16,7 +16,7 @@ use netns_tests::{
 const LOOKING: Duration = Duration::from_millis(30);
 
 /// The grace for connections in flight when an Active router yields to a higher one.
-const LINGER: Duration = Duration::from_millis(25);
+const LINGER: Duration = Duration::from_millis(150);
 
 fn partition(interval: Duration, bound_ms: f64) {
     let lab = Lab::new().unwrap();
