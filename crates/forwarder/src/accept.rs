@@ -106,3 +106,48 @@ fn log_error(logged_at: &mut Option<Instant>, owner: &SocketOwner, error: &io::E
         tracing::warn!(listener = listener.settings().name, %error, "no connection can be accepted");
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use arc_swap::ArcSwap;
+    use balancer::{GroupSettings, ListenerSettings, Plan};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::listener::SharedListener;
+
+    #[test]
+    fn what_waits_when_a_socket_closes_is_served() {
+        let runtime = crate::worker::runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = socket.local_addr().unwrap();
+            let settings = ListenerSettings::new("web", Protocol::Http, vec![address], "g");
+            let plan =
+                Plan::build(vec![settings], vec![GroupSettings::new("g", [])], None).unwrap();
+            let shared =
+                SharedListener::new(Arc::clone(plan.listener("web").unwrap()), 1, Arc::default());
+            let owner = Arc::new(ArcSwap::from_pointee(shared));
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .await
+                .unwrap();
+
+            let stop = Rc::new(Notify::new());
+            stop.notify_one();
+            run(Rc::new(Worker::new(0)), socket, owner, stop).await;
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(
+                TcpStream::connect(address).await.is_err(),
+                "the socket is closed"
+            );
+        });
+    }
+}

@@ -77,7 +77,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn new(index: usize) -> Self {
+    /// A thread without connections.
+    pub(crate) fn new(index: usize) -> Self {
         Self {
             index,
             pool: Pool::default(),

@@ -359,11 +359,8 @@ impl<'c> Exchange<'c> {
         };
         let mut body = Body::new(head.framing, emit, None);
         let passed = body.filter(rest);
-        let Ok(passed) = passed else {
-            // Nothing has left yet: the client can still be told in words.
-            self.pending.release();
-            return Err(End::Failed(Fault::BadResponse(BadResponse::NotHttp)));
-        };
+        // Nothing has left yet: the client can still be told in words.
+        let passed = passed.map_err(|_| End::Failed(Fault::BadResponse(BadResponse::NotHttp)))?;
         self.target_reusable &= passed.consumed == rest.len();
         let pushed = self.push(cx, &rest[..passed.kept]);
         self.phase = Phase::Body(body);

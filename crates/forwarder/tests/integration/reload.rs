@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use balancer::{ListenerSettings, Protocol};
-use forwarder::ApplyError;
+use forwarder::{ApplyError, CheckStanding};
 
 use crate::support::*;
 
@@ -307,7 +307,15 @@ fn a_reload_does_not_cost_readiness() {
             .unwrap();
     };
     apply(&[origin.address]);
-    eventually("first round", || forwarder.ready().first_health_round_done);
+    eventually("checked", || {
+        forwarder.snapshot().groups[0].targets[0].check == CheckStanding::Up
+    });
+    // Nobody has asked yet whether it is ready.
+    apply(&[origin.address, silent.address]);
+    assert!(
+        forwarder.ready().first_health_round_done,
+        "the first round was done before the reload"
+    );
     let stop = Arc::new(AtomicBool::new(false));
     let watch = {
         let (forwarder, stop) = (Arc::clone(&forwarder), Arc::clone(&stop));
