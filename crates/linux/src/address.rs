@@ -6,6 +6,7 @@
 mod blocking;
 mod kernel;
 pub(crate) mod message;
+mod unanswered;
 
 use std::fmt;
 use std::io;
@@ -92,6 +93,11 @@ pub enum Attempt {
     Links,
     /// List the addresses.
     Addresses,
+    /// Forget the neighbours of a link that did not answer.
+    ForgetUnanswered {
+        /// Index of the link.
+        ifindex: u32,
+    },
 }
 
 impl fmt::Display for Attempt {
@@ -101,6 +107,9 @@ impl fmt::Display for Attempt {
             Attempt::Remove(vip) => write!(f, "remove {vip} from {}", LinkName(vip.ifindex)),
             Attempt::Links => f.write_str("list the links"),
             Attempt::Addresses => f.write_str("list the addresses"),
+            Attempt::ForgetUnanswered { ifindex } => {
+                write!(f, "forget unanswered neighbours of {}", LinkName(*ifindex))
+            }
         }
     }
 }

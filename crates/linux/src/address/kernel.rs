@@ -236,14 +236,14 @@ impl Kernel {
     }
 
     /// Sends a request that changes something and waits for the kernel's yes or no.
-    async fn ask(&self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    pub(super) async fn ask(&self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         self.exchange(request, flags, |frame| frame.result().map(Ok))
             .await?
     }
 
     /// Asks for a whole table; `parse` takes what it wants of it.
-    async fn dump<T>(
+    pub(super) async fn dump<T>(
         &self,
         request: RouteNetlinkMessage,
         parse: impl Fn(Frame<'_>) -> Option<T>,
@@ -352,7 +352,7 @@ pub(super) fn absent_is_success(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-async fn within_limit<T>(
+pub(super) async fn within_limit<T>(
     attempt: Attempt,
     work: impl Future<Output = io::Result<T>>,
 ) -> Result<T, AddressError> {

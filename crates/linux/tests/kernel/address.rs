@@ -10,7 +10,7 @@ use linux::address::{
 };
 use nix::libc;
 
-use crate::lab::{LEFT_V4, LEFT_V6, Lab, find, ip, run, run_alone};
+use crate::lab::{LEFT_V4, LEFT_V6, Lab, RIGHT_V4, find, ip, run, run_alone};
 
 #[test]
 fn links_are_listed_with_carrier_and_hardware_address() {
@@ -299,5 +299,28 @@ fn requests_at_the_same_time_do_not_mix() {
             .filter(|address| address.ours)
             .count();
         assert_eq!(ours, vips.len());
+    });
+}
+
+#[test]
+fn a_neighbour_asked_for_in_vain_is_forgotten_and_others_stay() {
+    run(async |lab: Lab| {
+        let kernel = Kernel::open().unwrap();
+        let ifindex = lab.left.link.index;
+        let socket = UdpSocket::bind((LEFT_V4, 0)).unwrap();
+        socket.send_to(b"x", (RIGHT_V4, 9)).unwrap();
+        socket.send_to(b"x", ("10.0.0.77", 9)).unwrap();
+        let began = Instant::now();
+        let mut forgotten = Vec::new();
+        while forgotten.is_empty() && began.elapsed() < Duration::from_secs(5) {
+            forgotten = kernel.forget_unanswered(ifindex).await.unwrap();
+        }
+        assert_eq!(forgotten, [ip("10.0.0.77")]);
+        assert!(kernel.forget_unanswered(ifindex).await.unwrap().is_empty());
+        let neighbours = std::fs::read_to_string("/proc/thread-self/net/arp").unwrap();
+        assert!(
+            neighbours.contains(RIGHT_V4) && !neighbours.contains("10.0.0.77"),
+            "{neighbours}"
+        );
     });
 }
