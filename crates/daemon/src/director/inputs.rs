@@ -74,6 +74,18 @@ impl Handles {
     }
 }
 
+/// Lets a link that has its carrier back ask again for the neighbours it asked for in vain.
+pub(super) fn forget_unanswered(kernel: Rc<Kernel>, ifindex: u32) {
+    tokio::task::spawn_local(async move {
+        if let Err(error) = kernel.forget_unanswered(ifindex).await {
+            tracing::debug!(
+                error = super::addresses::words(&error),
+                "unanswered neighbours stay"
+            );
+        }
+    });
+}
+
 /// All links and addresses, from the kernel.
 pub(super) async fn list(kernel: &Kernel) -> Result<Listed, linux::address::AddressError> {
     Ok(Listed {

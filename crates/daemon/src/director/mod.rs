@@ -44,6 +44,7 @@ use self::inputs::Input;
 use self::instance::{Instance, Notice};
 use self::journal::{Entry, Journal};
 use self::plane::Plane;
+use self::tracking::LinkFact;
 use self::wires::Wires;
 
 pub(crate) use load::load_from_disk;
@@ -234,6 +235,12 @@ impl Director {
         if matches!(change, Change::Overrun) {
             self.handles.list_again(Rc::clone(&self.kernel));
             return;
+        }
+        if let Change::Link(link) = change
+            && link.running
+            && self.facts.link_fact(&link.name) != LinkFact::Running
+        {
+            inputs::forget_unanswered(Rc::clone(&self.kernel), link.index);
         }
         self.facts.apply(change);
         match change {
