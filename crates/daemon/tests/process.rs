@@ -57,11 +57,7 @@ fn a_broken_configuration_is_refused_with_every_error() {
 
 #[test]
 fn a_new_director_adopts_the_forwarder_and_no_connection_notices() {
-    let origin = Origin::start();
-    let port = free_port();
-    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
-    node.start();
-    node.wait_for_service(port);
+    let (mut node, _origin, port) = serving();
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     connection
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -87,11 +83,7 @@ fn a_new_director_adopts_the_forwarder_and_no_connection_notices() {
 
 #[test]
 fn a_director_that_starts_again_beside_a_broken_file_uses_the_last_good_one() {
-    let origin = Origin::start();
-    let port = free_port();
-    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
-    node.start();
-    node.wait_for_service(port);
+    let (node, _origin, port) = serving();
     wait_until("the configuration is kept", || {
         node.folder().join("state/last-good.toml").exists()
     });
@@ -109,11 +101,7 @@ fn a_director_that_starts_again_beside_a_broken_file_uses_the_last_good_one() {
 
 #[test]
 fn a_killed_forwarder_is_started_again() {
-    let origin = Origin::start();
-    let port = free_port();
-    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
-    node.start();
-    node.wait_for_service(port);
+    let (node, _origin, port) = serving();
     let forwarder = node.child("tandem-forward").unwrap();
     node::kill(forwarder);
     wait_until("another forwarder runs", || {
@@ -127,11 +115,7 @@ fn a_killed_forwarder_is_started_again() {
 
 #[test]
 fn a_frozen_forwarder_is_replaced() {
-    let origin = Origin::start();
-    let port = free_port();
-    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
-    node.start();
-    node.wait_for_service(port);
+    let (node, _origin, port) = serving();
     let forwarder = node.child("tandem-forward").unwrap();
     node::freeze(forwarder);
     wait_until("its silence is a problem", || {
@@ -147,11 +131,7 @@ fn a_frozen_forwarder_is_replaced() {
 
 #[test]
 fn a_stop_lets_a_request_in_flight_finish() {
-    let origin = Origin::start();
-    let port = free_port();
-    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
-    node.start();
-    node.wait_for_service(port);
+    let (mut node, origin, port) = serving();
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     connection
         .write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -221,6 +201,16 @@ fn a_reload_that_cannot_be_bound_changes_nothing() {
         .unwrap()
         .len();
     assert_eq!(names, 2);
+}
+
+/// A node that serves, its origin, and the port of its listener.
+fn serving() -> (Node, Origin, u16) {
+    let origin = Origin::start();
+    let port = free_port();
+    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
+    node.start();
+    node.wait_for_service(port);
+    (node, origin, port)
 }
 
 /// One request over a connection that stays open; the status code.
