@@ -166,6 +166,7 @@ async fn assemble(
         next_beat_at: now,
         leaving: false,
         notes,
+        judged: None,
         handles: Handles {
             listed: listed_in,
             loaded: loaded_in,
