@@ -25,41 +25,47 @@ pub struct Group {
     targets: Vec<Arc<Target>>,
     primaries: Rank,
     backups: Rank,
+    /// Only if the group hashes. Primaries and backups are on one ring: who cannot be picked is passed over.
+    ring: Option<Ring>,
 }
 
-/// The primaries of a group, or its backups. Turns and points name targets by their place in the whole group.
+/// The turns of the primaries, or of the backups.
 #[derive(Debug)]
 struct Rank {
+    /// A turn is the place of a target in the whole group.
     schedule: Schedule,
     position: Arc<AtomicU64>,
-    /// Only if the group hashes.
-    ring: Option<Ring>,
 }
 
 impl Rank {
     fn build(settings: &GroupSettings, backup: bool, previous: Option<&Rank>) -> Rank {
-        // Who is of the other rank has a weight of 0 here: no turns and no points.
-        let members = settings.targets.iter().map(|target| {
-            let weight = if target.backup == backup {
-                target.weight
-            } else {
-                0
-            };
-            (target.name.as_str(), weight)
-        });
-        let weights: Vec<u32> = members.clone().map(|(_, weight)| weight).collect();
+        // Who is of the other rank has a weight of 0 here, and so no turn.
+        let weights = settings
+            .targets
+            .iter()
+            .map(|target| match target.backup == backup {
+                true => target.weight,
+                false => 0,
+            });
         Rank {
-            schedule: Schedule::new(&weights),
+            schedule: Schedule::new(&weights.collect::<Vec<u32>>()),
             position: previous.map_or_else(Arc::default, |rank| Arc::clone(&rank.position)),
-            ring: match &settings.algorithm {
-                Algorithm::ConsistentHash { vnodes, .. } => Some(Ring::new(members, *vnodes)),
-                Algorithm::RoundRobin
-                | Algorithm::LeastConnections
-                | Algorithm::PowerOfTwo
-                | Algorithm::Random
-                | Algorithm::First => None,
-            },
         }
+    }
+}
+
+fn ring(settings: &GroupSettings) -> Option<Ring> {
+    let members = settings
+        .targets
+        .iter()
+        .map(|target| (target.name.as_str(), target.weight));
+    match &settings.algorithm {
+        Algorithm::ConsistentHash { vnodes, .. } => Some(Ring::new(members, *vnodes)),
+        Algorithm::RoundRobin
+        | Algorithm::LeastConnections
+        | Algorithm::PowerOfTwo
+        | Algorithm::Random
+        | Algorithm::First => None,
     }
 }
 
@@ -101,6 +107,7 @@ impl Group {
             targets: targets.collect(),
             primaries: Rank::build(&settings, false, previous.map(|group| &group.primaries)),
             backups: Rank::build(&settings, true, previous.map(|group| &group.backups)),
+            ring: ring(&settings),
             settings,
         })
     }

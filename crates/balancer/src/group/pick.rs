@@ -115,7 +115,7 @@ impl<'g> Candidates<'g> {
         let targets = &self.group.targets;
         let at = |index: u32| targets.get(index as usize);
         let allowed = |index| at(index).is_some_and(|target| self.allows(target));
-        let ring = self.group.rank(self.standing).ring.as_ref()?;
+        let ring = self.group.ring.as_ref()?;
         ring.owner(key, allowed).and_then(at)
     }
 }

@@ -126,6 +126,36 @@ fn idle_ones_come_first_whatever_their_weight() {
     assert_eq!(in_flight(&group), [0, 0, 0]);
 }
 
+/// Leases on one target, so that it is as busy as a test wants it.
+fn busy(group: &Group, target: usize, count: usize) -> Vec<Lease> {
+    let others: Vec<_> = group.targets().iter().map(|target| target.id()).collect();
+    let others: Vec<_> = others
+        .into_iter()
+        .filter(|id| id.index() != target)
+        .collect();
+    (0..count)
+        .map(|_| group.pick(Instant::now(), 0, None, &others).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_load_after_the_pick_counts() {
+    let group = group(Algorithm::LeastConnections, &[1, 3]);
+    let _leases = (busy(&group, 0, 1), busy(&group, 1, 4));
+    // 2/1 against 5/3; before the pick it would be 1/1 against 4/3.
+    assert_eq!(shares(&group, 10), BTreeMap::from([(1, 10)]));
+}
+
+#[test]
+fn the_two_draws_have_nothing_to_do_with_each_other() {
+    let group = group(Algorithm::PowerOfTwo, &[1, 1, 1]);
+    let _leases = (busy(&group, 0, 1), busy(&group, 1, 1));
+    // The idle one is among two of three in two of three pairs.
+    let shares = shares(&group, 9_000);
+    assert!(shares[&2].abs_diff(6_000) <= 200, "{shares:?}");
+    assert!(shares[&0].abs_diff(1_500) <= 150, "{shares:?}");
+}
+
 #[test]
 fn what_is_in_flight_follows_the_weights() {
     let rng = &mut StdRng::seed_from_u64(2);
@@ -282,6 +312,35 @@ fn backups_take_turns_too() {
     let group = group_of(Algorithm::RoundRobin, &[(1, false), (2, true), (1, true)]);
     set(&group, 0, Health::Down);
     assert_eq!(shares(&group, 300), BTreeMap::from([(1, 200), (2, 100)]));
+}
+
+#[test]
+fn backups_change_nothing_about_the_keys_of_the_primaries() {
+    let with = group_of(HASH, &[(1, false), (1, false), (1, false), (2, true)]);
+    let without = group(HASH, &[1, 1, 1]);
+    for key in 0..2_000u32 {
+        let key = Some(PickKey::of_bytes(&key.to_le_bytes()));
+        let pick = |group: &Group| index(&group.pick(Instant::now(), 0, key, &[]).unwrap());
+        assert_eq!(pick(&with), pick(&without));
+    }
+}
+
+#[test]
+fn backups_take_no_turns_from_the_primaries() {
+    let group = group_of(Algorithm::RoundRobin, &[(3, false), (1, false), (1, true)]);
+    let turn = || index(&group.pick(Instant::now(), 0, None, &[]).unwrap());
+    let turns: Vec<_> = (0..4).map(|_| turn()).collect();
+    assert_eq!(turns, [0, 0, 1, 0]);
+}
+
+#[test]
+fn turns_go_on_after_a_reload() {
+    let before = group(Algorithm::RoundRobin, &[1, 1, 1]);
+    let turn = |group: &Group| index(&group.pick(Instant::now(), 0, None, &[]).unwrap());
+    assert_eq!(turn(&before), 0);
+    let mut settings = before.settings().clone();
+    settings.on_all_down = OnAllDown::Refuse;
+    assert_eq!(turn(&Group::build(settings, Some(&before))), 1);
 }
 
 #[test]
