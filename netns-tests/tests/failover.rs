@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, assert_lost, probe, watch_on};
+use common::{LIMIT, assert_blackout, assert_lost, measured, probe, watch_on};
 use netns_tests::{
     Address, Device as _, Host, Lab, Observer, PairConfig, Part, Tandem, VipWatch, wait_until,
 };
@@ -58,22 +58,30 @@ fn kill_and_watch(part: Part, bound_ms: f64) {
 
 #[test]
 fn a_killed_forwarder_costs_50_ms() {
-    kill_and_watch(Part::Forwarder, 50.0);
+    measured(|| {
+        kill_and_watch(Part::Forwarder, 50.0);
+    });
 }
 
 #[test]
 fn a_killed_director_costs_50_ms() {
-    kill_and_watch(Part::Director, 50.0);
+    measured(|| {
+        kill_and_watch(Part::Director, 50.0);
+    });
 }
 
 #[test]
 fn a_killed_keeper_costs_400_ms_and_leaves_no_address() {
-    kill_and_watch(Part::Keeper, 400.0);
+    measured(|| {
+        kill_and_watch(Part::Keeper, 400.0);
+    });
 }
 
 #[test]
 fn a_node_killed_whole_costs_400_ms_and_leaves_no_address() {
-    kill_and_watch(Part::All, 400.0);
+    measured(|| {
+        kill_and_watch(Part::All, 400.0);
+    });
 }
 
 #[test]
@@ -103,138 +111,148 @@ fn a_killed_forwarder_or_director_is_started_again_and_the_node_returns_without_
 
 #[test]
 fn a_frozen_node_loses_the_address_and_listens_when_it_wakes() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let prober = probe(&lab, &config);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let prober = probe(&lab, &config);
 
-    let frozen = one.freeze(Part::All).unwrap();
-    wait_until("the address leaves the frozen node", LIMIT, || {
-        watch.log().lost_after(Host::Lb1, frozen).is_some()
-    })
-    .unwrap();
-    let gone = watch.log().lost_after(Host::Lb1, frozen).unwrap();
-    assert!(
-        gone <= LEASE_BOUND,
-        "the frozen node had the address for {gone:?}"
-    );
-    // A freeze of five seconds is the scenario.
-    std::thread::sleep((frozen + Duration::from_secs(5)).saturating_duration_since(Instant::now()));
-    assert_eq!(
-        lab.holders(Address::VIP4),
-        [Host::Lb2],
-        "one node has the address during the freeze"
-    );
+        let frozen = one.freeze(Part::All).unwrap();
+        wait_until("the address leaves the frozen node", LIMIT, || {
+            watch.log().lost_after(Host::Lb1, frozen).is_some()
+        })
+        .unwrap();
+        let gone = watch.log().lost_after(Host::Lb1, frozen).unwrap();
+        assert!(
+            gone <= LEASE_BOUND,
+            "the frozen node had the address for {gone:?}"
+        );
+        // A freeze of five seconds is the scenario.
+        std::thread::sleep(
+            (frozen + Duration::from_secs(5)).saturating_duration_since(Instant::now()),
+        );
+        assert_eq!(
+            lab.holders(Address::VIP4),
+            [Host::Lb2],
+            "one node has the address during the freeze"
+        );
 
-    let thawed = one.thaw(Part::All).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    let (run, summary) = watch_on(prober, frozen);
-    assert_blackout(&summary, 400.0, [&one, &two]);
-    let interruptions = run.interruptions(frozen, Duration::from_millis(50));
-    assert_eq!(
-        interruptions.len(),
-        1,
-        "the freeze is the only interruption: {interruptions:?}"
-    );
+        let thawed = one.thaw(Part::All).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        let (run, summary) = watch_on(prober, frozen);
+        assert_blackout(&summary, 400.0, [&one, &two]);
+        let interruptions = run.interruptions(frozen, Duration::from_millis(50));
+        assert_eq!(
+            interruptions.len(),
+            1,
+            "the freeze is the only interruption: {interruptions:?}"
+        );
 
-    let first = observer
-        .adverts(Host::Lb1.v4(), thawed)
-        .into_iter()
-        .find(|(_, advert)| advert.priority > 0);
-    let (at, _) = first.expect("lb1 advertises again in the end");
-    let listened = at.duration_since(thawed);
-    assert!(
-        listened >= 2 * config.interval,
-        "lb1 listened for {listened:?} only"
-    );
-    let told = observer.announcements(Address::VIP4, thawed);
-    let early = told.iter().find(|(at, mac)| {
-        *mac == Host::Lb1.mac() && at.duration_since(thawed) < 2 * config.interval
+        let first = observer
+            .adverts(Host::Lb1.v4(), thawed)
+            .into_iter()
+            .find(|(_, advert)| advert.priority > 0);
+        let (at, _) = first.expect("lb1 advertises again in the end");
+        let listened = at.duration_since(thawed);
+        assert!(
+            listened >= 2 * config.interval,
+            "lb1 listened for {listened:?} only"
+        );
+        let told = observer.announcements(Address::VIP4, thawed);
+        let early = told.iter().find(|(at, mac)| {
+            *mac == Host::Lb1.mac() && at.duration_since(thawed) < 2 * config.interval
+        });
+        assert!(
+            early.is_none(),
+            "lb1 claimed the address before it listened"
+        );
     });
-    assert!(
-        early.is_none(),
-        "lb1 claimed the address before it listened"
-    );
 }
 
 #[test]
 fn a_node_that_is_stopped_loses_two_probes_at_most_and_none_when_it_returns() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (mut one, two) = Tandem::pair(&lab, &config).unwrap();
-    let prober = probe(&lab, &config);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (mut one, two) = Tandem::pair(&lab, &config).unwrap();
+        let prober = probe(&lab, &config);
 
-    let stopped = one.stop(LIMIT).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
-    prober.wait_steady(300, LIMIT).unwrap();
-    let summary = prober.run().summary(Some(stopped));
-    assert_lost(&summary, 2, [&one, &two]);
+        let stopped = one.stop(LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+        prober.wait_steady(300, LIMIT).unwrap();
+        let summary = prober.run().summary(Some(stopped));
+        assert_lost(&summary, 2, [&one, &two]);
 
-    let returning = Instant::now();
-    one.start().unwrap();
-    one.wait_state("active", LIMIT).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, returning);
-    assert_lost(&summary, 0, [&one, &two]);
-    assert!(
-        summary.nodes.contains_key(&Host::Lb1.v4().into()),
-        "lb1 serves again: {summary:?}"
-    );
+        let returning = Instant::now();
+        one.start().unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, returning);
+        assert_lost(&summary, 0, [&one, &two]);
+        assert!(
+            summary.nodes.contains_key(&Host::Lb1.v4().into()),
+            "lb1 serves again: {summary:?}"
+        );
+    });
 }
 
 #[test]
 fn a_handover_loses_nothing_and_is_not_undone() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
-    let prober = probe(&lab, &config);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+        let prober = probe(&lab, &config);
 
-    let asked = Instant::now();
-    let (code, out, err) = one.cli(&["handover"]).unwrap();
-    assert_eq!(code, 0, "tandem handover: {out}{err}");
-    two.wait_state("active", LIMIT).unwrap();
-    one.wait_state("backup", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, asked);
-    assert_lost(&summary, 0, [&one, &two]);
-    assert_eq!(
-        lab.holders(Address::VIP4),
-        [Host::Lb2],
-        "the preferred node does not take it back"
-    );
-    assert_eq!(watch.log().gains(asked), 1, "the address moved once");
-    let overlap = watch.log().longest_overlap(asked);
-    assert!(
-        overlap <= OVERLAP_BOUND,
-        "both nodes had the address for {overlap:?}"
-    );
+        let asked = Instant::now();
+        let (code, out, err) = one.cli(&["handover"]).unwrap();
+        assert_eq!(code, 0, "tandem handover: {out}{err}");
+        two.wait_state("active", LIMIT).unwrap();
+        one.wait_state("backup", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, asked);
+        assert_lost(&summary, 0, [&one, &two]);
+        assert_eq!(
+            lab.holders(Address::VIP4),
+            [Host::Lb2],
+            "the preferred node does not take it back"
+        );
+        assert_eq!(watch.log().gains(asked), 1, "the address moved once");
+        let overlap = watch.log().longest_overlap(asked);
+        assert!(
+            overlap <= OVERLAP_BOUND,
+            "both nodes had the address for {overlap:?}"
+        );
 
-    // And back, by the other node's operator.
-    let prober = probe(&lab, &config);
-    let asked = Instant::now();
-    let (code, out, err) = two.cli(&["handover"]).unwrap();
-    assert_eq!(code, 0, "tandem handover: {out}{err}");
-    one.wait_state("active", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, asked);
-    assert_lost(&summary, 0, [&one, &two]);
+        // And back, by the other node's operator.
+        let prober = probe(&lab, &config);
+        let asked = Instant::now();
+        let (code, out, err) = two.cli(&["handover"]).unwrap();
+        assert_eq!(code, 0, "tandem handover: {out}{err}");
+        one.wait_state("active", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, asked);
+        assert_lost(&summary, 0, [&one, &two]);
+    });
 }
 
 #[test]
 fn a_handover_that_nobody_takes_keeps_the_service() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, mut two) = Tandem::pair(&lab, &config).unwrap();
-    two.stop(LIMIT).unwrap();
-    let prober = probe(&lab, &config);
-    let asked = Instant::now();
-    let (code, out, err) = one.cli(&["handover"]).unwrap();
-    assert_ne!(
-        code, 0,
-        "tandem handover must say that nobody took over: {out}{err}"
-    );
-    one.wait_state("active", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, asked);
-    assert_lost(&summary, 0, [&one, &two]);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, mut two) = Tandem::pair(&lab, &config).unwrap();
+        two.stop(LIMIT).unwrap();
+        let prober = probe(&lab, &config);
+        let asked = Instant::now();
+        let (code, out, err) = one.cli(&["handover"]).unwrap();
+        assert_ne!(
+            code, 0,
+            "tandem handover must say that nobody took over: {out}{err}"
+        );
+        one.wait_state("active", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, asked);
+        assert_lost(&summary, 0, [&one, &two]);
+    });
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, assert_lost, probe, watch_on};
+use common::{LIMIT, assert_blackout, assert_lost, measured, probe, watch_on};
 use netns_tests::{
     Address, Auth, Device as _, Host, Injector, Junk, Lab, Observer, PairConfig, Tandem, VipWatch,
     wait_until, within,
@@ -76,53 +76,61 @@ fn partition(interval: Duration, bound_ms: f64) {
 
 #[test]
 fn a_partition_at_100_ms_costs_400_ms() {
-    partition(Duration::from_millis(100), 400.0);
+    measured(|| {
+        partition(Duration::from_millis(100), 400.0);
+    });
 }
 
 #[test]
 fn a_partition_at_10_ms_costs_45_ms() {
-    partition(Duration::from_millis(10), 45.0);
+    measured(|| {
+        partition(Duration::from_millis(10), 45.0);
+    });
 }
 
 #[test]
 fn a_cut_cable_costs_400_ms() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
-    let prober = probe(&lab, &config);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+        let prober = probe(&lab, &config);
 
-    let cut = Instant::now();
-    lab.cut_cable(Host::Lb1).unwrap();
-    wait_until("lb2 has the address", LIMIT, || {
-        watch.log().gained_after(Host::Lb2, cut).is_some()
-    })
-    .unwrap();
-    one.wait_state("fault", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, cut);
-    assert_blackout(&summary, 400.0, [&one, &two]);
-    assert_eq!(lab.holders(Address::VIP4), [Host::Lb2]);
+        let cut = Instant::now();
+        lab.cut_cable(Host::Lb1).unwrap();
+        wait_until("lb2 has the address", LIMIT, || {
+            watch.log().gained_after(Host::Lb2, cut).is_some()
+        })
+        .unwrap();
+        one.wait_state("fault", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, cut);
+        assert_blackout(&summary, 400.0, [&one, &two]);
+        assert_eq!(lab.holders(Address::VIP4), [Host::Lb2]);
+    });
 }
 
 #[test]
 fn a_node_whose_cable_is_mended_returns_without_loss() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    // Cut for less than the kernel needs to find out which neighbours it can still reach, and for longer.
-    for cut in [500, 1000, 4000].map(Duration::from_millis) {
-        lab.cut_cable(Host::Lb1).unwrap();
-        one.wait_state("fault", LIMIT).unwrap();
-        lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
-        std::thread::sleep(cut);
-        let prober = probe(&lab, &config);
-        let mended = Instant::now();
-        lab.mend_cable(Host::Lb1).unwrap();
-        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-        let (_, summary) = watch_on(prober, mended);
-        assert_blackout(&summary, 50.0, [&one, &two]);
-        assert_lost(&summary, 0, [&one, &two]);
-    }
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        // Cut for less than the kernel needs to find out which neighbours it can still reach, and for longer.
+        for cut in [500, 1000, 4000].map(Duration::from_millis) {
+            lab.cut_cable(Host::Lb1).unwrap();
+            one.wait_state("fault", LIMIT).unwrap();
+            lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+            std::thread::sleep(cut);
+            let prober = probe(&lab, &config);
+            let mended = Instant::now();
+            lab.mend_cable(Host::Lb1).unwrap();
+            lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+            let (_, summary) = watch_on(prober, mended);
+            assert_blackout(&summary, 50.0, [&one, &two]);
+            assert_lost(&summary, 0, [&one, &two]);
+        }
+    });
 }
 
 fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
@@ -227,24 +235,26 @@ fn answers_to_losing_advertisements_are_limited() {
 
 #[test]
 fn a_deleted_address_is_put_back_in_place() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
-    let prober = probe(&lab, &config);
-    let deleted = Instant::now();
-    lab.net(Host::Lb1)
-        .ip(&format!("addr del {}/24 dev eth0", Address::VIP4))
-        .unwrap();
-    let (_, summary) = watch_on(prober, deleted);
-    assert_blackout(&summary, 100.0, [&one, &two]);
-    let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
-    assert_eq!(
-        after,
-        before,
-        "a deleted address moved a state\n{}",
-        one.tail()
-    );
-    assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
-    assert_eq!(two.host(), Host::Lb2);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        let prober = probe(&lab, &config);
+        let deleted = Instant::now();
+        lab.net(Host::Lb1)
+            .ip(&format!("addr del {}/24 dev eth0", Address::VIP4))
+            .unwrap();
+        let (_, summary) = watch_on(prober, deleted);
+        assert_blackout(&summary, 100.0, [&one, &two]);
+        let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        assert_eq!(
+            after,
+            before,
+            "a deleted address moved a state\n{}",
+            one.tail()
+        );
+        assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+        assert_eq!(two.host(), Host::Lb2);
+    });
 }

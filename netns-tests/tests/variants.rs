@@ -8,100 +8,104 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, assert_lost, probe, watch_on};
+use common::{LIMIT, assert_blackout, assert_lost, measured, probe, watch_on};
 use netns_tests::{
     Address, Device as _, Host, Lab, Observer, PairConfig, Part, Tandem, TcpEcho, wait_until,
 };
 
 #[test]
 fn both_families_move_as_one() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
-        vips: vec![
-            (IpAddr::V4(Address::VIP4), 24),
-            (IpAddr::V6(Address::VIP6_LINK_LOCAL), 64),
-            (IpAddr::V6(Address::VIP6), 64),
-        ],
-        ..PairConfig::default()
-    };
-    let observer = Observer::start(&lab).unwrap();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let began = Instant::now();
-    wait_until("both families are advertised", LIMIT, || {
-        !observer.adverts(Host::Lb1.v4(), began).is_empty()
-            && !observer.adverts(Host::Lb1.link_local(), began).is_empty()
-    })
-    .unwrap();
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
+            vips: vec![
+                (IpAddr::V4(Address::VIP4), 24),
+                (IpAddr::V6(Address::VIP6_LINK_LOCAL), 64),
+                (IpAddr::V6(Address::VIP6), 64),
+            ],
+            ..PairConfig::default()
+        };
+        let observer = Observer::start(&lab).unwrap();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let began = Instant::now();
+        wait_until("both families are advertised", LIMIT, || {
+            !observer.adverts(Host::Lb1.v4(), began).is_empty()
+                && !observer.adverts(Host::Lb1.link_local(), began).is_empty()
+        })
+        .unwrap();
 
-    // Over IPv6, on purpose: nothing is lost, and IPv4 has moved along.
-    let prober = probe(&lab, &config);
-    let asked = Instant::now();
-    let (code, out, err) = one.cli(&["handover"]).unwrap();
-    assert_eq!(code, 0, "tandem handover: {out}{err}");
-    two.wait_state("active", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, asked);
-    assert_lost(&summary, 0, [&one, &two]);
-    for address in [
-        IpAddr::V4(Address::VIP4),
-        IpAddr::V6(Address::VIP6_LINK_LOCAL),
-        IpAddr::V6(Address::VIP6),
-    ] {
-        assert_eq!(lab.holders(address), [Host::Lb2], "{address}");
-    }
+        // Over IPv6, on purpose: nothing is lost, and IPv4 has moved along.
+        let prober = probe(&lab, &config);
+        let asked = Instant::now();
+        let (code, out, err) = one.cli(&["handover"]).unwrap();
+        assert_eq!(code, 0, "tandem handover: {out}{err}");
+        two.wait_state("active", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, asked);
+        assert_lost(&summary, 0, [&one, &two]);
+        for address in [
+            IpAddr::V4(Address::VIP4),
+            IpAddr::V6(Address::VIP6_LINK_LOCAL),
+            IpAddr::V6(Address::VIP6),
+        ] {
+            assert_eq!(lab.holders(address), [Host::Lb2], "{address}");
+        }
 
-    // And by accident: the whole node dies.
-    let prober = probe(&lab, &config);
-    let killed = two.kill(Part::All).unwrap();
-    one.wait_state("active", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, killed);
-    assert_blackout(&summary, 400.0, [&one, &two]);
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    lab.wait_holder(Address::VIP6, Host::Lb1, LIMIT).unwrap();
+        // And by accident: the whole node dies.
+        let prober = probe(&lab, &config);
+        let killed = two.kill(Part::All).unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, killed);
+        assert_blackout(&summary, 400.0, [&one, &two]);
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        lab.wait_holder(Address::VIP6, Host::Lb1, LIMIT).unwrap();
+    });
 }
 
 #[test]
 fn a_pair_in_unicast_fails_over() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let mut nodes: Vec<Tandem<'_>> = [Host::Lb1, Host::Lb2]
-        .into_iter()
-        .map(|host| {
-            let node = Tandem::new(&lab, host, &config).unwrap();
-            let text = config.tandem(host);
-            let unicast = text.replace("vrid = 51\n", "vrid = 51\nunicast = true\n");
-            assert_ne!(text, unicast, "{text}");
-            node.write_config(&unicast).unwrap();
-            node
-        })
-        .collect();
-    let observer = Observer::start(&lab).unwrap();
-    let began = Instant::now();
-    for node in &mut nodes {
-        node.start().unwrap();
-    }
-    let (one, two) = (&nodes[0], &nodes[1]);
-    one.wait_state("active", LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    one.wait_ready(LIMIT).unwrap();
-    two.wait_ready(LIMIT).unwrap();
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let mut nodes: Vec<Tandem<'_>> = [Host::Lb1, Host::Lb2]
+            .into_iter()
+            .map(|host| {
+                let node = Tandem::new(&lab, host, &config).unwrap();
+                let text = config.tandem(host);
+                let unicast = text.replace("vrid = 51\n", "vrid = 51\nunicast = true\n");
+                assert_ne!(text, unicast, "{text}");
+                node.write_config(&unicast).unwrap();
+                node
+            })
+            .collect();
+        let observer = Observer::start(&lab).unwrap();
+        let began = Instant::now();
+        for node in &mut nodes {
+            node.start().unwrap();
+        }
+        let (one, two) = (&nodes[0], &nodes[1]);
+        one.wait_state("active", LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        one.wait_ready(LIMIT).unwrap();
+        two.wait_ready(LIMIT).unwrap();
 
-    let prober = probe(&lab, &config);
-    let asked = Instant::now();
-    let (code, out, err) = one.cli(&["handover"]).unwrap();
-    assert_eq!(code, 0, "tandem handover: {out}{err}");
-    two.wait_state("active", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, asked);
-    assert_lost(&summary, 0, [one, two]);
+        let prober = probe(&lab, &config);
+        let asked = Instant::now();
+        let (code, out, err) = one.cli(&["handover"]).unwrap();
+        assert_eq!(code, 0, "tandem handover: {out}{err}");
+        two.wait_state("active", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, asked);
+        assert_lost(&summary, 0, [one, two]);
 
-    let prober = probe(&lab, &config);
-    let killed = nodes[1].kill(Part::All).unwrap();
-    nodes[0].wait_state("active", LIMIT).unwrap();
-    let (_, summary) = watch_on(prober, killed);
-    assert_blackout(&summary, 400.0, [&nodes[0], &nodes[1]]);
-    assert!(
-        observer.adverts(Host::Lb1.v4(), began).is_empty(),
-        "a third host heard an advertisement"
-    );
+        let prober = probe(&lab, &config);
+        let killed = nodes[1].kill(Part::All).unwrap();
+        nodes[0].wait_state("active", LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, killed);
+        assert_blackout(&summary, 400.0, [&nodes[0], &nodes[1]]);
+        assert!(
+            observer.adverts(Host::Lb1.v4(), began).is_empty(),
+            "a third host heard an advertisement"
+        );
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! - `tree` walks the tree and remembers which keys were asked for; all others are unknown keys.
 //! - `read` has one file for each table; it checks types and ranges and refuses what is not built yet.
 //! - `check` compares parts with each other: names, addresses, nodes.
-//! - [`diff`] tells what a reload would change.
+//! - [`diff()`] tells what a reload would change.
 
 mod check;
 mod code;

@@ -20,8 +20,8 @@ pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 pub enum ToKeeper {
     /// The director's loop turned. Feeds the service manager's watchdog as well.
     Beat,
-    /// Replaces the last will. One descriptor for each entry of [`Will::senders`] travels along.
-    Will(Will),
+    /// Replaces the last will. A file with a [`Will`] as JSON travels along, then one descriptor for each of [`Will::senders`].
+    Will,
     /// How long the keeper waits for the next [`ToKeeper::Beat`] before it takes the director for hung, in milliseconds.
     BeatLimit(u64),
     /// Run a forwarder as this user, or (none) stop the one that runs.

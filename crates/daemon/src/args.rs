@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Configuration file, the same on both nodes
     #[arg(long, value_name = "FILE", default_value = "/etc/tandem/tandem.toml")]
     pub config: PathBuf,
-    /// Which node of [pair] this is, when neither host name nor addresses tell
+    /// Which node of the pair this is, when neither host name nor addresses tell
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
     /// Control socket; the configuration's global.socket is used when this is not given

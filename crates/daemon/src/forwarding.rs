@@ -59,6 +59,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Another user where one is configured, and no power but low ports; what is refused, in words.
 fn give_up_power(args: &Args) -> Vec<String> {
+    let mut refused = Vec::new();
+    let mut note = |what: &str, result: std::io::Result<()>| {
+        if let Err(error) = result {
+            refused.push(format!("{what}: {error}"));
+        }
+    };
+    // The keeper is hard to kill when memory runs out; the process that serves strangers should not be.
+    note(
+        "the out-of-memory score stays that of the keeper",
+        linux::process::oom_score(0),
+    );
+    note(
+        "the limit of open files stays as it is",
+        linux::process::raise_nofile().map(drop),
+    );
     let kept = [Capability::CAP_NET_BIND_SERVICE];
     let reduced = match (args.uid, args.gid) {
         (Some(uid), Some(gid)) if uid != nix::unistd::geteuid().as_raw() => {
@@ -66,15 +81,10 @@ fn give_up_power(args: &Args) -> Vec<String> {
         }
         _ => linux::process::keep_capabilities(&kept),
     };
-    let mut refused = Vec::new();
-    if let Err(error) = reduced {
-        refused.push(format!(
-            "the forwarder keeps more power than it needs: {error}"
-        ));
-    }
-    if let Err(error) = linux::process::raise_nofile() {
-        refused.push(format!("the limit of open files stays as it is: {error}"));
-    }
+    note(
+        "the forwarder keeps more power than it needs",
+        reduced.map(drop),
+    );
     refused
 }
 

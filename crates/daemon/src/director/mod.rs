@@ -44,7 +44,7 @@ use self::inputs::Input;
 use self::instance::{Instance, Notice};
 use self::journal::{Entry, Journal};
 use self::plane::Plane;
-use self::tracking::LinkFact;
+use self::tracking::{DataPlane, LinkFact};
 use self::wires::Wires;
 
 pub(crate) use load::load_from_disk;
@@ -90,6 +90,8 @@ struct Director {
     next_beat_at: Instant,
     leaving: bool,
     notes: Vec<String>,
+    /// What [`Director::judge`] saw of the data plane last.
+    judged: Option<(DataPlane, bool)>,
     handles: inputs::Handles,
 }
 
@@ -139,7 +141,7 @@ impl Director {
             let notices = self.instances[index].run_due(now, &self.wires);
             self.on_notices(notices);
         }
-        self.judge(now);
+        self.judge_plane(now);
         if self.plane.take_hopeless(now) {
             testament::send(&self.keeper, &ToKeeper::RestartForwarder);
         }
@@ -301,10 +303,22 @@ impl Director {
         }
     }
 
+    /// Judges again when the data plane, or the time since the start, is not what was judged last: most turns of the loop change neither.
+    fn judge_plane(&mut self, now: Instant) {
+        if self.judged.as_ref() != Some(&self.plane_facts(now)) {
+            self.judge(now);
+        }
+    }
+
+    /// The data plane, and whether the node has been up for long enough not to wait for its first health round.
+    fn plane_facts(&self, now: Instant) -> (DataPlane, bool) {
+        let settled = now.saturating_duration_since(self.started_at) >= tracking::FIRST_ROUND_LIMIT;
+        (self.plane.view(now), settled)
+    }
+
     /// Judges tracked facts for every virtual router.
     fn judge(&mut self, now: Instant) {
-        let plane = self.plane.view(now);
-        let settled = now.saturating_duration_since(self.started_at) >= tracking::FIRST_ROUND_LIMIT;
+        let (plane, settled) = self.plane_facts(now);
         for index in 0..self.instances.len() {
             let instance = &mut self.instances[index];
             let facts = &self.facts;
@@ -314,6 +328,7 @@ impl Director {
             let notices = instance.set_verdict(now, verdict, &self.wires);
             self.on_notices(notices);
         }
+        self.judged = Some((plane, settled));
     }
 
     fn on_outcome(&mut self, now: Instant, number: u64, outcome: Outcome) {

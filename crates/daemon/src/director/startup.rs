@@ -26,8 +26,6 @@ use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
 
 /// Real-time priority of the director, below the keeper's.
 const REALTIME_PRIORITY: u8 = 20;
-/// The kernel should take almost anything else first when memory runs out.
-const OOM_SCORE: i32 = -900;
 /// What the director keeps of root's powers.
 const CAPABILITIES: [Capability; 4] = [
     Capability::CAP_NET_ADMIN,
@@ -168,6 +166,7 @@ async fn assemble(
         next_beat_at: now,
         leaving: false,
         notes,
+        judged: None,
         handles: Handles {
             listed: listed_in,
             loaded: loaded_in,
@@ -235,10 +234,6 @@ fn harden(config: &config::Config) -> Result<Vec<String>, Powerless> {
             refused.push(format!("{what}: {error}"));
         }
     };
-    note(
-        "the out-of-memory score stays as it is",
-        linux::process::oom_score(OOM_SCORE),
-    );
     note("memory is not locked", linux::process::lock_memory());
     note(
         "no real-time scheduling",

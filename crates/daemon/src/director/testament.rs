@@ -1,10 +1,13 @@
 //! Writing the last will: what the keeper does should this process be gone.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use control::internal::{Farewell, HeldAddress, SenderKind, ToKeeper, Will};
 use linux::channel::AsyncChannel;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::instance::Instance;
 use super::wires::{WireKey, Wires};
@@ -73,19 +76,27 @@ pub(super) fn deposit(instances: &mut [Instance], wires: &Wires, keeper: &AsyncC
     if !instances.iter().any(|instance| instance.will_changed) {
         return true;
     }
-    let (will, fds) = write(instances, wires);
-    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    let sent = send_with(keeper, &ToKeeper::Will(will), &borrowed)
-        && send(
-            keeper,
-            &ToKeeper::BeatLimit(beat_limit(instances).as_millis() as u64),
-        );
-    if sent {
+    let sent = send_will(instances, wires, keeper).inspect_err(|error| {
+        tracing::warn!(%error, "the last will is not deposited");
+    });
+    let limit = ToKeeper::BeatLimit(beat_limit(instances).as_millis() as u64);
+    let done = sent.is_ok() && send(keeper, &limit);
+    if done {
         instances
             .iter_mut()
             .for_each(|instance| instance.will_changed = false);
     }
-    sent
+    done
+}
+
+fn send_will(instances: &[Instance], wires: &Wires, keeper: &AsyncChannel) -> std::io::Result<()> {
+    let (will, sockets) = write(instances, wires);
+    let mut file = File::from(memfd_create("tandem-will", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&encode(&will))?;
+    let fds: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd())
+        .chain(sockets.iter().map(AsFd::as_fd))
+        .collect();
+    keeper.try_send(&encode(&ToKeeper::Will), &fds)
 }
 
 /// How long the keeper waits for a beat: three intervals of the quickest router that holds addresses.
@@ -101,17 +112,12 @@ pub(super) fn beat_limit(instances: &[Instance]) -> Duration {
 
 /// Says something to the keeper; false when it takes nothing at this moment.
 pub(super) fn send(keeper: &AsyncChannel, message: &ToKeeper) -> bool {
-    send_with(keeper, message, &[])
-}
-
-fn send_with(
-    keeper: &AsyncChannel,
-    message: &ToKeeper,
-    fds: &[std::os::fd::BorrowedFd<'_>],
-) -> bool {
-    let bytes = serde_json::to_vec(message).expect("messages between the processes are plain data");
     keeper
-        .try_send(&bytes, fds)
+        .try_send(&encode(message), &[])
         .inspect_err(|error| tracing::warn!(%error, "the keeper takes no message"))
         .is_ok()
+}
+
+fn encode<T: serde::Serialize>(message: &T) -> Vec<u8> {
+    serde_json::to_vec(message).expect("messages between the processes are plain data")
 }

@@ -29,7 +29,7 @@ use crate::args::Args;
 use crate::log;
 use supervise::Keeper;
 
-/// When memory runs out, the kernel should take almost anything before the keeper.
+/// When memory runs out, the kernel should take almost anything before the keeper and the director, which inherits this.
 const OOM_SCORE: i32 = -900;
 /// Real-time priority of the keeper, above the director's: it must run when the director spins.
 const REALTIME_PRIORITY: u8 = 21;

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 
 use super::child::{Backoff, Running, status_words};
-use super::will::Testament;
+use super::will::{self, Testament};
 use super::{decode, encode, exit_code_of, request_of};
 use crate::args::{Args, Role};
 use crate::log::last_words;
@@ -212,7 +212,10 @@ impl Keeper {
                 self.beat_due_at = now + self.beat_limit;
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             }
-            ToKeeper::Will(will) => self.testament.deposit(will, fds),
+            ToKeeper::Will => match will::read(fds) {
+                Ok((will, sockets)) => self.testament.deposit(will, sockets),
+                Err(error) => last_words(&format!("keeper: the last will cannot be read: {error}")),
+            },
             ToKeeper::BeatLimit(limit_ms) => {
                 self.beat_limit = Duration::from_millis(limit_ms);
                 self.beat_due_at = now + self.beat_limit;

@@ -1,5 +1,7 @@
 //! The director's last will: kept ready, executed once.
 
+use std::fs::File;
+use std::io::Seek;
 use std::os::fd::OwnedFd;
 
 use control::internal::{HeldAddress, Will};
@@ -69,6 +71,21 @@ impl Testament {
         }
         done
     }
+}
+
+/// The will that travelled along, and its sockets. A will may be larger than a message, so it comes as a file.
+///
+/// # Errors
+/// When there is no file, or it holds no will.
+pub(super) fn read(fds: Vec<OwnedFd>) -> std::io::Result<(Will, Vec<OwnedFd>)> {
+    let mut fds = fds.into_iter();
+    let file = fds
+        .next()
+        .ok_or_else(|| std::io::Error::other("no file came with it"))?;
+    let mut file = File::from(file);
+    file.rewind()?;
+    let will = serde_json::from_reader(file).map_err(std::io::Error::other)?;
+    Ok((will, fds.collect()))
 }
 
 fn vip(held: &HeldAddress) -> Vip {
