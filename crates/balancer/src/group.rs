@@ -1,34 +1,89 @@
 //! A group of targets: picks one for a request or connection, and accounts for it until it ends.
 //!
-//! A pick prefers targets that are known healthy, then those not checked yet, then (if the group fails open) those
-//! that fail their check. An order to drain or maintain is never overridden.
+//! A pick prefers targets that are known healthy, then those not checked yet, then the backups in the same order, then
+//! (if the group fails open) those that fail their check. An order to drain or maintain is never overridden. Among
+//! targets of one standing the group's algorithm decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use crate::key::PickKey;
+use crate::ring::Ring;
 use crate::schedule::Schedule;
-use crate::settings::{GroupSettings, OnAllDown};
+use crate::settings::{Algorithm, GroupSettings, HashKey, OnAllDown};
 use crate::target::{Health, Order, Outcome, Target, TargetId, TargetState};
 
-/// A group in one plan. The position in the schedule is shared with the plans before and after.
+use pick::Candidates;
+
+mod pick;
+
+/// A group in one plan. The positions in the schedules are shared with the plans before and after.
 #[derive(Debug)]
 pub struct Group {
     settings: GroupSettings,
     targets: Vec<Arc<Target>>,
+    primaries: Rank,
+    backups: Rank,
+    /// Only if the group hashes. Primaries and backups are on one ring: who cannot be picked is passed over.
+    ring: Option<Ring>,
+}
+
+/// The turns of the primaries, or of the backups.
+#[derive(Debug)]
+struct Rank {
+    /// A turn is the place of a target in the whole group.
     schedule: Schedule,
     position: Arc<AtomicU64>,
 }
 
-/// Which targets a pick may take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Tier {
+impl Rank {
+    fn build(settings: &GroupSettings, backup: bool, previous: Option<&Rank>) -> Rank {
+        // Who is of the other rank has a weight of 0 here, and so no turn.
+        let weights = settings
+            .targets
+            .iter()
+            .map(|target| match target.backup == backup {
+                true => target.weight,
+                false => 0,
+            });
+        Rank {
+            schedule: Schedule::new(&weights.collect::<Vec<u32>>()),
+            position: previous.map_or_else(Arc::default, |rank| Arc::clone(&rank.position)),
+        }
+    }
+}
+
+fn ring(settings: &GroupSettings) -> Option<Ring> {
+    let members = settings
+        .targets
+        .iter()
+        .map(|target| (target.name.as_str(), target.weight));
+    match &settings.algorithm {
+        Algorithm::ConsistentHash { vnodes, .. } => Some(Ring::new(members, *vnodes)),
+        Algorithm::RoundRobin
+        | Algorithm::LeastConnections
+        | Algorithm::PowerOfTwo
+        | Algorithm::Random
+        | Algorithm::First => None,
+    }
+}
+
+/// How good it is to pick a target, the best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Standing {
     /// Known healthy, or not to be checked.
     Healthy,
     /// Not checked yet.
     Unknown,
+    /// A backup that is known healthy.
+    BackupHealthy,
+    /// A backup not checked yet.
+    BackupUnknown,
     /// Failing, in a group that fails open.
     Failing,
+    /// A backup that is failing, in a group that fails open.
+    BackupFailing,
 }
 
 impl Group {
@@ -36,11 +91,6 @@ impl Group {
         if let Some(previous) = previous.filter(|previous| previous.settings == settings) {
             return Arc::clone(previous);
         }
-        let weights: Vec<u32> = settings
-            .targets
-            .iter()
-            .map(|target| target.weight)
-            .collect();
         let targets = settings.targets.iter().zip(0u32..).map(|(target, id)| {
             let kept = previous.and_then(|group| group.find(&target.name));
             let state = match kept.filter(|kept| kept.settings.address == target.address) {
@@ -55,8 +105,9 @@ impl Group {
         });
         Arc::new(Group {
             targets: targets.collect(),
-            schedule: Schedule::new(&weights),
-            position: previous.map_or_else(Arc::default, |group| Arc::clone(&group.position)),
+            primaries: Rank::build(&settings, false, previous.map(|group| &group.primaries)),
+            backups: Rank::build(&settings, true, previous.map(|group| &group.backups)),
+            ring: ring(&settings),
             settings,
         })
     }
@@ -78,17 +129,30 @@ impl Group {
             .find(|target| target.settings.name == name)
     }
 
-    /// Number of targets that would get traffic for their own merit at `now`: healthy, or unknown while none is known
-    /// healthy. A group that fails open has 0 here.
+    /// What a pick goes by, if the group hashes; whoever asks for a pick makes a key of it.
+    pub fn hash_key(&self) -> Option<&HashKey> {
+        match &self.settings.algorithm {
+            Algorithm::ConsistentHash { key, .. } => Some(key),
+            Algorithm::RoundRobin
+            | Algorithm::LeastConnections
+            | Algorithm::PowerOfTwo
+            | Algorithm::Random
+            | Algorithm::First => None,
+        }
+    }
+
+    /// Number of targets that could get traffic for their own merit at `now`, backups included: healthy, or unknown
+    /// while none is known healthy. A group that fails open has 0 here.
     pub fn usable(&self, _now: Instant) -> usize {
-        let count = |tier| {
+        let count = |one, other| {
             self.targets
                 .iter()
-                .filter(|target| self.eligible(target, tier))
+                .filter_map(|target| self.standing(target))
+                .filter(|standing| *standing == one || *standing == other)
                 .count()
         };
-        match count(Tier::Healthy) {
-            0 => count(Tier::Unknown),
+        match count(Standing::Healthy, Standing::BackupHealthy) {
+            0 => count(Standing::Unknown, Standing::BackupUnknown),
             healthy => healthy,
         }
     }
@@ -98,67 +162,97 @@ impl Group {
         self.targets.len()
     }
 
-    /// Picks a target that is not in `exclude`; `None` if there is none to try. `_rng` is for algorithms that draw.
-    pub fn pick(&self, _now: Instant, _rng: u64, exclude: &[TargetId]) -> Option<Lease> {
-        let first = self.next_turn()?;
-        if self.eligible(first, Tier::Healthy) && !exclude.contains(&first.id) {
+    /// Picks a target that is not in `exclude`; `None` if there is none to try. `random` is for algorithms that draw,
+    /// `key` for a group that hashes ([`Group::hash_key`]): without one it goes round.
+    pub fn pick(
+        &self,
+        _now: Instant,
+        random: u64,
+        key: Option<PickKey>,
+        exclude: &[TargetId],
+    ) -> Option<Lease> {
+        let first = match self.settings.algorithm {
+            Algorithm::RoundRobin => self.next_turn(&self.primaries),
+            Algorithm::LeastConnections
+            | Algorithm::PowerOfTwo
+            | Algorithm::Random
+            | Algorithm::First
+            | Algorithm::ConsistentHash { .. } => None,
+        };
+        if let Some(first) = first
+            && self.standing(first) == Some(Standing::Healthy)
+            && !exclude.contains(&first.id)
+        {
             return Some(Lease::new(first));
         }
-        let tier = self.tier(exclude)?;
-        let allowed =
-            |target: &Target| self.eligible(target, tier) && !exclude.contains(&target.id);
-        if allowed(first) {
-            return Some(Lease::new(first));
-        }
-        for _ in 1..self.schedule.len() {
-            let target = self.next_turn()?;
-            if allowed(target) {
-                return Some(Lease::new(target));
-            }
-        }
-        // Other threads took turns in between: any allowed one will do.
-        self.targets
-            .iter()
-            .find(|target| allowed(target))
-            .map(Lease::new)
+        // A second look, should the health of all candidates change during the first.
+        (0..2).find_map(|_| {
+            let candidates = Candidates {
+                group: self,
+                standing: self.best_standing(exclude)?,
+                exclude,
+            };
+            let first = first.filter(|first| candidates.allows(first));
+            first
+                .or_else(|| candidates.choose(random, key))
+                .map(Lease::new)
+        })
     }
 
-    fn next_turn(&self) -> Option<&Arc<Target>> {
-        let turn = self.schedule.turn(self.position.fetch_add(1, Relaxed))?;
+    fn rank(&self, standing: Standing) -> &Rank {
+        match standing {
+            Standing::Healthy | Standing::Unknown | Standing::Failing => &self.primaries,
+            Standing::BackupHealthy | Standing::BackupUnknown | Standing::BackupFailing => {
+                &self.backups
+            }
+        }
+    }
+
+    fn next_turn(&self, rank: &Rank) -> Option<&Arc<Target>> {
+        let turn = rank.schedule.turn(rank.position.fetch_add(1, Relaxed))?;
         self.targets.get(turn as usize)
     }
 
-    /// The best tier with a target outside `exclude`. Failing ones are only tried when nobody at all is better: that
+    /// The best standing of a target outside `exclude`. Failing ones are only tried when nobody at all is better: that
     /// the better ones were tried for this request does not make a failing one worth trying.
-    fn tier(&self, exclude: &[TargetId]) -> Option<Tier> {
-        let any = |tier, exclude: &[TargetId]| {
-            self.targets
-                .iter()
-                .any(|target| self.eligible(target, tier) && !exclude.contains(&target.id))
-        };
-        if any(Tier::Healthy, exclude) {
-            return Some(Tier::Healthy);
+    fn best_standing(&self, exclude: &[TargetId]) -> Option<Standing> {
+        let (mut best_of_all, mut best) = (None, None);
+        for target in &self.targets {
+            let Some(standing) = self.standing(target) else {
+                continue;
+            };
+            let better = |than: Option<Standing>| than.is_none_or(|than| standing < than);
+            if better(best_of_all) {
+                best_of_all = Some(standing);
+            }
+            if better(best) && !exclude.contains(&target.id) {
+                best = Some(standing);
+            }
         }
-        if any(Tier::Unknown, exclude) {
-            return Some(Tier::Unknown);
-        }
-        let nobody_better = !any(Tier::Healthy, &[]) && !any(Tier::Unknown, &[]);
-        (nobody_better && any(Tier::Failing, exclude)).then_some(Tier::Failing)
+        let last_resort = |standing: Option<Standing>| standing >= Some(Standing::Failing);
+        best.filter(|_| !last_resort(best) || last_resort(best_of_all))
     }
 
-    fn eligible(&self, target: &Target, tier: Tier) -> bool {
+    /// How good it is to pick this target; `None` if it must not be.
+    fn standing(&self, target: &Target) -> Option<Standing> {
         if target.state.order() != Order::Ready || target.settings.weight == 0 {
-            return false;
+            return None;
         }
         let health = if self.settings.health.check.is_on() {
             target.state.health()
         } else {
             Health::Up
         };
-        match tier {
-            Tier::Healthy => health == Health::Up,
-            Tier::Unknown => health == Health::Unknown,
-            Tier::Failing => health == Health::Down && self.settings.on_all_down == OnAllDown::Try,
+        match (health, target.settings.backup) {
+            (Health::Up, false) => Some(Standing::Healthy),
+            (Health::Up, true) => Some(Standing::BackupHealthy),
+            (Health::Unknown, false) => Some(Standing::Unknown),
+            (Health::Unknown, true) => Some(Standing::BackupUnknown),
+            (Health::Down, backup) => match (self.settings.on_all_down, backup) {
+                (OnAllDown::Try, false) => Some(Standing::Failing),
+                (OnAllDown::Try, true) => Some(Standing::BackupFailing),
+                (OnAllDown::Refuse, _) => None,
+            },
         }
     }
 }

@@ -6,6 +6,8 @@
 //! - [`settings`]: what the operator wrote, as checked values with their defaults.
 //! - [`plan`]: the immutable whole of listeners and groups, built from settings and the plan before it.
 //! - [`group`]: picks a target and hands out a [`Lease`] that accounts for it.
+//! - [`key`]: what consistent hashing goes by.
+//! - [`ring`]: who owns which keys.
 //! - [`schedule`]: the order of turns of smooth weighted round robin.
 //! - [`target`]: one target and the state of it that outlives a reload.
 //! - [`health`]: rise and fall of one target, from check results.
@@ -13,18 +15,22 @@
 
 pub mod group;
 pub mod health;
+pub mod key;
 pub mod plan;
 pub mod retry;
+pub mod ring;
 pub mod schedule;
 pub mod settings;
 pub mod target;
 
 pub use group::{Group, Lease};
 pub use health::{CheckFailure, HealthChange, HealthMachine};
+pub use key::PickKey;
 pub use plan::{Listener, Plan, PlanError, RequestView, Route};
 pub use retry::{Attempt, BodyProgress, Failure, Retry, decide_retry};
+pub use ring::Ring;
 pub use settings::{
-    Algorithm, Check, GroupSettings, GroupTimeouts, HealthSettings, ListenerLimits,
+    Algorithm, Check, GroupSettings, GroupTimeouts, HashKey, HealthSettings, ListenerLimits,
     ListenerSettings, ListenerTimeouts, OnAllDown, Protocol, RuleAction, TargetSettings,
 };
 pub use target::{Health, Order, Outcome, Target, TargetId, TargetState};

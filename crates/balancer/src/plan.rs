@@ -9,7 +9,8 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::group::Group;
-use crate::settings::{GroupSettings, ListenerSettings, RuleAction, TargetSettings};
+use crate::ring::Ring;
+use crate::settings::{Algorithm, GroupSettings, ListenerSettings, RuleAction, TargetSettings};
 
 /// What is wrong with the settings; all of it the operator's to mend.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,14 @@ pub enum PlanError {
         target: String,
         /// The weight given.
         weight: u32,
+    },
+    /// The ring of a group that hashes has no points for a unit of weight, or more in all than [`Ring::MAX_POINTS`].
+    #[error("group {group} has a ring of {points} points, which must be from 1 to {max}", max = Ring::MAX_POINTS)]
+    RingSize {
+        /// The group.
+        group: String,
+        /// The points it would have.
+        points: u64,
     },
     /// A number or time of a health check is 0.
     #[error("group {group} has a health check with {key} = 0")]
@@ -217,6 +226,14 @@ fn check_group(group: &GroupSettings) -> Result<(), PlanError> {
                 weight: target.weight,
             });
         }
+    }
+    let points = group.ring_points();
+    let no_vnodes = matches!(group.algorithm, Algorithm::ConsistentHash { vnodes: 0, .. });
+    if points > Ring::MAX_POINTS || no_vnodes {
+        return Err(PlanError::RingSize {
+            group: group.name.clone(),
+            points,
+        });
     }
     let health = &group.health;
     let zero = [

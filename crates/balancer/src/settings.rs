@@ -3,6 +3,7 @@
 //! Nothing here is checked against anything else: [`crate::Plan::build`] does that. Two equal values mean that a
 //! reload has nothing to do for that part.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -150,6 +151,19 @@ pub struct GroupSettings {
 }
 
 impl GroupSettings {
+    /// Points the ring of this group has, if it hashes; else 0.
+    pub fn ring_points(&self) -> u64 {
+        let weights = self.targets.iter().map(|target| u64::from(target.weight));
+        match &self.algorithm {
+            Algorithm::ConsistentHash { vnodes, .. } => weights.sum::<u64>() * u64::from(*vnodes),
+            Algorithm::RoundRobin
+            | Algorithm::LeastConnections
+            | Algorithm::PowerOfTwo
+            | Algorithm::Random
+            | Algorithm::First => 0,
+        }
+    }
+
     /// A round robin group of equal targets, everything else at its default.
     pub fn new(name: impl Into<String>, targets: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self {
@@ -165,18 +179,87 @@ impl GroupSettings {
 }
 
 /// How a group chooses a target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Algorithm {
     /// Turn by turn, in proportion to the weights and evenly spread.
     #[default]
     RoundRobin,
+    /// The one with the fewest requests or connections in flight for its weight, idle ones first.
+    LeastConnections,
+    /// The less loaded of two that are drawn at random, by weight.
+    PowerOfTwo,
+    /// At random, by weight.
+    Random,
+    /// The first in the order of the file, as long as it is usable.
+    First,
+    /// Always the same for the same key, whichever node is asked.
+    ConsistentHash {
+        /// What the key is made of.
+        key: HashKey,
+        /// Points on the ring for each unit of weight, 1..=[`Algorithm::MAX_VNODES`].
+        vnodes: u16,
+    },
 }
 
 impl Algorithm {
-    /// The word used in the configuration and in status.
-    pub fn as_str(self) -> &'static str {
+    /// Points on the ring for each unit of weight, unless given.
+    pub const DEFAULT_VNODES: u16 = 160;
+    /// The most points for each unit of weight that can be given.
+    pub const MAX_VNODES: u16 = 1024;
+
+    /// The word used in status.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
+            Self::PowerOfTwo => "power-of-two",
+            Self::Random => "random",
+            Self::First => "first",
+            Self::ConsistentHash { .. } => "consistent-hash",
+        }
+    }
+}
+
+/// The word of status; for hashing also by what, and with how many points.
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConsistentHash { key, vnodes } => {
+                write!(f, "{} by {key}, {vnodes} vnodes", self.as_str())
+            }
+            Self::RoundRobin
+            | Self::LeastConnections
+            | Self::PowerOfTwo
+            | Self::Random
+            | Self::First => f.write_str(self.as_str()),
+        }
+    }
+}
+
+/// What the key of consistent hashing is made of. What a request does not have, or has empty, is no key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HashKey {
+    /// The address of the client, without its port. The only one a TCP connection has.
+    Source,
+    /// The path without query, as sent.
+    Path,
+    /// The value of the first field of this name, in any case.
+    Header(String),
+    /// The value of the first cookie of exactly this name.
+    Cookie(String),
+    /// The value of the first query parameter of exactly this name, as sent: nothing is decoded.
+    Query(String),
+}
+
+/// As in the configuration: `source`, `header:X-User`.
+impl fmt::Display for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("source"),
+            Self::Path => f.write_str("path"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
         }
     }
 }
@@ -224,6 +307,8 @@ pub struct TargetSettings {
     pub address: SocketAddr,
     /// Its share of the traffic in relation to the others, 0..=[`TargetSettings::MAX_WEIGHT`] (default 1); 0 gets nothing.
     pub weight: u32,
+    /// Gets traffic only while no other target of the group can (default false).
+    pub backup: bool,
 }
 
 impl TargetSettings {
@@ -236,6 +321,7 @@ impl TargetSettings {
             name: address.to_string(),
             address,
             weight: 1,
+            backup: false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! nothing is made of a draft once an error was found.
 
 mod action;
+mod algorithm;
 mod certificate;
 mod global;
 mod group;

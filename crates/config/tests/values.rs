@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use balancer::{Check, OnAllDown, Protocol, RuleAction};
+use balancer::{Algorithm, Check, HashKey, OnAllDown, Protocol, RuleAction};
 use config::{Config, Facts, Level, LogFormat, TrackedInterface, Unicast, VipAddress, load};
 use vrrp::{ChecksumForm, ChecksumPolicy, PeerKnowledge, Preempt, Priority, Version, Vrid};
 
@@ -417,6 +417,62 @@ health = "off"
         (OnAllDown::Try, Duration::from_secs(10))
     );
     assert_eq!(groups[2].health.check, Check::Off);
+}
+
+#[test]
+fn every_algorithm_can_be_written() {
+    let hash = |key, vnodes| Algorithm::ConsistentHash { key, vnodes };
+    let rows = [
+        ("\"round_robin\"", Algorithm::RoundRobin),
+        ("\"least_connections\"", Algorithm::LeastConnections),
+        ("\"power_of_two\"", Algorithm::PowerOfTwo),
+        ("\"random\"", Algorithm::Random),
+        ("\"first\"", Algorithm::First),
+        (
+            "{ consistent_hash = \"source\" }",
+            hash(HashKey::Source, 160),
+        ),
+        (
+            "{ consistent_hash = \"path\", vnodes = 1 }",
+            hash(HashKey::Path, 1),
+        ),
+        (
+            "{ consistent_hash = \"header:X-User\", vnodes = 1024 }",
+            hash(HashKey::Header("X-User".to_owned()), 1024),
+        ),
+        (
+            "{ consistent_hash = \"cookie:SID\" }",
+            hash(HashKey::Cookie("SID".to_owned()), 160),
+        ),
+        (
+            "{ consistent_hash = \"query:u[id]\" }",
+            hash(HashKey::Query("u[id]".to_owned()), 160),
+        ),
+    ];
+    for (written, algorithm) in rows {
+        let text = format!("{PAIR}algorithm = {written}\n");
+        assert_eq!(on("lb1", &text).groups[0].algorithm, algorithm, "{written}");
+    }
+    // A group takes the algorithm of the defaults, whole.
+    let text = format!("{PAIR}[defaults.group]\nalgorithm = {{ consistent_hash = \"path\" }}\n");
+    assert_eq!(
+        on("lb1", &text).groups[0].algorithm,
+        hash(HashKey::Path, 160)
+    );
+}
+
+#[test]
+fn a_tcp_listener_can_hash_the_source() {
+    let text = "[listener.db]\nbind = \"0.0.0.0:5432\"\nforward = \"db\"\n[group.db]\n\
+                targets = [\"10.0.0.1:5432\", { address = \"10.0.0.2:5432\", backup = true }]\n\
+                algorithm = { consistent_hash = \"source\" }\n";
+    let groups = on("x", text).groups;
+    let backups: Vec<bool> = groups[0]
+        .targets
+        .iter()
+        .map(|target| target.backup)
+        .collect();
+    assert_eq!(backups, [false, true]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! - [`scan`]: finds the end of a head, whatever pieces it comes in.
 //! - [`fields`]: knows field names, and the list syntax of Connection.
 //! - [`request`], [`response`]: heads parsed and written.
+//! - [`key`]: what of a request a group hashes.
 //! - [`chunked`], [`body`]: where a body ends, and what of it is passed on.
 //! - [`answer`]: answers of our own.
 //! - [`exchange`]: one request on one connection to a target.
@@ -18,6 +19,7 @@ pub(crate) mod chunked;
 pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod fields;
+mod key;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod scan;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use balancer::{Group, Lease, Outcome, RequestView, Route, TargetId};
+use balancer::{Group, HashKey, Lease, Outcome, PickKey, RequestView, Route, TargetId};
 use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
@@ -45,7 +45,7 @@ pub(crate) async fn serve(
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     admission.listener().count_request(worker.index);
     let causes = &admission.listener().causes;
-    let (lease, mut target) = match open(&worker, &group, &mut alarm).await {
+    let (lease, mut target) = match open(&worker, &group, peer, &mut alarm).await {
         Ok(opened) => opened,
         Err(cause) => {
             causes.count(cause);
@@ -87,12 +87,16 @@ pub(crate) async fn serve(
 async fn open(
     worker: &Worker,
     group: &Group,
+    peer: SocketAddr,
     alarm: &mut Alarm,
 ) -> Result<(Lease, Upstream), Cause> {
+    // The address is all a connection shows.
+    let by_source = group.hash_key() == Some(&HashKey::Source);
+    let key = by_source.then(|| PickKey::of_address(peer.ip()));
     let mut tried: Vec<TargetId> = Vec::new();
     let mut failed = Cause::NoTarget;
     while tried.len() < MAX_ATTEMPTS {
-        let Some(lease) = group.pick(Instant::now(), worker.random(), &tried) else {
+        let Some(lease) = group.pick(Instant::now(), worker.random(), key, &tried) else {
             break;
         };
         let target = Arc::clone(lease.target());

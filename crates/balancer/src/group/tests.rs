@@ -16,6 +16,7 @@ fn group(weights: &[u32]) -> Arc<Group> {
             name: format!("t{index}"),
             weight: *weight,
             address,
+            backup: false,
         });
     }
     let group = Group::build(settings, None);
@@ -31,7 +32,7 @@ fn set_all(group: &Group, health: Health) {
 
 fn pick(group: &Group) -> Option<usize> {
     group
-        .pick(Instant::now(), 0, &[])
+        .pick(Instant::now(), 0, None, &[])
         .map(|lease| lease.target().id().index())
 }
 
@@ -116,11 +117,11 @@ fn excluded_targets_are_not_tried_again_and_a_failing_one_is_no_way_out() {
     let now = Instant::now();
     let (first, second) = (TargetId(0), TargetId(1));
     for _ in 0..10 {
-        let lease = group.pick(now, 0, &[first, second]).unwrap();
+        let lease = group.pick(now, 0, None, &[first, second]).unwrap();
         assert_eq!(lease.target().id(), TargetId(2));
     }
     group.targets()[2].state().set_health(Health::Down);
-    assert!(group.pick(now, 0, &[first, second]).is_none());
+    assert!(group.pick(now, 0, None, &[first, second]).is_none());
 }
 
 #[test]
@@ -128,8 +129,8 @@ fn a_lease_counts_until_it_ends_also_when_dropped() {
     let group = group(&[1]);
     let now = Instant::now();
     let state = group.targets()[0].state();
-    let one = group.pick(now, 0, &[]).unwrap();
-    let two = group.pick(now, 0, &[]).unwrap();
+    let one = group.pick(now, 0, None, &[]).unwrap();
+    let two = group.pick(now, 0, None, &[]).unwrap();
     assert_eq!(
         (
             state.in_flight(),

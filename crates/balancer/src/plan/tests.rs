@@ -142,3 +142,47 @@ fn an_unchanged_group_is_the_same_group() {
         second.group("app").unwrap()
     ));
 }
+
+#[test]
+fn a_ring_has_limits() {
+    use crate::settings::HashKey;
+    let build = |vnodes, weight| {
+        let mut group = group("app", &["10.0.0.1:80", "10.0.0.2:80"]);
+        group.algorithm = Algorithm::ConsistentHash {
+            key: HashKey::Source,
+            vnodes,
+        };
+        group.targets[0].weight = weight;
+        Plan::build(vec![], vec![group], None).map(|_| ())
+    };
+    let refused = |points| {
+        Err(PlanError::RingSize {
+            group: "app".into(),
+            points,
+        })
+    };
+    assert_eq!(build(160, 999), Ok(()));
+    assert_eq!(build(0, 1), refused(0));
+    assert_eq!(build(1024, 999), Ok(()));
+    assert_eq!(build(2000, 999), refused(2_000_000));
+}
+
+#[test]
+fn another_algorithm_keeps_what_is_known_of_the_targets() {
+    let old = group("app", &["10.0.0.1:80", "10.0.0.2:80"]);
+    let mut new = old.clone();
+    new.algorithm = Algorithm::LeastConnections;
+    new.targets[1].backup = true;
+    let first = Plan::build(vec![], vec![old], None).unwrap();
+    let now = std::time::Instant::now();
+    let _lease = first.group("app").unwrap().pick(now, 0, None, &[]).unwrap();
+    let second = Plan::build(vec![], vec![new], Some(&first)).unwrap();
+    let in_flight: Vec<_> = second
+        .group("app")
+        .unwrap()
+        .targets()
+        .iter()
+        .map(|target| target.state().in_flight())
+        .collect();
+    assert_eq!(in_flight, [1, 0]);
+}

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use balancer::{Algorithm, HashKey, Ring};
+
 use crate::Code;
 use crate::read::{CheckKind, Draft, GroupDraft, ListenerProtocol};
 use crate::tree::{At, Findings, closest};
@@ -49,6 +51,9 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
         );
     }
     check_protocols(draft, found);
+    for group in &draft.groups {
+        check_hash(draft, group, found);
+    }
 }
 
 /// Reports a name that is not among `all`; answers the one that was probably meant.
@@ -91,6 +96,44 @@ fn tracked_forwarder(draft: &Draft, forwarder: Option<&At<bool>>, found: &Findin
             message,
             "remove the line, or add a [listener.NAME]".to_owned(),
         );
+    }
+}
+
+/// A group hashes what its listeners can see, on a ring that is not too large.
+fn check_hash(draft: &Draft, group: &GroupDraft, found: &Findings<'_>) {
+    let Some(At {
+        value: Algorithm::ConsistentHash { key, .. },
+        place,
+    }) = group.algorithm()
+    else {
+        return;
+    };
+    let points = group.settings().ring_points();
+    if points > Ring::MAX_POINTS {
+        let message = format!(
+            "the ring of group `{}` would have {points} points (vnodes by the sum of the weights), more than {}",
+            group.name.value,
+            Ring::MAX_POINTS
+        );
+        let remedy = "give lower weights, or fewer `vnodes`".to_owned();
+        found.error(Code::OutOfRange, place, message, remedy);
+    }
+    let of_group = |name: &At<String>| name.value == group.name.value;
+    let blind = draft
+        .listeners
+        .iter()
+        .find(|listener| !listener.protocol.speaks_http() && listener.groups.iter().any(of_group));
+    if let Some(listener) = blind
+        && *key != HashKey::Source
+    {
+        let message = format!(
+            "group `{}` hashes `{key}`, which listener `{}` cannot see: its protocol is {}",
+            group.name.value,
+            listener.name.value,
+            listener.protocol.as_str()
+        );
+        let remedy = "write `consistent_hash = \"source\"`".to_owned();
+        found.error(Code::ProtocolOption, place, message, remedy);
     }
 }
 

@@ -211,11 +211,16 @@ fn group(group: &GroupSettings) -> Part {
         summary: list(&targets),
         ..Part::default()
     };
-    part.set("algorithm", group.algorithm.as_str());
+    part.set("algorithm", &group.algorithm);
     for target in &group.targets {
         part.set(
             &format!("target {}", target.name),
-            format!("{} weight {}", target.address, target.weight),
+            format!(
+                "{} weight {}{}",
+                target.address,
+                target.weight,
+                if target.backup { " backup" } else { "" }
+            ),
         );
     }
     let health = &group.health;

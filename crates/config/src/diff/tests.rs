@@ -105,6 +105,28 @@ fn targets_by_name() {
 }
 
 #[test]
+fn another_algorithm_and_a_backup_are_in_place() {
+    let with = |algorithm: &str| format!("[group.app]\nalgorithm = {algorithm}");
+    assert_eq!(
+        changes(&[
+            ("[group.app]", &with("\"least_connections\"")),
+            ("weight = 2", "weight = 2, backup = true")
+        ]),
+        [
+            "group.app: algorithm round-robin -> least-connections (in place)",
+            "group.app: target two 10.0.0.22:8080 weight 2 -> 10.0.0.22:8080 weight 2 backup (in place)",
+        ]
+    );
+    let hash = "{ consistent_hash = \"header:X-User\", vnodes = 200 }";
+    assert_eq!(
+        changes(&[("[group.app]", &with(hash))]),
+        [
+            "group.app: algorithm round-robin -> consistent-hash by header:X-User, 200 vnodes (in place)"
+        ]
+    );
+}
+
+#[test]
 fn several_parts_in_a_fixed_order() {
     let all = [
         (

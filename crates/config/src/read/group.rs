@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use balancer::{Algorithm, GroupSettings, GroupTimeouts, OnAllDown, TargetSettings};
 
+use super::algorithm;
 use super::health::{self, HealthDraft};
 use super::{duplicate, duplicates, too_many, unbuilt};
 use crate::Code;
@@ -25,6 +26,7 @@ pub(crate) struct TargetDraft {
     pub(crate) address: At<SocketAddr>,
     name: String,
     weight: u32,
+    backup: bool,
 }
 
 impl GroupDraft {
@@ -33,12 +35,19 @@ impl GroupDraft {
         &self.common.health
     }
 
+    /// How a target is chosen, if that was written.
+    pub(crate) fn algorithm(&self) -> Option<&At<Algorithm>> {
+        self.common.algorithm.as_ref()
+    }
+
     /// The settings, with the defaults of the product for what nobody wrote.
     pub(crate) fn settings(&self) -> GroupSettings {
         let name = self.name.value.clone();
         let mut settings = GroupSettings::new(name, []);
         let common = &self.common;
-        settings.algorithm = common.algorithm.unwrap_or(settings.algorithm);
+        if let Some(algorithm) = &common.algorithm {
+            settings.algorithm = algorithm.value.clone();
+        }
         settings.health = common.health.settings();
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
@@ -54,6 +63,7 @@ impl TargetDraft {
             name: self.name.clone(),
             address: self.address.value,
             weight: self.weight,
+            backup: self.backup,
         }
     }
 }
@@ -61,7 +71,7 @@ impl TargetDraft {
 /// What a group and the defaults have in common: only what was written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Common {
-    algorithm: Option<Algorithm>,
+    algorithm: Option<At<Algorithm>>,
     health: HealthDraft,
     timeouts: Timeouts,
     on_all_down: Option<OnAllDown>,
@@ -71,7 +81,9 @@ pub(super) struct Common {
 impl Common {
     /// Reads every key but `targets`.
     pub(super) fn read(section: &Section<'_>) -> Common {
-        let algorithm = section.get("algorithm").and_then(|item| algorithm(&item));
+        let algorithm = section
+            .get("algorithm")
+            .and_then(|item| algorithm::read(&item));
         let health = section
             .get("health")
             .map(|item| health::read(&item))
@@ -101,7 +113,7 @@ impl Common {
 
     fn over(self, defaults: &Common) -> Common {
         Common {
-            algorithm: self.algorithm.or(defaults.algorithm),
+            algorithm: self.algorithm.or_else(|| defaults.algorithm.clone()),
             health: self.health.over(&defaults.health),
             timeouts: self.timeouts.over(&defaults.timeouts),
             on_all_down: self.on_all_down.or(defaults.on_all_down),
@@ -175,7 +187,7 @@ fn same_name(targets: &[TargetDraft], found: &Findings<'_>) {
 
 const ADDRESS: &str = "10.0.0.21:8080";
 
-/// An address, or a table with address, name and weight.
+/// An address, or a table with address, name, weight and backup.
 fn target(item: &Item<'_>) -> Option<TargetDraft> {
     if !item.is_table() {
         let address = item.at(item.socket_address(ADDRESS)?);
@@ -183,6 +195,7 @@ fn target(item: &Item<'_>) -> Option<TargetDraft> {
             name: address.value.to_string(),
             address,
             weight: 1,
+            backup: false,
         });
     }
     let section = item.section()?;
@@ -195,14 +208,7 @@ fn target(item: &Item<'_>) -> Option<TargetDraft> {
     let weight = section
         .get("weight")
         .and_then(|item| item.number(0..=i64::from(TargetSettings::MAX_WEIGHT)));
-    if let Some(item) = section.get("backup")
-        && item.boolean() == Some(true)
-    {
-        item.not_supported(
-            "`backup = true`",
-            "remove it, or give the target a low weight",
-        );
-    }
+    let backup = section.get("backup").and_then(|item| item.boolean());
     section.finish();
     let address = address?;
     let name = name.unwrap_or_else(|| address.value.to_string());
@@ -210,6 +216,7 @@ fn target(item: &Item<'_>) -> Option<TargetDraft> {
         address,
         name,
         weight: weight.unwrap_or(1),
+        backup: backup.unwrap_or(false),
     })
 }
 
@@ -259,55 +266,5 @@ impl Timeouts {
             idle: self.idle.unwrap_or(usual.idle),
             pool_idle: self.pool_idle.unwrap_or(usual.pool_idle),
         }
-    }
-}
-
-// ---- algorithm ----
-
-const ALGORITHMS: &[(&str, Option<Algorithm>)] = &[
-    ("round_robin", Some(Algorithm::RoundRobin)),
-    ("least_connections", None),
-    ("power_of_two", None),
-    ("first", None),
-    ("random", None),
-];
-
-fn algorithm(item: &Item<'_>) -> Option<Algorithm> {
-    const INSTEAD: &str = "write \"round_robin\" or remove the line";
-    if item.is_table() {
-        let section = item.section()?;
-        if let Some(item) = section.require("consistent_hash", "consistent_hash = \"source\"") {
-            hash_key(&item);
-        }
-        if let Some(item) = section.get("vnodes") {
-            item.integer(1..=4096);
-        }
-        section.finish();
-        item.not_supported("`consistent_hash`", INSTEAD);
-        return None;
-    }
-    let known = item.word(ALGORITHMS)?;
-    if known.is_none() {
-        item.not_supported(
-            &format!("algorithm {:?}", item.as_str().unwrap_or_default()),
-            INSTEAD,
-        );
-    }
-    known
-}
-
-fn hash_key(item: &Item<'_>) {
-    let Some(text) = item.string() else { return };
-    let named = ["header:", "cookie:", "query:"];
-    let valid = matches!(text, "source" | "path")
-        || named.iter().any(|prefix| {
-            text.strip_prefix(prefix)
-                .is_some_and(|name| !name.is_empty())
-        });
-    if !valid {
-        let message = format!(
-            "`consistent_hash` must be \"source\", \"path\", \"header:NAME\", \"cookie:NAME\" or \"query:NAME\", got {text:?}"
-        );
-        item.error(Code::NotInList, message, None);
     }
 }

@@ -47,7 +47,8 @@ impl ListenerProtocol {
         }
     }
 
-    fn speaks_http(self) -> bool {
+    /// True if requests can be seen.
+    pub(crate) fn speaks_http(self) -> bool {
         matches!(self, ListenerProtocol::Http | ListenerProtocol::Https)
     }
 }

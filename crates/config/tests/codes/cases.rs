@@ -99,6 +99,27 @@ pub(crate) const CASES: &[Case] = &[
             "9:17: error[E011]: `level` must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", got \"verbose\"",
         ],
     ),
+    (
+        WEB,
+        "algorithm = \"leastconn\"\n",
+        &[
+            "6:13: error[E011]: `algorithm` must be one of \"round_robin\", \"least_connections\", \"power_of_two\", \"first\", \"random\", got \"leastconn\"",
+        ],
+    ),
+    (
+        WEB,
+        "algorithm = \"consistent_hash\"\n",
+        &[
+            "6:13: error[E011]: `algorithm = \"consistent_hash\"` does not say what is hashed; write `algorithm = { consistent_hash = \"source\" }`",
+        ],
+    ),
+    (
+        WEB,
+        "algorithm = { consistent_hash = \"header:X User\" }\n",
+        &[
+            "6:33: error[E011]: `consistent_hash` must be \"source\", \"path\", \"header:NAME\", \"cookie:NAME\" or \"query:NAME\", got \"header:X User\"",
+        ],
+    ),
     // E012
     (
         WEB,
@@ -168,6 +189,23 @@ pub(crate) const CASES: &[Case] = &[
             "8:13: error[E014]: `vip_lease` must be whole seconds, got 1500ms; did you mean \"2s\"?",
             "11:8: error[E014]: `vrid` must be from 1 to 255, got 0",
             "12:9: error[E014]: 10.1.0.0 is the network or broadcast address of 10.1.0.0/24",
+        ],
+    ),
+    (
+        WEB,
+        "algorithm = { consistent_hash = \"source\", vnodes = 1025 }\n",
+        &["6:52: error[E014]: `vnodes` must be from 1 to 1024, got 1025"],
+    ),
+    (
+        WEB,
+        "algorithm = { consistent_hash = \"path\", vnodes = 0 }\n",
+        &["6:50: error[E014]: `vnodes` must be from 1 to 1024, got 0"],
+    ),
+    (
+        "[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"app\"\n[group.app]\n",
+        "targets = [{ address = \"10.0.0.21:80\", weight = 999 }, { address = \"10.0.0.22:80\", weight = 999 }]\nalgorithm = { consistent_hash = \"path\", vnodes = 1024 }\n",
+        &[
+            "6:13: error[E014]: the ring of group `app` would have 2045952 points (vnodes by the sum of the weights), more than 1048576; give lower weights, or fewer `vnodes`",
         ],
     ),
     // E020
@@ -327,6 +365,13 @@ pub(crate) const CASES: &[Case] = &[
         "version = 2\nchecksum = \"rfc9568\"\n",
         &[
             "8:1: error[E041]: `checksum` is for version 3 over IPv4: everywhere else there is one form only; remove the line",
+        ],
+    ),
+    (
+        WEB,
+        "algorithm = { consistent_hash = \"cookie:SID\" }\n[listener.raw]\nbind = \"0.0.0.0:81\"\nprotocol = \"tcp\"\nforward = \"app\"\n",
+        &[
+            "6:13: error[E041]: group `app` hashes `cookie:SID`, which listener `raw` cannot see: its protocol is tcp; write `consistent_hash = \"source\"`",
         ],
     ),
     // E050

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use balancer::{Group, Listener, RequestView, Route};
+use balancer::{Group, Listener, PickKey, RequestView, Route};
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
@@ -20,6 +20,7 @@ use crate::http::answer::{self, Refusal};
 use crate::http::body::{Body, Framing};
 use crate::http::chunked::Emit;
 use crate::http::exchange::{ClientSide, Sending};
+use crate::http::key;
 use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts};
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 use crate::http::serving;
@@ -74,6 +75,8 @@ pub(crate) struct Request {
     pub(crate) sending: Sending,
     /// Where it goes.
     pub(crate) group: Option<Arc<Group>>,
+    /// What the group picks by, if it hashes and the request has it.
+    pub(crate) key: Option<PickKey>,
 }
 
 /// What came of waiting for a request.
@@ -271,6 +274,8 @@ impl Connection {
             Route::Forward(group) => Some(Arc::clone(group)),
             Route::Close => None,
         };
+        let hash_key = group.as_ref().and_then(|group| group.hash_key());
+        let key = hash_key.and_then(|wanted| key::of_request(wanted, &head, self.peer.ip()));
         let mut out = Buffer::default();
         let client = ClientFacts {
             peer: &self.peer_text,
@@ -287,6 +292,7 @@ impl Connection {
         Ok(Request {
             sending: Sending::new(head.method, head.facts, out, head_bytes, body),
             group,
+            key,
         })
     }
 

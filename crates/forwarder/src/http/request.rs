@@ -342,7 +342,15 @@ pub(crate) struct ClientFacts<'a> {
     pub(crate) trusted: bool,
 }
 
-impl RequestHead<'_, '_> {
+impl<'b> RequestHead<'_, 'b> {
+    /// The values of the fields of this name, in any case.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        self.headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
+    }
+
     /// Appends the head as the target gets it.
     pub(crate) fn write(&self, out: &mut Vec<u8>, client: &ClientFacts<'_>) {
         out.extend_from_slice(self.method.as_str().as_bytes());

@@ -23,7 +23,11 @@ use crate::upstream::{ConnectError, Upstream};
 
 /// Answers one request.
 pub(crate) async fn serve(connection: &mut Connection, request: Request) -> After {
-    let Request { mut sending, group } = request;
+    let Request {
+        mut sending,
+        group,
+        key,
+    } = request;
     let Some(group) = group else {
         return After::Close;
     };
@@ -35,7 +39,7 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
         let random = connection.worker.random();
         let Some(lease) = kept
             .take()
-            .or_else(|| group.pick(Instant::now(), random, &tried))
+            .or_else(|| group.pick(Instant::now(), random, key, &tried))
         else {
             break;
         };
