@@ -153,7 +153,10 @@ fn a_tcp_listener_relays_both_ways_and_keeps_half_closed_connections() {
 fn a_tracked_interface_moves_the_priority_and_the_reason_is_shown() {
     let lab = Lab::new().unwrap();
     for host in [Host::Lb1, Host::Lb2] {
-        lab.net(host).ip("link add eth1 type dummy").unwrap();
+        lab.net(host)
+            .ip("link add eth1 type veth peer name far1")
+            .unwrap();
+        lab.net(host).ip("link set far1 up").unwrap();
         lab.net(host).ip("link set eth1 up").unwrap();
     }
     let config = PairConfig {
