@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, assert_lost, measured, probe, watch_on};
+use common::{LIMIT, assert_blackout, assert_lost, assert_within, measured, probe, watch_on};
 use netns_tests::{
     Address, Device as _, Host, Lab, Observer, PairConfig, Part, Tandem, VipWatch, wait_until,
 };
@@ -42,17 +42,11 @@ fn kill_and_watch(part: Part, bound_ms: f64) {
         let gone = log
             .lost_after(Host::Lb1, killed)
             .expect("the address leaves the dead node");
-        assert!(
-            gone <= LEASE_BOUND,
-            "the dead node had the address for {gone:?}"
-        );
+        assert_within("the dead node had the address for", gone, LEASE_BOUND);
         assert_eq!(lab.holders(Address::VIP4), [Host::Lb2]);
     } else {
         let overlap = log.longest_overlap(killed);
-        assert!(
-            overlap <= OVERLAP_BOUND,
-            "both nodes had the address for {overlap:?}"
-        );
+        assert_within("both nodes had the address for", overlap, OVERLAP_BOUND);
     }
 }
 
@@ -125,10 +119,7 @@ fn a_frozen_node_loses_the_address_and_listens_when_it_wakes() {
         })
         .unwrap();
         let gone = watch.log().lost_after(Host::Lb1, frozen).unwrap();
-        assert!(
-            gone <= LEASE_BOUND,
-            "the frozen node had the address for {gone:?}"
-        );
+        assert_within("the frozen node had the address for", gone, LEASE_BOUND);
         // A freeze of five seconds is the scenario.
         std::thread::sleep(
             (frozen + Duration::from_secs(5)).saturating_duration_since(Instant::now()),
@@ -221,10 +212,7 @@ fn a_handover_loses_nothing_and_is_not_undone() {
         );
         assert_eq!(watch.log().gains(asked), 1, "the address moved once");
         let overlap = watch.log().longest_overlap(asked);
-        assert!(
-            overlap <= OVERLAP_BOUND,
-            "both nodes had the address for {overlap:?}"
-        );
+        assert_within("both nodes had the address for", overlap, OVERLAP_BOUND);
 
         // And back, by the other node's operator.
         let prober = probe(&lab, &config);

@@ -8,7 +8,7 @@ mod common;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use common::LIMIT;
+use common::{LIMIT, assert_within, measured};
 use netns_tests::{
     Auth, Device, Host, Keepalived, Lab, Observer, PairConfig, Part, Tandem, within,
 };
@@ -94,19 +94,13 @@ fn assert_silent_takeover(config: &PairConfig, backup: Host, took: Duration) {
         took + SLACK / 4 >= bound,
         "took over after {took:?}, before {bound:?}"
     );
-    assert!(
-        took <= bound + SLACK,
-        "took over after {took:?}, bound {bound:?}"
-    );
+    assert_within("took over after", took, bound + SLACK);
 }
 
 /// After a priority 0 the backup waits its skew time and no longer (RFC 9568 §6.4.2).
 fn assert_told_takeover(config: &PairConfig, backup: Host, took: Duration) {
     let skew = config.down_interval(backup) - 3 * config.interval;
-    assert!(
-        took <= skew + SLACK,
-        "took over after {took:?}, skew {skew:?}"
-    );
+    assert_within("took over after a farewell", took, skew + SLACK);
 }
 
 fn tandem_preferred(config: PairConfig) {
@@ -191,32 +185,44 @@ fn keepalived_preferred(config: PairConfig) {
 
 #[test]
 fn version_2_with_a_password_tandem_preferred() {
-    let config = PairConfig::v2_password();
-    assert!(matches!(config.auth, Auth::V2Password(_)));
-    tandem_preferred(config);
+    measured(|| {
+        let config = PairConfig::v2_password();
+        assert!(matches!(config.auth, Auth::V2Password(_)));
+        tandem_preferred(config);
+    });
 }
 
 #[test]
 fn version_2_with_a_password_keepalived_preferred() {
-    keepalived_preferred(PairConfig::v2_password());
+    measured(|| {
+        keepalived_preferred(PairConfig::v2_password());
+    });
 }
 
 #[test]
 fn version_3_ipv4_tandem_preferred() {
-    tandem_preferred(PairConfig::default());
+    measured(|| {
+        tandem_preferred(PairConfig::default());
+    });
 }
 
 #[test]
 fn version_3_ipv4_keepalived_preferred() {
-    keepalived_preferred(PairConfig::default());
+    measured(|| {
+        keepalived_preferred(PairConfig::default());
+    });
 }
 
 #[test]
 fn version_3_ipv6_tandem_preferred() {
-    tandem_preferred(PairConfig::ipv6());
+    measured(|| {
+        tandem_preferred(PairConfig::ipv6());
+    });
 }
 
 #[test]
 fn version_3_ipv6_keepalived_preferred() {
-    keepalived_preferred(PairConfig::ipv6());
+    measured(|| {
+        keepalived_preferred(PairConfig::ipv6());
+    });
 }

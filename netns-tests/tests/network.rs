@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, assert_lost, measured, probe, watch_on};
+use common::{LIMIT, assert_blackout, assert_lost, assert_within, measured, probe, watch_on};
 use netns_tests::{
     Address, Auth, Device as _, Host, Injector, Junk, Lab, Observer, PairConfig, Tandem, VipWatch,
     wait_until, within,
@@ -50,17 +50,15 @@ fn partition(interval: Duration, bound_ms: f64) {
         .last()
         .map(|(at, _)| *at);
     let settled = last.map_or(Duration::ZERO, |at| at.duration_since(healed));
-    assert!(
-        settled <= 2 * interval + LOOKING,
-        "lb2 went on as Active for {settled:?}"
-    );
+    assert_within("lb2 went on as Active for", settled, 2 * interval + LOOKING);
     let lost = within("lb2 gives the address up", LIMIT, || {
         watch.log().lost_after(Host::Lb2, before)
     })
     .unwrap();
-    assert!(
-        lost <= 2 * interval + LINGER + LOOKING,
-        "lb2 had the address for {lost:?}"
+    assert_within(
+        "lb2 had the address for",
+        lost,
+        2 * interval + LINGER + LOOKING,
     );
     wait_until("the neighbours are told again", LIMIT, || {
         let told = observer.announcements(Address::VIP4, before);
@@ -159,9 +157,10 @@ fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
     );
 
     let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
-    assert!(
-        silence <= config.interval + LOOKING,
-        "the Active router was silent for {silence:?}"
+    assert_within(
+        "the Active router was silent for",
+        silence,
+        config.interval + LOOKING,
     );
     let own = observer.adverts(Host::Lb1.v4(), begun).len() as u128;
     let due = length.as_millis() / config.interval.as_millis();
@@ -190,47 +189,50 @@ fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
 
 #[test]
 fn junk_of_every_kind_moves_nothing() {
-    junk(&PairConfig::default(), &Junk::ALL, Duration::from_secs(10));
+    measured(|| {
+        junk(&PairConfig::default(), &Junk::ALL, Duration::from_secs(10));
+    });
 }
 
 #[test]
 fn a_wrong_password_moves_nothing() {
-    let config = PairConfig::v2_password();
-    assert!(matches!(config.auth, Auth::V2Password(_)));
-    junk(&config, &[Junk::Password], Duration::from_secs(5));
+    measured(|| {
+        let config = PairConfig::v2_password();
+        assert!(matches!(config.auth, Auth::V2Password(_)));
+        junk(&config, &[Junk::Password], Duration::from_secs(5));
+    });
 }
 
 /// A losing advertisement is answered (RFC 9568 §6.4.3), but a stream of them must not make a stream of answers.
 #[test]
 fn answers_to_losing_advertisements_are_limited() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, _two) = Tandem::pair(&lab, &config).unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let before = one.last_transition().unwrap();
-    let begun = Instant::now();
-    let length = Duration::from_secs(3);
-    Injector::start(&lab, &[Junk::Losing], config.vrid, 5000, length)
-        .unwrap()
-        .finish()
-        .unwrap();
-    let ended = Instant::now();
-    let own = observer.adverts(Host::Lb1.v4(), begun).len();
-    // In three seconds 30 of its own, and one answer in 10 ms at most.
-    assert!(own > 30, "a losing advertisement is answered");
-    assert!(
-        own <= 30 + 300 + 10,
-        "{own} advertisements in three seconds"
-    );
-    // A conflict is answered with a schedule of announcements at most once a second; 15,000 packets came.
-    let told = observer.announcements(Address::VIP4, begun).len();
-    assert!(told <= 3 * 10 + 5, "{told} announcements in three seconds");
-    let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
-    assert!(
-        silence <= config.interval + LOOKING,
-        "silent for {silence:?}"
-    );
-    assert_eq!(one.last_transition().unwrap(), before);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, _two) = Tandem::pair(&lab, &config).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let before = one.last_transition().unwrap();
+        let begun = Instant::now();
+        let length = Duration::from_secs(3);
+        Injector::start(&lab, &[Junk::Losing], config.vrid, 5000, length)
+            .unwrap()
+            .finish()
+            .unwrap();
+        let ended = Instant::now();
+        let own = observer.adverts(Host::Lb1.v4(), begun).len();
+        // In three seconds 30 of its own, and one answer in 10 ms at most.
+        assert!(own > 30, "a losing advertisement is answered");
+        assert!(
+            own <= 30 + 300 + 10,
+            "{own} advertisements in three seconds"
+        );
+        // A conflict is answered with a schedule of announcements at most once a second; 15,000 packets came.
+        let told = observer.announcements(Address::VIP4, begun).len();
+        assert!(told <= 3 * 10 + 5, "{told} announcements in three seconds");
+        let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
+        assert_within("silent for", silence, config.interval + LOOKING);
+        assert_eq!(one.last_transition().unwrap(), before);
+    });
 }
 
 #[test]

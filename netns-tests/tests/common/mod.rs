@@ -57,6 +57,12 @@ pub(crate) fn measured(scenario: impl Fn()) {
     }
 }
 
+/// Asserts that something took no longer than it may.
+pub(crate) fn assert_within(what: &str, took: Duration, bound: Duration) {
+    MISSED.set(took > bound);
+    assert!(took <= bound, "{what}: {took:?}, bound {bound:?}");
+}
+
 /// Asserts a blackout bound with everything seen in the message.
 pub(crate) fn assert_blackout(summary: &Summary, bound_ms: f64, nodes: [&Tandem<'_>; 2]) {
     MISSED.set(summary.blackout_ms > bound_ms);

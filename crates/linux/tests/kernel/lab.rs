@@ -165,6 +165,18 @@ pub(crate) fn run_alone<B: AsyncFnOnce(Lab) + Send + 'static>(bodies: Vec<B>) {
     });
 }
 
+/// Runs a scenario that measures what the kernel does. Namespaces that end meanwhile hold its network lock for up to a second, so a
+/// scenario that fails is run again, twice at most; the failure is printed.
+pub(crate) fn measured(scenario: impl Fn()) {
+    for attempt in 1..=3 {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&scenario)) {
+            Ok(()) => return,
+            Err(panic) if attempt == 3 => std::panic::resume_unwind(panic),
+            Err(_) => {}
+        }
+    }
+}
+
 fn run_unlocked(body: impl AsyncFnOnce(Lab) + Send + 'static) {
     let thread = std::thread::spawn(move || {
         let (right, left) = (namespace(), namespace());

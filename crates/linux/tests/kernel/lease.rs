@@ -10,7 +10,9 @@ use linux::monitor::{Change, Monitor};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 
-use crate::lab::{LEFT_V6, Lab, RIGHT_V6, added, find, ip, removed, run, run_alone, wait_for};
+use crate::lab::{
+    LEFT_V6, Lab, RIGHT_V6, added, find, ip, measured, removed, run, run_alone, wait_for,
+};
 
 /// Some tenths of a second in a quiet kernel. Namespaces of others that end meanwhile, on the same machine, delay it.
 const LATE: Duration = Duration::from_secs(1);
@@ -18,6 +20,11 @@ const RENEW_INTERVAL: Duration = Duration::from_millis(250);
 
 #[test]
 fn kernel_removes_a_lease_that_is_not_renewed_on_time() {
+    measured(|| run_alone(four_leases()));
+}
+
+/// A lease of one and of two seconds in each family, at the same time.
+fn four_leases() -> Vec<impl AsyncFnOnce(Lab) + Send + 'static> {
     let leases = [
         ("10.0.0.101", 24, 1),
         ("10.0.0.101", 24, 2),
@@ -27,7 +34,7 @@ fn kernel_removes_a_lease_that_is_not_renewed_on_time() {
     let bodies = leases.map(|(address, prefix_len, lease_s)| {
         async move |lab: Lab| run_out(&lab, address, prefix_len, lease_s).await
     });
-    run_alone(bodies.into());
+    bodies.into()
 }
 
 /// Takes a lease, renews it once, and waits for its end.
@@ -59,31 +66,33 @@ async fn run_out(lab: &Lab, address: &str, prefix_len: u8, lease_s: u64) {
 /// The kernel looks for ends of IPv6 leases once a second at most, and at each renewal: the worst case of many.
 #[test]
 fn leases_that_begin_at_different_times_end_little_later() {
-    run_alone(vec![async |lab: Lab| {
-        let kernel = Kernel::open().unwrap();
-        let mut monitor = Monitor::open().unwrap();
-        let mut begun = Vec::new();
-        for last in 101..=104 {
-            let vip = lab.left.vip(&format!("2001:db8::{last}"), 64, Some(2));
-            begun.push((vip.address, Instant::now()));
-            kernel.add(&vip).await.unwrap();
-            tokio::time::sleep(RENEW_INTERVAL).await;
-        }
-        while !begun.is_empty() {
-            let Change::AddressRemoved(gone) = monitor.next().await else {
-                continue;
-            };
-            let place = begun
-                .iter()
-                .position(|(address, _)| *address == gone.address);
-            let after = begun.swap_remove(place.unwrap()).1.elapsed();
-            assert!(
-                after <= Duration::from_millis(3500),
-                "{} after {after:?}",
-                gone.address
-            );
-        }
-    }]);
+    measured(|| run_alone(vec![begun_apart]));
+}
+
+async fn begun_apart(lab: Lab) {
+    let kernel = Kernel::open().unwrap();
+    let mut monitor = Monitor::open().unwrap();
+    let mut begun = Vec::new();
+    for last in 101..=104 {
+        let vip = lab.left.vip(&format!("2001:db8::{last}"), 64, Some(2));
+        begun.push((vip.address, Instant::now()));
+        kernel.add(&vip).await.unwrap();
+        tokio::time::sleep(RENEW_INTERVAL).await;
+    }
+    while !begun.is_empty() {
+        let Change::AddressRemoved(gone) = monitor.next().await else {
+            continue;
+        };
+        let place = begun
+            .iter()
+            .position(|(address, _)| *address == gone.address);
+        let after = begun.swap_remove(place.unwrap()).1.elapsed();
+        assert!(
+            after <= Duration::from_millis(3500),
+            "{} after {after:?}",
+            gone.address
+        );
+    }
 }
 
 /// The kernel confirms an IPv6 address a moment before it answers for it; a client that asks in between waits a second.
