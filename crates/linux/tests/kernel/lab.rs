@@ -3,6 +3,7 @@
 //! A namespace ends with the last descriptor and socket of it, so nothing is left behind, however a test ends.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::sync::{PoisonError, RwLock};
@@ -172,7 +173,13 @@ pub(crate) fn measured(scenario: impl Fn()) {
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&scenario)) {
             Ok(()) => return,
             Err(panic) if attempt == 3 => std::panic::resume_unwind(panic),
-            Err(_) => {}
+            Err(_) => {
+                // Straight to the terminal: what a test prints with macros is kept back when it passes in the end.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "attempt {attempt} failed; measuring again"
+                );
+            }
         }
     }
 }
