@@ -154,14 +154,15 @@ fn not_readable(old: &Source, against: Option<&Path>) -> Failure {
     }
 }
 
-/// How this program finds its node: by name only. Addresses of this machine play no part, so that a file can be checked anywhere.
+/// How this program finds its node: by name only. Addresses and limits of this machine play no part, so that a file
+/// can be checked anywhere; `tandemd --check` judges them where it will run.
 fn facts(node: Option<String>) -> Facts {
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Facts {
         node_override: node,
         host_name: host_name.trim().to_owned(),
-        addresses: Vec::new(),
         file_access: true,
+        ..Facts::default()
     }
 }
 

@@ -4,6 +4,7 @@
 //! it may be used is decided by the report.
 
 mod addresses;
+mod host;
 mod nodes;
 mod references;
 mod vrrp;
@@ -27,6 +28,7 @@ pub(crate) fn check(
 ) -> Option<Config> {
     let nodes = Nodes::find(draft.pair.as_ref(), facts, found);
     addresses::check(draft, facts, &nodes, found);
+    host::check(draft, facts, &nodes, found);
     references::check(draft, found);
     let vrrp = vrrp::check(draft, &nodes, found);
     let listeners: Option<Vec<ListenerSettings>> = draft

@@ -43,7 +43,7 @@ codes! {
     Dangling = "E021", "a name is used that nothing in the file defines";
     Duplicate = "E022", "the same name, bind address or target twice";
     ForeignBind = "E023", "a listener binds an address that is neither a VIP nor this node's own";
-    VipConflict = "E024", "a VIP belongs to two virtual routers, or is a node's own address";
+    VipConflict = "E024", "a VIP belongs to two virtual routers, is a node's own address, or is in no network of its interface";
     VridConflict = "E025", "a VRID twice on one interface, or an advertisement interval that cannot be sent";
     Family = "E026", "IPv4 and IPv6 do not fit together here";
     Shadowed = "E030", "a rule that is never reached";
@@ -55,6 +55,7 @@ codes! {
     CheckProtocol = "E050", "a health check that is impossible for the protocol";
     Unused = "E051", "a group without targets, or a part that nothing uses";
     Loop = "E052", "a target that is this balancer itself";
+    Descriptors = "E060", "the limits of connections need more descriptors than this host allows";
     NotSupported = "E090", "known, but not supported yet";
     Exposed = "W070", "an administrative port is reachable through a VIP or any address";
     Unordered = "W072", "advertisements too fast, or priorities too close, to order the nodes";

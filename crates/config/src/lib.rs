@@ -28,6 +28,7 @@ mod units;
 use std::net::IpAddr;
 use std::path::Path;
 
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 pub use code::Code;
@@ -48,8 +49,21 @@ pub struct Facts {
     pub host_name: String,
     /// Every address of this host that is not a VIP of ours.
     pub addresses: Vec<IpAddr>,
+    /// The networks of this host's interfaces; empty where nobody knows them.
+    pub networks: Vec<Network>,
+    /// How many descriptors a process of this host may open; `None` where nobody knows.
+    pub descriptors: Option<u64>,
     /// Whether files that the configuration names may be read.
     pub file_access: bool,
+}
+
+/// An address of an interface with the length of its prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The interface, such as `eth0`.
+    pub interface: String,
+    /// Its address in its network, such as `10.0.0.2/24`.
+    pub net: IpNet,
 }
 
 /// What became of a text.

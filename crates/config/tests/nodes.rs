@@ -29,6 +29,7 @@ fn found(
             .map(|address| address.parse().unwrap())
             .collect(),
         file_access: false,
+        ..Facts::default()
     };
     let outcome = load(Path::new("t"), text, &facts);
     outcome

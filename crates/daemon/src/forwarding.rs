@@ -179,6 +179,7 @@ impl Data {
             host_name: String::new(),
             addresses: Vec::new(),
             file_access: false,
+            ..config::Facts::default()
         };
         let outcome = config::load(Path::new(&path), &text, &facts);
         let Some(config) = outcome.config else {

@@ -13,5 +13,6 @@ pub use capability::{Capability, grant_children, keep_capabilities};
 pub use child::{ChildFd, Signal, die_with_parent};
 pub use identity::{become_user, group_id, user_ids};
 pub use resources::{
-    Lock, boottime, lock_memory, lock_memory_as, monotonic, oom_score, raise_nofile, realtime,
+    Lock, boottime, lock_memory, lock_memory_as, monotonic, nofile_limit, oom_score, raise_nofile,
+    realtime,
 };

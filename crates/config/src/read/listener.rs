@@ -9,7 +9,7 @@ use super::action::{self, Owner};
 use super::rule;
 use super::too_many;
 use crate::Code;
-use crate::tree::{At, Item, Section};
+use crate::tree::{At, Item, Place, Section};
 
 /// What is spoken with clients, as the file can say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub(crate) struct ListenerDraft {
     pub(crate) certificates: Vec<At<String>>,
     pub(crate) timeouts: ListenerTimeouts,
     pub(crate) limits: ListenerLimits,
+    /// Where the file limits its connections, if it does.
+    pub(crate) connections_place: Option<Place>,
 }
 
 pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
@@ -82,7 +84,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         .section("timeouts")
         .map(|section| timeouts(section, protocol))
         .unwrap_or_default();
-    let limits = section
+    let (limits, connections_place) = section
         .section("limits")
         .map(|section| limits(section, protocol))
         .unwrap_or_default();
@@ -110,6 +112,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         certificates,
         timeouts,
         limits,
+        connections_place,
     }
 }
 
@@ -211,9 +214,11 @@ fn timeouts(section: Section<'_>, protocol: ListenerProtocol) -> ListenerTimeout
     timeouts
 }
 
-fn limits(section: Section<'_>, protocol: ListenerProtocol) -> ListenerLimits {
+/// The limits, and where the one of the connections stands.
+fn limits(section: Section<'_>, protocol: ListenerProtocol) -> (ListenerLimits, Option<Place>) {
     let mut limits = ListenerLimits::default();
-    if let Some(item) = section.get("connections") {
+    let connections = section.get("connections");
+    if let Some(item) = &connections {
         limits.connections = item.number(1..=10_000_000).unwrap_or(limits.connections);
     }
     if let Some(bytes) =
@@ -234,8 +239,9 @@ fn limits(section: Section<'_>, protocol: ListenerProtocol) -> ListenerLimits {
             item.not_supported(&format!("`{key}`"), "remove it");
         }
     }
+    let connections_place = connections.map(|item| item.place().clone());
     section.finish();
-    limits
+    (limits, connections_place)
 }
 
 /// `[listener.NAME.tls]`; the certificates it names.

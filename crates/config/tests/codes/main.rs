@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use cases::{CASES, PAIR};
-use config::{Code, Facts, Problem, load};
+use cases::{CASES, PAIR, WEB};
+use config::{Code, Facts, Network, Problem, load};
 
 /// Problems of a text on node lb1, which has no address but those in the file.
 fn problems(text: &str) -> Vec<Problem> {
@@ -39,6 +39,8 @@ fn every_code_is_reported_at_its_place_in_its_words() {
     }
     // The password file needs a file: see `tests/passwords.rs`.
     seen.extend([Code::File, Code::Password]);
+    // The limit of descriptors is the host's: see `the_sum_of_the_limits_has_to_fit_the_host`.
+    seen.insert(Code::Descriptors);
     assert_eq!(
         seen,
         Code::ALL.iter().copied().collect(),
@@ -128,4 +130,62 @@ fn an_address_of_this_host_can_be_bound() {
     };
     assert!(load(Path::new("t.toml"), &text, &facts).config.is_some());
     assert_eq!(problems(&text)[0].code, Code::ForeignBind);
+}
+
+#[test]
+fn a_vip_belongs_into_a_network_of_its_interface() {
+    let network = |interface: &str, net: &str| Network {
+        interface: interface.to_owned(),
+        net: net.parse().unwrap(),
+    };
+    let report = |networks: Vec<Network>| {
+        let facts = Facts {
+            host_name: "lb1".to_owned(),
+            networks,
+            ..Facts::default()
+        };
+        lines(&load(Path::new("t.toml"), PAIR, &facts).report.problems)
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(report(vec![network("eth0", "10.0.0.2/24")]), none);
+    assert_eq!(
+        report(vec![
+            network("eth0", "10.0.1.2/24"),
+            network("eth1", "10.0.0.2/24"),
+            network("eth0", "2001:db8::2/64"),
+            network("eth0", "10.0.0.10/24"),
+        ]),
+        [
+            "6:9: warning[E024]: VIP 10.0.0.10 is in none of the networks of eth0 (10.0.1.0/24); is the interface right? if so, the clients' routers need a route to it"
+        ],
+        "neither another interface nor the other family nor the VIP itself vouches for it"
+    );
+    assert_eq!(
+        report(vec![network("eth0", "2001:db8::2/64")]),
+        none,
+        "an address may come later"
+    );
+}
+
+#[test]
+fn the_sum_of_the_limits_has_to_fit_the_host() {
+    let text = format!(
+        "{WEB}[listener.more]\nbind = \"0.0.0.0:81\"\nforward = \"app\"\nlimits = {{ connections = 30000 }}\n"
+    );
+    let report = |descriptors| {
+        let facts = Facts {
+            host_name: "lb1".to_owned(),
+            descriptors: Some(descriptors),
+            ..Facts::default()
+        };
+        lines(&load(Path::new("t.toml"), &text, &facts).report.problems)
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(report(100_256), none);
+    assert_eq!(
+        report(100_255),
+        [
+            "9:26: warning[E060]: 50000 connections, the sum of all limits, need 100256 descriptors, but this host allows 100255; lower `connections`, or raise LimitNOFILE of the service"
+        ]
+    );
 }

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use config::{Config, Facts, Report};
+use config::{Config, Facts, Network, Report};
+use ipnet::IpNet;
+use nix::sys::socket::SockaddrStorage;
 
 /// Largest configuration file that is read, in octets.
 const SIZE_LIMIT: u64 = 8 * 1024 * 1024;
@@ -59,22 +61,38 @@ fn facts(node: Option<String>) -> Facts {
         .ok()
         .and_then(|name| name.into_string().ok())
         .unwrap_or_default();
+    let networks = own_networks();
     Facts {
         node_override: node,
         host_name,
-        addresses: own_addresses(),
+        addresses: networks.iter().map(|network| network.net.addr()).collect(),
+        networks,
+        descriptors: linux::process::nofile_limit().ok(),
         file_access: true,
     }
 }
 
-fn own_addresses() -> Vec<IpAddr> {
+/// Every address of every interface with its prefix.
+fn own_networks() -> Vec<Network> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let addresses = interfaces.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    let networks = interfaces.filter_map(|interface| {
+        let address = ip(interface.address.as_ref()?)?;
+        let mask = interface.netmask.as_ref().and_then(ip);
+        let net = match mask {
+            Some(mask) => IpNet::with_netmask(address, mask).ok()?,
+            None => IpNet::from(address),
+        };
+        Some(Network {
+            interface: interface.interface_name,
+            net,
+        })
     });
-    addresses.collect()
+    networks.collect()
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
 /// Keeps `text` as the configuration to start from should the file be broken when the director has to start again.

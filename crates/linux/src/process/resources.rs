@@ -76,6 +76,15 @@ pub fn raise_nofile() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// How many descriptors a process may open at most, once it has raised its limit.
+///
+/// # Errors
+/// What the system says.
+pub fn nofile_limit() -> io::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(hard)
+}
+
 /// Time since some fixed moment, standing still while the machine is suspended. What [`std::time::Instant`] counts.
 pub fn monotonic() -> Duration {
     read(ClockId::Monotonic)
