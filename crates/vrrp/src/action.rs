@@ -145,6 +145,10 @@ pub enum Reason {
     Recovered,
     /// A reload made it another virtual router.
     Reconfigured,
+    /// A reload made it a member of a group, whose state it follows.
+    Joined,
+    /// A reload took it out of its group, which goes on without it.
+    Parted,
 }
 
 impl fmt::Display for Reason {
@@ -178,6 +182,8 @@ impl fmt::Display for Reason {
             Self::SendFailed(cause) => write!(f, "advertisements could not be sent: {cause}"),
             Self::Recovered => f.write_str("no fault any more"),
             Self::Reconfigured => f.write_str("virtual router id or version changed"),
+            Self::Joined => f.write_str("follows the group it joined"),
+            Self::Parted => f.write_str("taken out of its group, which goes on without it"),
         }
     }
 }

@@ -32,7 +32,7 @@ pub use action::{
 };
 pub use counters::{Counters, Reject};
 pub use event::Event;
-pub use machine::{PeerStatus, PhaseName, Status, Timer, VirtualRouter};
+pub use machine::{Directive, MemberId, PeerStatus, PhaseName, Status, Timer, VirtualRouter};
 pub use priority::{Contribution, effective_priority};
 pub use receive::{Accepted, Datagram, Expectation, Notes, accept, parse_ipv4};
 pub use settings::Settings;

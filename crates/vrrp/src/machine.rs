@@ -2,23 +2,25 @@
 //!
 //! No clock, no socket, no log: `now` is an argument, effects are values, and the failure of an effect is an event.
 //! Beyond the RFC: Fault, claims that wait for the kernel, leaving make before break, listening after having been
-//! late, pair timing. `phase` draws the machine; one module holds the rows of each state.
+//! late, pair timing, groups. `phase` draws the machine; one module holds the rows of each state.
 
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::action::{Action, FaultReason, Reason, State, Transition};
+use crate::action::{Action, Reason, State, Transition};
 use crate::event::Event;
 use crate::receive::Expectation;
 use crate::settings::Settings;
-use crate::types::{ChecksumForm, ChecksumPolicy, Family, PeerKnowledge, PerFamily, Priority};
+use crate::types::{PeerKnowledge, Priority};
 use crate::wire::Advertisement;
 
 mod active;
 mod backup;
 mod claiming;
 mod fault;
+mod group;
 mod leaving;
+mod member;
 mod peers;
 mod phase;
 mod status;
@@ -26,29 +28,31 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use peers::{Alarms, Heard, Peers};
+use member::{Member, Members, Out};
+use peers::Heard;
 use phase::{Fault, Phase};
 
+pub use member::{Directive, MemberId};
 pub use status::{PeerStatus, PhaseName, Status, Timer};
 
-/// One virtual router: settings, what was heard, and the state of the election.
+/// One decision: a configured virtual router, or several that are tied into a group and are Active together or not at
+/// all. What was heard, and the state of the election.
+///
+/// Priority and preemption are the group's; its members are expected to be configured alike in both, and the first by
+/// name speaks for all.
 #[derive(Clone, Debug)]
 pub struct VirtualRouter {
-    settings: Settings,
-    expectation: Expectation,
+    members: Members,
     priority: Priority,
-    sources: PerFamily<Option<IpAddr>>,
-    tracked_fault: Option<FaultReason>,
     phase: Phase,
-    peers: Peers,
-    alarms: Alarms,
-    checksum: ChecksumForm,
     /// Who the addresses were handed to: no preemption until that router leaves.
     held_back: Option<IpAddr>,
     /// Failures of our own in a row; the wait for the next attempt grows with them.
     retries: u32,
     /// Whether the addresses are asked for or held.
     holds: bool,
+    /// Earliest next look at which legs are silent.
+    hearing_check_at: Option<Instant>,
     last_transition: Option<(Instant, Transition)>,
 }
 
@@ -56,32 +60,48 @@ impl VirtualRouter {
     /// A virtual router in Initialize. Its effective priority is the base until `PriorityChanged`.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::with_member(MemberId::default(), settings)
+    }
+
+    /// The same with a name for its first member, for a decision that others may join.
+    #[must_use]
+    pub fn with_member(member: MemberId, settings: Settings) -> Self {
         Self {
-            expectation: Expectation::new(&settings),
             priority: settings.priority,
-            sources: PerFamily::default(),
-            tracked_fault: None,
+            members: Members::from([(member, Member::new(settings))]),
             phase: Phase::Initialize,
-            peers: Peers::default(),
-            alarms: Alarms::default(),
-            checksum: first_form(settings.checksum),
             held_back: None,
             retries: 0,
             holds: false,
+            hearing_check_at: None,
             last_transition: None,
-            settings,
         }
     }
 
-    /// Takes one event and returns what to do, in order. `now` never goes back.
+    /// Takes one event and returns what to do, in order. `now` never goes back. For a virtual router on its own: with
+    /// several members the event is the first one's.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
-        let mut out = Vec::new();
+        let first = self.first();
+        let directives = self.handle_for(now, first, event);
+        directives
+            .into_iter()
+            .map(|directive| directive.action)
+            .collect()
+    }
+
+    /// Takes one event of one member and returns what to do and where, in order. Nothing happens for a member that is
+    /// not there any more.
+    pub fn handle_for(&mut self, now: Instant, member: MemberId, event: Event) -> Vec<Directive> {
+        let mut out = Out::default();
+        if !self.members.contains_key(&member) {
+            return Vec::new();
+        }
         let phase = std::mem::replace(&mut self.phase, Phase::Initialize);
         let phase = self.step_back_if_late(phase, now, &mut out);
-        self.take_note(now, &event, phase.state(), &mut out);
-        self.phase = self.next(phase, now, event, &mut out);
+        self.take_note(now, member, &event, phase.state(), &mut out);
+        self.phase = self.next(phase, now, member, event, &mut out);
         self.check_invariants();
-        out
+        out.into_directives()
     }
 
     /// When to call `handle(now, Event::Timer)`, at this instant or later.
@@ -89,7 +109,7 @@ impl VirtualRouter {
     pub fn deadline(&self) -> Option<Instant> {
         let delay = self.preempt_delay();
         self.phase
-            .timers(delay, self.own_interval())
+            .timers(delay, self.quickest_interval())
             .first()
             .map(|&(_, at)| at)
     }
@@ -100,30 +120,48 @@ impl VirtualRouter {
         self.phase.state()
     }
 
-    /// What the receive checks need to know.
+    /// What the receive checks need to know of the first member.
     #[must_use]
     pub fn expectation(&self) -> &Expectation {
-        &self.expectation
+        &self.lead().expectation
     }
 
-    /// The settings in force.
+    /// What the receive checks need to know of one member.
+    #[must_use]
+    pub fn expectation_of(&self, member: MemberId) -> Option<&Expectation> {
+        Some(&self.members.get(&member)?.expectation)
+    }
+
+    /// The settings in force; those of the first member by name.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.lead().settings
     }
 
-    /// The last will: a farewell for every family that has a source.
+    /// The last will: a farewell for every member and family that has a source.
     #[must_use]
     pub fn release_adverts(&self) -> Vec<Advertisement> {
-        Family::ALL
-            .into_iter()
-            .filter_map(|family| self.advertisement(family, Priority::RELEASE))
-            .collect()
+        let adverts = |member: &Member| member.advertisements(Priority::RELEASE);
+        self.members.values().flat_map(adverts).collect()
+    }
+
+    /// The part of the last will that concerns one member.
+    #[must_use]
+    pub fn release_adverts_of(&self, member: MemberId) -> Vec<Advertisement> {
+        let member = self.members.get(&member);
+        member.map_or_else(Vec::new, |member| member.advertisements(Priority::RELEASE))
     }
 
     /// Every pair of state and event. The numbers are the rows of RFC 9568 §6.4 in order: 1 to 3 Initialize,
     /// 4 to 8 Backup, 9 to 13 Active.
-    fn next(&mut self, phase: Phase, now: Instant, event: Event, out: &mut Vec<Action>) -> Phase {
+    fn next(
+        &mut self,
+        phase: Phase,
+        now: Instant,
+        member: MemberId,
+        event: Event,
+        out: &mut Out,
+    ) -> Phase {
         match (phase, event) {
             // Rows 1 and 2; an owner claims first, so that nothing is said before it is true.
             (Phase::Initialize, Event::Startup) => {
@@ -137,7 +175,7 @@ impl VirtualRouter {
                 Phase::Initialize
             }
             (Phase::Initialize, Event::Reconfigure(settings)) => {
-                self.adopt(settings);
+                self.adopt(member, settings);
                 Phase::Initialize
             }
             (
@@ -168,12 +206,17 @@ impl VirtualRouter {
                     source,
                     accepted,
                 },
-            ) => self.backup_hears(backup, now, Heard::new(family, source, &accepted), out),
+            ) => self.backup_hears(
+                backup,
+                now,
+                Heard::new(member, family, source, &accepted),
+                out,
+            ),
             (Phase::Backup(backup), Event::PriorityChanged(priority)) => {
                 self.backup_priority(backup, priority)
             }
             (Phase::Backup(backup), Event::Reconfigure(settings)) => {
-                self.backup_reconfigure(backup, now, settings, out)
+                self.backup_reconfigure(backup, now, (member, settings), out)
             }
             (
                 Phase::Backup(backup),
@@ -193,7 +236,7 @@ impl VirtualRouter {
                 self.refuse_handover(Phase::Claiming(claiming), out)
             }
             (Phase::Claiming(claiming), Event::Timer) => self.claiming_timer(claiming, now, out),
-            (Phase::Claiming(claiming), Event::Claimed) => self.claimed(claiming, now, out),
+            (Phase::Claiming(claiming), Event::Claimed) => self.claimed(claiming, now, member, out),
             (Phase::Claiming(_), Event::ClaimFailed(cause)) => {
                 self.fail(now, State::Backup, Reason::ClaimFailed(cause), out)
             }
@@ -207,13 +250,18 @@ impl VirtualRouter {
                     source,
                     accepted,
                 },
-            ) => self.claiming_hears(claiming, now, Heard::new(family, source, &accepted), out),
+            ) => self.claiming_hears(
+                claiming,
+                now,
+                Heard::new(member, family, source, &accepted),
+                out,
+            ),
             (Phase::Claiming(claiming), Event::PriorityChanged(priority)) => {
                 self.priority = priority;
                 Phase::Claiming(claiming)
             }
             (Phase::Claiming(claiming), Event::Reconfigure(settings)) => {
-                self.claiming_reconfigure(claiming, now, settings, out)
+                self.claiming_reconfigure(claiming, now, (member, settings), out)
             }
             (
                 Phase::Claiming(claiming),
@@ -240,15 +288,22 @@ impl VirtualRouter {
                     source,
                     accepted,
                 },
-            ) => self.active_hears(active, now, Heard::new(family, source, &accepted), out),
+            ) => self.active_hears(
+                active,
+                now,
+                Heard::new(member, family, source, &accepted),
+                out,
+            ),
             (Phase::Active(active), Event::PriorityChanged(priority)) => {
                 self.priority = priority;
                 Phase::Active(active)
             }
             (Phase::Active(active), Event::Reconfigure(settings)) => {
-                self.active_reconfigure(active, now, settings, out)
+                self.active_reconfigure(active, now, (member, settings), out)
             }
-            (Phase::Active(active), Event::Claimed) => self.active_claimed(active, out),
+            (Phase::Active(active), Event::Claimed) => {
+                self.active_claimed(active, now, member, out)
+            }
             (Phase::Active(active), Event::ClaimFailed(cause)) => {
                 self.active_claim_failed(active, now, cause, out)
             }
@@ -256,7 +311,7 @@ impl VirtualRouter {
                 self.fail(now, State::Active, Reason::AddressLost(cause), out)
             }
             (Phase::Active(active), Event::SendFailed(cause)) => {
-                self.active_send_failed(active, now, cause, out)
+                self.active_send_failed(active, now, member, cause, out)
             }
             (
                 Phase::Active(active),
@@ -274,13 +329,18 @@ impl VirtualRouter {
                     source,
                     accepted,
                 },
-            ) => self.leaving_hears(leaving, now, Heard::new(family, source, &accepted), out),
+            ) => self.leaving_hears(
+                leaving,
+                now,
+                Heard::new(member, family, source, &accepted),
+                out,
+            ),
             (Phase::Leaving(leaving), Event::PriorityChanged(priority)) => {
                 self.priority = priority;
                 Phase::Leaving(leaving)
             }
             (Phase::Leaving(leaving), Event::Reconfigure(settings)) => {
-                self.leaving_reconfigure(leaving, now, settings, out)
+                self.leaving_reconfigure(leaving, now, (member, settings), out)
             }
             (Phase::Leaving(leaving), Event::AddressLost(cause)) => {
                 self.leaving_fault(&leaving, now, Some(Reason::AddressLost(cause)), out)
@@ -308,7 +368,7 @@ impl VirtualRouter {
                 Phase::Fault(fault)
             }
             (Phase::Fault(fault), Event::Reconfigure(settings)) => {
-                self.adopt(settings);
+                self.adopt(member, settings);
                 self.recover(fault, now, out)
             }
             (
@@ -324,12 +384,12 @@ impl VirtualRouter {
     }
 
     /// Begins to take part: Fault if something is at fault, a claim for the owner, else a full down interval.
-    fn enter(&mut self, now: Instant, from: State, reason: Reason, out: &mut Vec<Action>) -> Phase {
+    fn enter(&mut self, now: Instant, from: State, reason: Reason, out: &mut Out) -> Phase {
         if let Some(fault) = self.standing_fault() {
             self.moved(now, from, State::Fault, fault, out);
             return Phase::Fault(Fault { retry: None });
         }
-        self.peers.forget_intervals();
+        self.forget_intervals();
         self.moved(now, from, State::Backup, reason, out);
         if self.priority.is_owner() && self.held_back.is_none() {
             return self.claim(now, Reason::Owner, out);
@@ -338,19 +398,19 @@ impl VirtualRouter {
     }
 
     /// A stop that needs no farewell.
-    fn shut_down(&mut self, now: Instant, from: State, out: &mut Vec<Action>) -> Phase {
+    fn shut_down(&mut self, now: Instant, from: State, out: &mut Out) -> Phase {
         self.release(out);
         self.moved(now, from, State::Initialize, Reason::Shutdown, out);
         self.stopped(out)
     }
 
-    fn stopped(&mut self, out: &mut Vec<Action>) -> Phase {
+    fn stopped(&mut self, out: &mut Out) -> Phase {
         self.held_back = None;
         out.push(Action::Stopped);
         Phase::Initialize
     }
 
-    fn refuse_handover(&mut self, phase: Phase, out: &mut Vec<Action>) -> Phase {
+    fn refuse_handover(&mut self, phase: Phase, out: &mut Out) -> Phase {
         out.push(Action::HandoverFailed(format!(
             "this node is not active, it is in state {}",
             phase.state()
@@ -359,42 +419,36 @@ impl VirtualRouter {
     }
 
     /// Another virtual router by the wire: nothing heard so far counts. The caller has said farewell under the old one.
-    fn restart(&mut self, now: Instant, out: &mut Vec<Action>) -> Phase {
+    fn restart(&mut self, now: Instant, out: &mut Out) -> Phase {
         self.release(out);
         Phase::Backup(phase::Backup::until(now, now + self.down_interval()))
     }
 
     /// Takes over settings; what follows from them alone follows.
-    fn adopt(&mut self, settings: Settings) {
-        if !self.settings.same_election(&settings) {
-            self.peers = Peers::default();
+    fn adopt(&mut self, member: MemberId, settings: Settings) {
+        let member = self.member_mut(member);
+        let (same, base) = (
+            member.settings.same_election(&settings),
+            member.settings.priority,
+        );
+        let new_base = settings.priority;
+        member.adopt(settings);
+        if !same {
             self.held_back = None;
         }
-        if self.settings.checksum != settings.checksum {
-            self.checksum = first_form(settings.checksum);
-        }
         // Where tracking says nothing, the base is the effective priority.
-        if self.priority == self.settings.priority {
-            self.priority = settings.priority;
+        if self.priority == base {
+            self.priority = new_base;
         }
-        self.expectation = Expectation::new(&settings);
-        self.settings = settings;
     }
 
-    fn moved(
-        &mut self,
-        now: Instant,
-        from: State,
-        to: State,
-        reason: Reason,
-        out: &mut Vec<Action>,
-    ) {
+    fn moved(&mut self, now: Instant, from: State, to: State, reason: Reason, out: &mut Out) {
         let transition = Transition { from, to, reason };
         self.last_transition = Some((now, transition.clone()));
         out.push(Action::Transition(transition));
     }
 
-    fn release(&mut self, out: &mut Vec<Action>) {
+    fn release(&mut self, out: &mut Out) {
         if self.holds {
             self.holds = false;
             out.push(Action::Release);
@@ -402,7 +456,7 @@ impl VirtualRouter {
     }
 
     fn is_pair(&self) -> bool {
-        self.settings.peer == PeerKnowledge::Pair
+        self.settings().peer == PeerKnowledge::Pair
     }
 
     fn check_invariants(&self) {
@@ -431,13 +485,5 @@ impl VirtualRouter {
             "takes part in spite of a fault"
         );
         debug_assert!(self.retries == 0 || self.phase != Phase::Initialize || !self.holds);
-    }
-}
-
-/// The form to send before any peer was heard.
-fn first_form(policy: ChecksumPolicy) -> ChecksumForm {
-    match policy {
-        ChecksumPolicy::Auto => ChecksumForm::Rfc5798,
-        ChecksumPolicy::Fixed(form) => form,
     }
 }

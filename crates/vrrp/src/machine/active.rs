@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use super::VirtualRouter;
+use super::member::{Leg, MemberId, Out};
 use super::peers::Heard;
 use super::phase::{
     Active, Backup, CLAIM_LIMIT, CONFLICT_ANNOUNCE, LATE_INTERVALS, LINGER, Phase, REPLY_FLOOR,
-    SEND_FAILURES,
+    Round, SEND_FAILURES,
 };
-use crate::action::{Action, Alarm, AlarmKind, AnnounceReason, Reason, State};
+use super::{Member, VirtualRouter};
+use crate::action::{Action, AlarmKind, AnnounceReason, Reason, State};
 use crate::settings::Settings;
-use crate::types::{Family, Priority};
+use crate::types::Priority;
 
 /// An Active time after which earlier failures no longer count.
 const STABLE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -20,13 +21,13 @@ impl VirtualRouter {
     pub(super) fn begin_active(&self, now: Instant) -> Active {
         Active {
             since: now,
-            advert_at: now + self.own_interval(),
-            late_at: now + self.own_interval() * LATE_INTERVALS,
+            rounds: self
+                .members
+                .iter()
+                .map(|(id, member)| (*id, begin_round(member, now)))
+                .collect(),
             claim_limit_at: None,
-            reply_at: now,
             announce_at: now,
-            failed_rounds: 0,
-            round_failed: false,
         }
     }
 
@@ -35,20 +36,26 @@ impl VirtualRouter {
         &mut self,
         mut active: Active,
         now: Instant,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         if active.claim_limit_at.is_some_and(|at| at <= now) {
             let cause = Reason::ClaimFailed("no answer within 5 s".to_owned());
             return self.fail(now, State::Active, cause, out);
         }
-        if active.advert_at <= now {
-            let next_at = active.advert_at + self.own_interval();
-            self.advertise(&mut active, now, out);
-            active.advert_at = if next_at > now {
-                next_at
-            } else {
-                now + self.own_interval()
-            };
+        if self.is_confirmed() {
+            self.claim_answered(&mut active, now, out);
+        }
+        for (id, round) in &mut active.rounds {
+            if round.advert_at <= now {
+                let interval = self.members[id].own_interval();
+                let next_at = round.advert_at + interval;
+                self.advertise(*id, round, now, out);
+                round.advert_at = if next_at > now {
+                    next_at
+                } else {
+                    now + interval
+                };
+            }
         }
         if now.saturating_duration_since(active.since) >= STABLE {
             self.retries = 0;
@@ -62,14 +69,18 @@ impl VirtualRouter {
         mut active: Active,
         now: Instant,
         heard: Heard,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
-        if !self.settings.has_family(heard.family) {
+        if !self.concerns(heard.leg) {
             return Phase::Active(active);
         }
         if heard.priority.is_release() {
-            if self.reply(&mut active, now, out) {
-                active.advert_at = now + self.own_interval();
+            if self.reply(&mut active, now, heard.leg.member, out) {
+                let interval = self.members[&heard.leg.member].own_interval();
+                let round = active.rounds.get_mut(&heard.leg.member);
+                round
+                    .into_iter()
+                    .for_each(|round| round.advert_at = now + interval);
             }
             return Phase::Active(active);
         }
@@ -77,7 +88,7 @@ impl VirtualRouter {
         if self.is_outranked_by(heard, now) {
             return self.yield_to(now, heard, out);
         }
-        if self.reply(&mut active, now, out) && active.announce_at <= now {
+        if self.reply(&mut active, now, heard.leg.member, out) && active.announce_at <= now {
             active.announce_at = now + CONFLICT_ANNOUNCE;
             out.push(Action::Announce(AnnounceReason::ConflictResolved));
         }
@@ -85,7 +96,7 @@ impl VirtualRouter {
     }
 
     /// Row 12. In a pair the addresses stay for connections in flight: the other holds them already.
-    fn yield_to(&mut self, now: Instant, heard: Heard, out: &mut Vec<Action>) -> Phase {
+    fn yield_to(&mut self, now: Instant, heard: Heard, out: &mut Out) -> Phase {
         out.push(Action::StopAnnouncing);
         let mut backup = Backup::until(now, now);
         if self.is_pair() {
@@ -99,7 +110,7 @@ impl VirtualRouter {
             ours: self.priority,
         };
         self.moved(now, State::Active, State::Backup, reason, out);
-        self.peers.forget_intervals();
+        self.forget_intervals();
         self.backup_obeys(backup, now, heard)
     }
 
@@ -108,72 +119,96 @@ impl VirtualRouter {
         if heard.priority != self.priority {
             return heard.priority > self.priority;
         }
-        let ours = *self.sources.of(heard.family);
-        heard.family == self.lead_family(now) && ours.is_some_and(|ours| heard.source > ours)
+        let ours = *self.members[&heard.leg.member].sources.of(heard.leg.family);
+        Some(heard.leg) == self.lead_leg(now) && ours.is_some_and(|ours| heard.source > ours)
     }
 
-    /// IPv4 if both routers speak it: both have to compare in the same family, or both yield, or neither.
-    pub(super) fn lead_family(&self, now: Instant) -> Family {
-        let speaks = |family| self.speaks(family) && self.sources.of(family).is_some();
-        if !speaks(Family::V4) || (speaks(Family::V6) && self.peers.is_silent_in(Family::V4, now)) {
-            Family::V6
-        } else {
-            Family::V4
-        }
+    /// Where routers of equal priority compare addresses: the first member by name and its IPv4, unless the peer is
+    /// known to be silent there. Both have to compare in the same place, or both yield, or neither.
+    pub(super) fn lead_leg(&self, now: Instant) -> Option<Leg> {
+        let mut legs: Vec<Leg> = self.legs().filter(|&leg| self.can_speak(leg)).collect();
+        legs.sort_by_key(|leg| (&self.members[&leg.member].settings.name, leg.family));
+        let heard = legs.iter().find(|&&leg| !self.is_silent(leg, now));
+        heard.or(legs.first()).copied()
     }
 
-    /// Sends at once, at most once in a tenth of the interval or 10 ms; returns whether it did.
-    fn reply(&mut self, active: &mut Active, now: Instant, out: &mut Vec<Action>) -> bool {
-        if now < active.reply_at {
+    /// Sends at once where it was heard, at most once in a tenth of the interval or 10 ms; returns whether it did.
+    fn reply(
+        &mut self,
+        active: &mut Active,
+        now: Instant,
+        member: MemberId,
+        out: &mut Out,
+    ) -> bool {
+        let interval = self.members[&member].own_interval();
+        let Some(round) = active
+            .rounds
+            .get_mut(&member)
+            .filter(|round| round.reply_at <= now)
+        else {
             return false;
-        }
-        active.reply_at = now + (self.own_interval() / 10).max(REPLY_FLOOR);
-        self.advertise(active, now, out);
+        };
+        round.reply_at = now + (interval / 10).max(REPLY_FLOOR);
+        self.advertise(member, round, now, out);
         true
     }
 
-    fn advertise(&mut self, active: &mut Active, now: Instant, out: &mut Vec<Action>) {
-        self.send(self.priority, out);
-        active.late_at = now + self.own_interval() * LATE_INTERVALS;
-        if !active.round_failed {
-            active.failed_rounds = 0;
+    fn advertise(&self, member: MemberId, round: &mut Round, now: Instant, out: &mut Out) {
+        self.send_for(member, self.priority, out);
+        round.late_at = now + self.members[&member].own_interval() * LATE_INTERVALS;
+        if !round.failed {
+            round.failed_in_a_row = 0;
         }
-        active.round_failed = false;
+        round.failed = false;
     }
 
     pub(super) fn active_send_failed(
         &mut self,
         mut active: Active,
         now: Instant,
+        member: MemberId,
         cause: String,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
-        if active.round_failed {
+        let Some(round) = active.rounds.get_mut(&member).filter(|round| !round.failed) else {
             return Phase::Active(active);
-        }
-        active.round_failed = true;
-        active.failed_rounds += 1;
-        if active.failed_rounds >= SEND_FAILURES {
+        };
+        round.failed = true;
+        round.failed_in_a_row += 1;
+        if round.failed_in_a_row >= SEND_FAILURES {
             return self.fail(now, State::Active, Reason::SendFailed(cause), out);
         }
         let words = format!("advertisement could not be sent: {cause}");
-        self.alarms.raise(
-            now,
-            Alarm {
-                kind: AlarmKind::SendFailed,
-                words,
-            },
-            out,
-        );
+        self.raise(now, member, AlarmKind::SendFailed, words, out);
         Phase::Active(active)
     }
 
     /// The answer to a claim that a reload made.
-    pub(super) fn active_claimed(&mut self, mut active: Active, out: &mut Vec<Action>) -> Phase {
-        if active.claim_limit_at.take().is_some() {
-            out.push(Action::Announce(AnnounceReason::VipsChanged));
+    pub(super) fn active_claimed(
+        &mut self,
+        mut active: Active,
+        now: Instant,
+        member: MemberId,
+        out: &mut Out,
+    ) -> Phase {
+        if self.confirm(member) {
+            self.claim_answered(&mut active, now, out);
         }
         Phase::Active(active)
+    }
+
+    /// Every address of a claim that a reload made is there. A member that has joined speaks from here on.
+    fn claim_answered(&mut self, active: &mut Active, now: Instant, out: &mut Out) {
+        if active.claim_limit_at.take().is_none() {
+            return;
+        }
+        for (id, member) in &self.members {
+            if !active.rounds.contains_key(id) {
+                self.send_for(*id, self.priority, out);
+                active.rounds.insert(*id, begin_round(member, now));
+            }
+        }
+        out.push(Action::Announce(AnnounceReason::VipsChanged));
     }
 
     pub(super) fn active_claim_failed(
@@ -181,7 +216,7 @@ impl VirtualRouter {
         active: Active,
         now: Instant,
         cause: String,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         if active.claim_limit_at.is_none() {
             return Phase::Active(active);
@@ -193,34 +228,42 @@ impl VirtualRouter {
         &mut self,
         mut active: Active,
         now: Instant,
-        settings: Settings,
-        out: &mut Vec<Action>,
+        (member, settings): (MemberId, Settings),
+        out: &mut Out,
     ) -> Phase {
-        if !self.settings.same_election(&settings) {
+        let old = &self.members[&member].settings;
+        let same_vips = old.same_vips(&settings);
+        if !old.same_election(&settings) {
             self.send(Priority::RELEASE, out);
             out.push(Action::StopAnnouncing);
-            self.adopt(settings);
+            self.adopt(member, settings);
             self.release(out);
             self.moved(now, State::Active, State::Backup, Reason::Reconfigured, out);
             let phase = self.restart(now, out);
             return self.unless_fault(phase, now, out);
         }
-        let same_vips = self.settings.same_vips(&settings);
-        self.adopt(settings);
-        active.advert_at = active.advert_at.min(now + self.own_interval());
+        self.adopt(member, settings);
+        let soonest = now + self.members[&member].own_interval();
+        if let Some(round) = active.rounds.get_mut(&member) {
+            round.advert_at = round.advert_at.min(soonest);
+        }
         if !same_vips {
             active.claim_limit_at = Some(now + CLAIM_LIMIT);
-            out.push(Action::Claim);
+            self.ask_for_addresses(out);
         }
         self.unless_fault(Phase::Active(active), now, out)
     }
 
     /// A lower router in the first interval is one that has not heard of us yet: no alarm. A higher one is no alarm
     /// either, it takes over.
-    fn note_rival(&mut self, active: &Active, now: Instant, heard: Heard, out: &mut Vec<Action>) {
+    fn note_rival(&mut self, active: &Active, now: Instant, heard: Heard, out: &mut Out) {
         let Heard {
-            source, priority, ..
+            leg,
+            source,
+            priority,
+            ..
         } = heard;
+        let interval = self.members[&leg.member].own_interval();
         let (kind, words) = if priority == self.priority && priority.is_owner() {
             (
                 AlarmKind::TwoOwners,
@@ -231,7 +274,7 @@ impl VirtualRouter {
                 AlarmKind::EqualPriorities,
                 format!("{source} has the same priority {priority}"),
             )
-        } else if priority < self.priority && now >= active.since + self.own_interval() {
+        } else if priority < self.priority && now >= active.since + interval {
             let ours = self.priority;
             (
                 AlarmKind::TwoActive,
@@ -240,6 +283,16 @@ impl VirtualRouter {
         } else {
             return;
         };
-        self.alarms.raise(now, Alarm { kind, words }, out);
+        self.raise(now, leg.member, kind, words, out);
+    }
+}
+
+fn begin_round(member: &Member, now: Instant) -> Round {
+    Round {
+        advert_at: now + member.own_interval(),
+        late_at: now + member.own_interval() * LATE_INTERVALS,
+        reply_at: now,
+        failed_in_a_row: 0,
+        failed: false,
     }
 }

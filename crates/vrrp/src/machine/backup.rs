@@ -1,13 +1,16 @@
 //! Backup: rows 4 to 8 of RFC 9568 §6.4.2, pair timing, delayed preemption, listening after having been late.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use std::collections::BTreeMap;
 
 use super::VirtualRouter;
+use super::member::{Leg, MemberId, Out};
 use super::peers::Heard;
 use super::phase::{Backup, CLAIM_LIMIT, Claiming, LATE_INTERVALS, Phase, Rival};
-use crate::action::{Action, Alarm, AlarmKind, Reason};
+use crate::action::{AlarmKind, Reason};
 use crate::settings::Settings;
-use crate::types::{Family, Preempt, Priority};
+use crate::types::{Preempt, Priority};
 
 impl VirtualRouter {
     /// Row 5, and the other timers of a Backup.
@@ -15,7 +18,7 @@ impl VirtualRouter {
         &mut self,
         mut backup: Backup,
         now: Instant,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         if backup.release_at.is_some_and(|at| at <= now) {
             backup.release_at = None;
@@ -31,7 +34,7 @@ impl VirtualRouter {
             (None, false) => return Phase::Backup(backup),
         };
         let overdue = now.saturating_duration_since(due_at);
-        let limit = self.own_interval() * if backup.listening { LATE_INTERVALS } else { 1 };
+        let limit = self.quickest_interval() * if backup.listening { LATE_INTERVALS } else { 1 };
         if overdue > limit {
             return self.listen(backup, now, out);
         }
@@ -45,9 +48,9 @@ impl VirtualRouter {
         mut backup: Backup,
         now: Instant,
         heard: Heard,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
-        if !self.settings.has_family(heard.family) {
+        if !self.concerns(heard.leg) {
             return Phase::Backup(backup);
         }
         if heard.priority.is_release() {
@@ -80,11 +83,9 @@ impl VirtualRouter {
 
     /// Row 7: the sender is the Active router.
     pub(super) fn backup_obeys(&mut self, mut backup: Backup, now: Instant, heard: Heard) -> Phase {
-        self.peers.learn(heard.family, heard.interval);
         backup.listening = false;
         backup.left = None;
-        let interval = self.learned_interval(heard.family);
-        backup.hear(heard.family, now + self.down_interval_for(interval));
+        backup.hear(heard.leg, now + self.learn(heard));
         Phase::Backup(backup)
     }
 
@@ -94,7 +95,7 @@ impl VirtualRouter {
         mut backup: Backup,
         now: Instant,
         heard: Heard,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         self.held_back = None;
         if self.is_pair() {
@@ -104,14 +105,15 @@ impl VirtualRouter {
         backup.eligible_at = None;
         backup.rival = None;
         backup.listening = false;
-        backup.families_down_at = Default::default();
-        backup.down_at = backup.down_at.min(now + self.skew_time());
+        backup.legs_down_at.clear();
+        let skew = self.members[&heard.leg.member].skew_time(self.priority);
+        backup.down_at = backup.down_at.min(now + skew);
         Phase::Backup(backup)
     }
 
     /// The timer keeps what has run of it; only the difference of the two lengths is applied.
     pub(super) fn backup_priority(&mut self, backup: Backup, priority: Priority) -> Phase {
-        let before = self.clone_lengths();
+        let before = self.lengths();
         self.priority = priority;
         Phase::Backup(self.shifted(backup, before))
     }
@@ -120,24 +122,23 @@ impl VirtualRouter {
         &mut self,
         backup: Backup,
         now: Instant,
-        settings: Settings,
-        out: &mut Vec<Action>,
+        (member, settings): (MemberId, Settings),
+        out: &mut Out,
     ) -> Phase {
-        if !self.settings.same_election(&settings) {
-            self.adopt(settings);
+        if !self.members[&member].settings.same_election(&settings) {
+            self.adopt(member, settings);
             let phase = self.restart(now, out);
             return self.unless_fault(phase, now, out);
         }
-        let before = self.clone_lengths();
-        self.adopt(settings);
+        let before = self.lengths();
+        self.adopt(member, settings);
         let backup = self.shifted(backup, before);
         self.unless_fault(Phase::Backup(backup), now, out)
     }
 
     /// Asks the kernel for the addresses. What is still held from before stays.
-    pub(super) fn claim(&mut self, now: Instant, cause: Reason, out: &mut Vec<Action>) -> Phase {
-        self.holds = true;
-        out.push(Action::Claim);
+    pub(super) fn claim(&mut self, now: Instant, cause: Reason, out: &mut Out) -> Phase {
+        self.ask_for_addresses(out);
         Phase::Claiming(Claiming {
             cause,
             give_up_at: now + CLAIM_LIMIT,
@@ -146,23 +147,17 @@ impl VirtualRouter {
     }
 
     /// Waits to hear whether another router is Active. What the process slept through may still be in the socket.
-    fn listen(&mut self, mut backup: Backup, now: Instant, out: &mut Vec<Action>) -> Phase {
+    fn listen(&mut self, mut backup: Backup, now: Instant, out: &mut Out) -> Phase {
         let overdue = now.saturating_duration_since(backup.down_at);
         let words = format!(
             "timers ran {} ms late, listening before taking over",
             overdue.as_millis()
         );
-        self.alarms.raise(
-            now,
-            Alarm {
-                kind: AlarmKind::Late,
-                words,
-            },
-            out,
-        );
+        let first = self.first();
+        self.raise(now, first, AlarmKind::Late, words, out);
         backup.since = now;
         backup.listening = true;
-        backup.families_down_at = Default::default();
+        backup.legs_down_at.clear();
         backup.down_at = now + self.listen_time();
         Phase::Backup(backup)
     }
@@ -177,7 +172,6 @@ impl VirtualRouter {
             },
             (None, _) => {
                 let heard = self
-                    .peers
                     .last_heard()
                     .map_or(backup.since, |heard| heard.max(backup.since));
                 Reason::Silence(now.saturating_duration_since(heard))
@@ -187,21 +181,14 @@ impl VirtualRouter {
 
     /// Whether the lower router has been heard as lately as an Active router has to be.
     fn rival_lives(&self, rival: Rival, now: Instant) -> bool {
-        self.peers.is_heard(rival.address, now)
+        self.is_heard(rival.address, now)
     }
 
-    /// The learned interval of a family; v2 has one interval for all (RFC 3768 §7.1).
-    fn learned_interval(&self, family: Family) -> crate::types::Interval {
-        self.peers
-            .learned_of(family)
-            .unwrap_or(self.settings.advert_interval)
-    }
-
-    /// Down intervals as they are: by family, and the governing one.
-    fn clone_lengths(&self) -> Lengths {
+    /// Down intervals as they are: by leg, and the governing one.
+    fn lengths(&self) -> Lengths {
+        let of = |leg: Leg| self.members[&leg.member].down_interval_of(leg.family, self.priority);
         Lengths {
-            v4: self.down_interval_for(self.learned_interval(Family::V4)),
-            v6: self.down_interval_for(self.learned_interval(Family::V6)),
+            legs: self.legs().map(|leg| (leg, of(leg))).collect(),
             governing: self.down_interval(),
         }
     }
@@ -210,20 +197,20 @@ impl VirtualRouter {
         if backup.listening {
             return backup;
         }
-        let after = self.clone_lengths();
-        let heard = backup.families_down_at;
-        backup.families_down_at.v4 = heard.v4.map(|at| at + after.v4 - before.v4);
-        backup.families_down_at.v6 = heard.v6.map(|at| at + after.v6 - before.v6);
-        let latest = backup.families_down_at.v4.max(backup.families_down_at.v6);
+        let after = self.lengths();
+        for (leg, at) in &mut backup.legs_down_at {
+            if let (Some(before), Some(after)) = (before.legs.get(leg), after.legs.get(leg)) {
+                *at = *at + *after - *before;
+            }
+        }
+        let latest = backup.legs_down_at.values().max().copied();
         backup.down_at = latest.unwrap_or(backup.down_at + after.governing - before.governing);
         backup
     }
 }
 
 /// Down intervals before a change.
-#[derive(Clone, Copy)]
 struct Lengths {
-    v4: std::time::Duration,
-    v6: std::time::Duration,
-    governing: std::time::Duration,
+    legs: BTreeMap<Leg, Duration>,
+    governing: Duration,
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::VirtualRouter;
+use super::member::{MemberId, Out};
 use super::peers::Heard;
 use super::phase::{Backup, Claiming, Phase};
 use crate::action::{Action, AnnounceReason, Reason, State};
@@ -10,14 +11,23 @@ use crate::settings::Settings;
 use crate::types::{Preempt, Priority};
 
 impl VirtualRouter {
-    /// The addresses are there: say so, first to the routers, then to the neighbours.
+    /// The addresses of one member are there. Once all are, say so, first to the routers, then to the neighbours.
     pub(super) fn claimed(
         &mut self,
         claiming: Claiming,
         now: Instant,
-        out: &mut Vec<Action>,
+        member: MemberId,
+        out: &mut Out,
     ) -> Phase {
-        self.peers.forget_intervals();
+        if self.confirm(member) {
+            self.take_over(claiming, now, out)
+        } else {
+            Phase::Claiming(claiming)
+        }
+    }
+
+    fn take_over(&mut self, claiming: Claiming, now: Instant, out: &mut Out) -> Phase {
+        self.forget_intervals();
         self.held_back = None;
         let active = self.begin_active(now);
         self.send(self.priority, out);
@@ -30,11 +40,14 @@ impl VirtualRouter {
         &mut self,
         mut claiming: Claiming,
         now: Instant,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         if claiming.give_up_at <= now {
             let cause = Reason::ClaimFailed("no answer within 5 s".to_owned());
             return self.fail(now, State::Backup, cause, out);
+        }
+        if self.is_confirmed() {
+            return self.take_over(claiming, now, out);
         }
         claiming.seen_at = now;
         Phase::Claiming(claiming)
@@ -46,13 +59,13 @@ impl VirtualRouter {
         claiming: Claiming,
         now: Instant,
         heard: Heard,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         let preempting = matches!(claiming.cause, Reason::Preempting { .. })
             || self.preempt() == Preempt::Immediately;
         let lower = heard.priority < self.priority;
         let obeys = heard.priority != Priority::RELEASE && !(lower && preempting);
-        if !obeys || !self.settings.has_family(heard.family) {
+        if !obeys || !self.concerns(heard.leg) {
             return Phase::Claiming(claiming);
         }
         self.release(out);
@@ -64,12 +77,13 @@ impl VirtualRouter {
         &mut self,
         mut claiming: Claiming,
         now: Instant,
-        settings: Settings,
-        out: &mut Vec<Action>,
+        (member, settings): (MemberId, Settings),
+        out: &mut Out,
     ) -> Phase {
-        let same_election = self.settings.same_election(&settings);
-        let same_vips = self.settings.same_vips(&settings);
-        self.adopt(settings);
+        let old = &self.members[&member].settings;
+        let same_election = old.same_election(&settings);
+        let same_vips = old.same_vips(&settings);
+        self.adopt(member, settings);
         // With a shorter interval the time since the last run would count for more.
         claiming.seen_at = now;
         let phase = if !same_election {

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::VirtualRouter;
+use super::member::{Member, Out};
 use super::phase::{Backup, Fault, LATE_INTERVALS, Phase};
-use crate::action::{Action, Reason, State};
+use crate::action::{Action, FaultReason, Reason, State};
 use crate::types::{Family, Priority};
 
 /// First and longest wait before a failure of our own is tried again; it doubles in between.
@@ -14,20 +15,20 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 impl VirtualRouter {
     /// What stands against taking part, outside this machine.
     pub(super) fn standing_fault(&self) -> Option<Reason> {
-        if let Some(reason) = &self.tracked_fault {
-            return Some(Reason::Fault(reason.clone()));
+        let mut members: Vec<&Member> = self.members.values().collect();
+        members.sort_by_key(|member| &member.settings.name);
+        let (fault, member) = members
+            .iter()
+            .find_map(|member| Some((fault_of(member)?, member)))?;
+        if members.len() == 1 {
+            return Some(fault);
         }
-        let has_source = |family| self.speaks(family) && self.sources.of(family).is_some();
-        (!Family::ALL.into_iter().any(has_source)).then_some(Reason::NoSource)
+        let words = format!("{}: {fault}", member.settings.name);
+        Some(Reason::Fault(FaultReason::new(words)))
     }
 
     /// Leaves the phase for Fault if something is at fault.
-    pub(super) fn unless_fault(
-        &mut self,
-        phase: Phase,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) -> Phase {
+    pub(super) fn unless_fault(&mut self, phase: Phase, now: Instant, out: &mut Out) -> Phase {
         if self.standing_fault().is_none() {
             return phase;
         }
@@ -51,7 +52,7 @@ impl VirtualRouter {
         now: Instant,
         from: State,
         failure: Reason,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         match from {
             State::Active => self.drop_everything(out),
@@ -66,7 +67,7 @@ impl VirtualRouter {
         now: Instant,
         from: State,
         failure: Option<Reason>,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         let retry = failure.map(|failure| {
             let wait = (RETRY_FIRST * 2_u32.pow(self.retries.min(5))).min(RETRY_LAST);
@@ -81,18 +82,13 @@ impl VirtualRouter {
         Phase::Fault(Fault { retry })
     }
 
-    pub(super) fn fault_timer(
-        &mut self,
-        mut fault: Fault,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) -> Phase {
+    pub(super) fn fault_timer(&mut self, mut fault: Fault, now: Instant, out: &mut Out) -> Phase {
         fault.retry = fault.retry.filter(|&(_, at)| now < at);
         self.recover(fault, now, out)
     }
 
     /// Takes part again once nothing stands against it.
-    pub(super) fn recover(&mut self, fault: Fault, now: Instant, out: &mut Vec<Action>) -> Phase {
+    pub(super) fn recover(&mut self, fault: Fault, now: Instant, out: &mut Out) -> Phase {
         if fault.retry.is_some() || self.standing_fault().is_some() {
             return Phase::Fault(fault);
         }
@@ -100,16 +96,12 @@ impl VirtualRouter {
     }
 
     /// Checked at every event: an Active router that was away may no longer be the only one.
-    pub(super) fn step_back_if_late(
-        &mut self,
-        phase: Phase,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) -> Phase {
-        let limit = self.own_interval() * LATE_INTERVALS;
+    pub(super) fn step_back_if_late(&mut self, phase: Phase, now: Instant, out: &mut Out) -> Phase {
+        let limit = self.quickest_interval() * LATE_INTERVALS;
         match phase {
-            Phase::Active(active) if now >= active.late_at => {
-                let away = limit + now.saturating_duration_since(active.late_at);
+            Phase::Active(active) if active.late_at().is_some_and(|at| now >= at) => {
+                let late_at = active.late_at().unwrap_or(now);
+                let away = limit + now.saturating_duration_since(late_at);
                 self.step_back(now, State::Active, away, out)
             }
             Phase::Claiming(claiming) if now >= claiming.seen_at + limit => {
@@ -134,7 +126,7 @@ impl VirtualRouter {
         now: Instant,
         from: State,
         away: Duration,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         if from == State::Active {
             out.push(Action::StopAnnouncing);
@@ -149,9 +141,18 @@ impl VirtualRouter {
     }
 
     /// Farewell and release at once.
-    fn drop_everything(&mut self, out: &mut Vec<Action>) {
+    fn drop_everything(&mut self, out: &mut Out) {
         self.send(Priority::RELEASE, out);
         out.push(Action::StopAnnouncing);
         self.release(out);
     }
+}
+
+/// What stands against a member.
+fn fault_of(member: &Member) -> Option<Reason> {
+    if let Some(reason) = &member.tracked_fault {
+        return Some(Reason::Fault(reason.clone()));
+    }
+    let mut families = Family::ALL.into_iter();
+    (!families.any(|family| member.can_speak(family))).then_some(Reason::NoSource)
 }

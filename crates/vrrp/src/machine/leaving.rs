@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::VirtualRouter;
+use super::member::{MemberId, Out};
 use super::peers::Heard;
 use super::phase::{
     Active, Backup, CLAIM_LIMIT, FAREWELL_REPEAT, HANDOVER_GRACE, LINGER, Leaving, Phase, Purpose,
@@ -19,12 +20,12 @@ impl VirtualRouter {
         active: &Active,
         now: Instant,
         purpose: Purpose,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         self.send(Priority::RELEASE, out);
         let patience = match purpose {
-            Purpose::Shutdown => self.own_interval(),
-            Purpose::Handover => self.own_interval() * 2 + HANDOVER_GRACE,
+            Purpose::Shutdown => self.slowest_interval(),
+            Purpose::Handover => self.slowest_interval() * 2 + HANDOVER_GRACE,
         };
         Phase::Leaving(Leaving {
             purpose,
@@ -41,7 +42,7 @@ impl VirtualRouter {
         &mut self,
         mut leaving: Leaving,
         now: Instant,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         leaving.seen_at = now;
         if let Some(taken) = &leaving.taken {
@@ -70,10 +71,10 @@ impl VirtualRouter {
         mut leaving: Leaving,
         now: Instant,
         heard: Heard,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         leaving.seen_at = now;
-        if !self.settings.has_family(heard.family) {
+        if !self.concerns(heard.leg) {
             return Phase::Leaving(leaving);
         }
         if heard.priority.is_release() {
@@ -92,13 +93,8 @@ impl VirtualRouter {
                 (now + LINGER, Backup::until(now, now))
             }
         };
-        self.peers.learn(heard.family, heard.interval);
         let mut next = backup;
-        let interval = self
-            .peers
-            .learned_of(heard.family)
-            .unwrap_or(self.settings.advert_interval);
-        next.hear(heard.family, now + self.down_interval_for(interval));
+        next.hear(heard.leg, now + self.learn(heard));
         leaving.taken = Some(Taken {
             by: heard.source,
             release_at,
@@ -112,11 +108,11 @@ impl VirtualRouter {
         &mut self,
         mut leaving: Leaving,
         now: Instant,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         if leaving.purpose == Purpose::Handover {
             leaving.purpose = Purpose::Shutdown;
-            leaving.give_up_at = leaving.give_up_at.min(now + self.own_interval());
+            leaving.give_up_at = leaving.give_up_at.min(now + self.slowest_interval());
             if leaving.taken.is_some() {
                 out.push(Action::HandedOver);
             } else {
@@ -126,7 +122,7 @@ impl VirtualRouter {
         Phase::Leaving(leaving)
     }
 
-    pub(super) fn leaving_handover(&mut self, leaving: Leaving, out: &mut Vec<Action>) -> Phase {
+    pub(super) fn leaving_handover(&mut self, leaving: Leaving, out: &mut Out) -> Phase {
         match leaving.purpose {
             // Under way: its result answers both requests.
             Purpose::Handover => {}
@@ -141,17 +137,19 @@ impl VirtualRouter {
         &mut self,
         mut leaving: Leaving,
         now: Instant,
-        settings: Settings,
-        out: &mut Vec<Action>,
+        (member, settings): (MemberId, Settings),
+        out: &mut Out,
     ) -> Phase {
-        if !self.settings.same_election(&settings) {
+        let old = &self.members[&member].settings;
+        let same_vips = old.same_vips(&settings);
+        if !old.same_election(&settings) {
             if leaving.purpose == Purpose::Shutdown {
-                self.adopt(settings);
+                self.adopt(member, settings);
                 return self.left(leaving, now, out);
             }
             self.end_handover(&leaving, "virtual router id or version changed", out);
             self.stop_announcing(&leaving, out);
-            self.adopt(settings);
+            self.adopt(member, settings);
             self.release(out);
             self.moved(now, State::Active, State::Backup, Reason::Reconfigured, out);
             let phase = self.restart(now, out);
@@ -159,8 +157,8 @@ impl VirtualRouter {
         }
         // With a shorter interval the time since the last run would count for more.
         leaving.seen_at = now;
-        leaving.vips_changed |= !self.settings.same_vips(&settings);
-        self.adopt(settings);
+        leaving.vips_changed |= !same_vips;
+        self.adopt(member, settings);
         self.unless_fault(Phase::Leaving(leaving), now, out)
     }
 
@@ -170,7 +168,7 @@ impl VirtualRouter {
         leaving: &Leaving,
         now: Instant,
         failure: Option<Reason>,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) -> Phase {
         if leaving.repeat_at.is_some() {
             self.send(Priority::RELEASE, out);
@@ -187,12 +185,7 @@ impl VirtualRouter {
     }
 
     /// The process was away: what happened meanwhile is not known, so nothing may be resumed.
-    pub(super) fn leaving_late(
-        &mut self,
-        leaving: Leaving,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) -> Phase {
+    pub(super) fn leaving_late(&mut self, leaving: Leaving, now: Instant, out: &mut Out) -> Phase {
         if leaving.purpose == Purpose::Shutdown || leaving.taken.is_some() {
             return self.left(leaving, now, out);
         }
@@ -206,7 +199,7 @@ impl VirtualRouter {
     }
 
     /// The end of leaving: the addresses go.
-    fn left(&mut self, leaving: Leaving, now: Instant, out: &mut Vec<Action>) -> Phase {
+    fn left(&mut self, leaving: Leaving, now: Instant, out: &mut Out) -> Phase {
         self.stop_announcing(&leaving, out);
         self.release(out);
         match (leaving.purpose, leaving.taken) {
@@ -227,20 +220,14 @@ impl VirtualRouter {
                 Phase::Backup(taken.next)
             }
             (Purpose::Handover, None) => {
-                self.step_back(now, State::Active, self.own_interval(), out)
+                self.step_back(now, State::Active, self.quickest_interval(), out)
             }
         }
     }
 
     /// Nobody took the addresses: Active again. They never left, so neighbours are told only if another told them.
-    fn resume(
-        &mut self,
-        leaving: Leaving,
-        now: Instant,
-        why: &str,
-        out: &mut Vec<Action>,
-    ) -> Phase {
-        self.peers.forget_intervals();
+    fn resume(&mut self, leaving: Leaving, now: Instant, why: &str, out: &mut Out) -> Phase {
+        self.forget_intervals();
         let mut active = self.begin_active(now);
         active.since = leaving.active_since;
         self.send(self.priority, out);
@@ -250,14 +237,14 @@ impl VirtualRouter {
         }
         if leaving.vips_changed {
             active.claim_limit_at = Some(now + CLAIM_LIMIT);
-            out.push(Action::Claim);
+            self.ask_for_addresses(out);
         }
         out.push(Action::HandoverFailed(why.to_owned()));
         Phase::Active(active)
     }
 
     /// Answers a handover that ends otherwise than by itself.
-    fn end_handover(&mut self, leaving: &Leaving, why: &str, out: &mut Vec<Action>) {
+    fn end_handover(&mut self, leaving: &Leaving, why: &str, out: &mut Out) {
         match leaving.taken {
             Some(_) => out.push(Action::HandedOver),
             None => out.push(Action::HandoverFailed(why.to_owned())),
@@ -265,7 +252,7 @@ impl VirtualRouter {
     }
 
     /// Announcing ended already if the peer was heard.
-    fn stop_announcing(&self, leaving: &Leaving, out: &mut Vec<Action>) {
+    fn stop_announcing(&self, leaving: &Leaving, out: &mut Out) {
         if leaving.taken.is_none() {
             out.push(Action::StopAnnouncing);
         }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::VirtualRouter;
+use super::member::{Leg, MemberId, Out};
 use crate::action::{Action, Alarm, AlarmKind, State};
 use crate::event::Event;
 use crate::receive::Accepted;
@@ -14,22 +15,29 @@ use crate::types::{ChecksumForm, ChecksumPolicy, Family, Interval, PerFamily, Pr
 /// Shortest time between two alarms of one kind, and between two with the same words.
 const ALARM_FLOOR: Duration = Duration::from_secs(1);
 const ALARM_REPEAT: Duration = Duration::from_secs(60);
+/// Shortest time between two looks at which legs are silent: a group may have many.
+const HEARING_CHECK: Duration = Duration::from_millis(100);
 /// Silence after which a router is no longer there: three intervals and the longest skew.
 const GONE_INTERVALS: u32 = 4;
 
 /// The part of an advertisement that the election looks at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
-    pub(super) family: Family,
+    pub(super) leg: Leg,
     pub(super) source: IpAddr,
     pub(super) priority: Priority,
     pub(super) interval: Interval,
 }
 
 impl Heard {
-    pub(super) fn new(family: Family, source: IpAddr, accepted: &Accepted) -> Self {
+    pub(super) fn new(
+        member: MemberId,
+        family: Family,
+        source: IpAddr,
+        accepted: &Accepted,
+    ) -> Self {
         Self {
-            family,
+            leg: Leg { member, family },
             source,
             priority: accepted.priority(),
             interval: accepted.interval(),
@@ -103,17 +111,21 @@ impl Peers {
             .any(|peer| peer.address == address && now < peer.gone_at())
     }
 
-    /// Whether this family is silent although the other one has been heard for as long as makes a router gone.
-    pub(super) fn is_silent_in(&self, family: Family, now: Instant) -> bool {
-        let other_stands = self.of(family.other()).is_some_and(|peer| {
+    /// Whether a router is heard in this family.
+    pub(super) fn hears(&self, family: Family, now: Instant) -> bool {
+        self.of(family).is_some_and(|peer| now < peer.gone_at())
+    }
+
+    /// Whether a router has been heard in this family for as long as makes one gone that is not.
+    pub(super) fn hears_steadily(&self, family: Family, now: Instant) -> bool {
+        self.of(family).is_some_and(|peer| {
             let steady = peer.interval.as_duration() * GONE_INTERVALS;
             now < peer.gone_at() && peer.first_heard + steady <= now
-        });
-        other_stands && self.of(family).is_none_or(|peer| peer.gone_at() <= now)
+        })
     }
 
     fn note(&mut self, now: Instant, heard: Heard, checksum: Option<ChecksumForm>) {
-        let slot = self.heard.of_mut(heard.family);
+        let slot = self.heard.of_mut(heard.leg.family);
         let first_heard = slot
             .filter(|peer| now < peer.gone_at())
             .map_or(now, |peer| peer.first_heard);
@@ -135,7 +147,8 @@ pub(super) struct Alarms {
 }
 
 impl Alarms {
-    pub(super) fn raise(&mut self, now: Instant, alarm: Alarm, out: &mut Vec<Action>) {
+    /// Whether it may be said.
+    fn take(&mut self, now: Instant, alarm: &Alarm) -> bool {
         if let Some((at, words)) = self.raised.get(&alarm.kind) {
             let floor = if *words == alarm.words {
                 ALARM_REPEAT
@@ -143,11 +156,11 @@ impl Alarms {
                 ALARM_FLOOR
             };
             if now < *at + floor {
-                return;
+                return false;
             }
         }
         self.raised.insert(alarm.kind, (now, alarm.words.clone()));
-        out.push(Action::Alarm(alarm));
+        true
     }
 }
 
@@ -156,9 +169,10 @@ impl VirtualRouter {
     pub(super) fn take_note(
         &mut self,
         now: Instant,
+        member: MemberId,
         event: &Event,
         state: State,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) {
         match event {
             Event::Advertisement {
@@ -166,33 +180,23 @@ impl VirtualRouter {
                 source,
                 accepted,
             } => {
-                if state != State::Initialize && self.settings.has_family(*family) {
-                    self.note_advertisement(
-                        now,
-                        Heard::new(*family, *source, accepted),
-                        accepted,
-                        out,
-                    );
+                let heard = Heard::new(member, *family, *source, accepted);
+                if state != State::Initialize && self.concerns(heard.leg) {
+                    self.note_advertisement(now, heard, accepted, out);
                 }
             }
             Event::SourceChanged { family, source } => {
-                let had = self.sources.of_mut(*family);
+                let had = self.member_mut(member).sources.of_mut(*family);
                 let lost = had.is_some() && source.is_none();
                 *had = *source;
-                if lost && self.speaks(*family) && self.standing_fault().is_none() {
+                if lost && self.members[&member].speaks(*family) && self.standing_fault().is_none()
+                {
                     let words = format!("no {family} source address, that family is silent");
-                    self.alarms.raise(
-                        now,
-                        Alarm {
-                            kind: AlarmKind::FamilySilent,
-                            words,
-                        },
-                        out,
-                    );
+                    self.raise(now, member, AlarmKind::FamilySilent, words, out);
                 }
             }
-            Event::Fault(reason) => self.tracked_fault = Some(reason.clone()),
-            Event::FaultCleared => self.tracked_fault = None,
+            Event::Fault(reason) => self.member_mut(member).tracked_fault = Some(reason.clone()),
+            Event::FaultCleared => self.member_mut(member).tracked_fault = None,
             Event::Startup
             | Event::Shutdown
             | Event::Handover
@@ -206,75 +210,101 @@ impl VirtualRouter {
         }
     }
 
+    /// Says an alarm of one member, unless it has been said lately.
+    pub(super) fn raise(
+        &mut self,
+        now: Instant,
+        member: MemberId,
+        kind: AlarmKind,
+        words: String,
+        out: &mut Out,
+    ) {
+        let alarm = Alarm { kind, words };
+        if self.member_mut(member).alarms.take(now, &alarm) {
+            out.push_for(member, Action::Alarm(alarm));
+        }
+    }
+
     fn note_advertisement(
         &mut self,
         now: Instant,
         heard: Heard,
         accepted: &Accepted,
-        out: &mut Vec<Action>,
+        out: &mut Out,
     ) {
-        self.peers.note(now, heard, accepted.checksum());
+        let id = heard.leg.member;
+        let member = self.member_mut(id);
+        member.peers.note(now, heard, accepted.checksum());
+        let ours = member.settings.advert_interval;
         self.adopt_form(now, heard, accepted, out);
         let peer = heard.source;
         let notes = accepted.notes();
-        let silent = heard.family.other();
-        let half_heard = self.speaks(silent) && self.peers.is_silent_in(silent, now);
-        let mut raise = |kind, words| self.alarms.raise(now, Alarm { kind, words }, out);
         if notes.list_differs {
-            raise(
-                AlarmKind::ListMismatch,
-                format!(
-                    "{peer} lists other addresses: {}",
-                    listed(accepted.addresses())
-                ),
+            let words = format!(
+                "{peer} lists other addresses: {}",
+                listed(accepted.addresses())
             );
+            self.raise(now, id, AlarmKind::ListMismatch, words, out);
         }
         if notes.interval_differs {
-            let ours = self.settings.advert_interval;
-            raise(
-                AlarmKind::IntervalMismatch,
-                format!("{peer} sends each {}, ours is {ours}", heard.interval),
-            );
+            let words = format!("{peer} sends each {}, ours is {ours}", heard.interval);
+            self.raise(now, id, AlarmKind::IntervalMismatch, words, out);
         }
         if notes.no_link_local {
-            raise(
-                AlarmKind::NoLinkLocal,
-                format!("the list of {peer} does not begin with a link-local address"),
-            );
+            let words = format!("the list of {peer} does not begin with a link-local address");
+            self.raise(now, id, AlarmKind::NoLinkLocal, words, out);
         }
-        if half_heard {
-            let words = format!("{peer} is heard by {} but not by {silent}", heard.family);
-            raise(AlarmKind::PartialHearing, words);
+        self.note_partial_hearing(now, heard, out);
+    }
+
+    /// The peer is heard here and has been for a while: where it is not heard, something is wrong in between.
+    fn note_partial_hearing(&mut self, now: Instant, heard: Heard, out: &mut Out) {
+        let Leg { member, family } = heard.leg;
+        if self.hearing_check_at.is_some_and(|at| now < at)
+            || !self.members[&member].peers.hears_steadily(family, now)
+        {
+            return;
+        }
+        self.hearing_check_at = Some(now + HEARING_CHECK);
+        let name = self.members[&member].settings.name.clone();
+        let silent: Vec<Leg> = self
+            .legs()
+            .filter(|&leg| self.speaks(leg) && !self.members[&leg.member].hears(leg.family, now))
+            .collect();
+        for leg in silent {
+            let words = if leg.member == member {
+                format!(
+                    "{} is heard by {family} but not by {}",
+                    heard.source, leg.family
+                )
+            } else {
+                format!(
+                    "{} is heard on {name} by {family}, but nobody here by {}",
+                    heard.source, leg.family
+                )
+            };
+            self.raise(now, leg.member, AlarmKind::PartialHearing, words, out);
         }
     }
 
     /// Speaks the checksum form that the peer speaks, since the peer may take no other.
-    fn adopt_form(
-        &mut self,
-        now: Instant,
-        heard: Heard,
-        accepted: &Accepted,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(form) = accepted.checksum().filter(|&form| form != self.checksum) else {
+    fn adopt_form(&mut self, now: Instant, heard: Heard, accepted: &Accepted, out: &mut Out) {
+        let id = heard.leg.member;
+        let member = self.member_mut(id);
+        let Some(form) = accepted.checksum().filter(|&form| form != member.checksum) else {
             return;
         };
-        if self.settings.checksum != ChecksumPolicy::Auto || self.settings.version != Version::V3 {
+        if member.settings.checksum != ChecksumPolicy::Auto
+            || member.settings.version != Version::V3
+        {
             return;
         }
-        self.checksum = form;
+        member.checksum = form;
         let words = format!(
             "{} sends checksums of the form {form}, using it as well",
             heard.source
         );
-        self.alarms.raise(
-            now,
-            Alarm {
-                kind: AlarmKind::ChecksumForm,
-                words,
-            },
-            out,
-        );
+        self.raise(now, id, AlarmKind::ChecksumForm, words, out);
     }
 }
 

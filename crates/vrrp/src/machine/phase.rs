@@ -3,11 +3,13 @@
 //! Four states are public. Inside, Backup is two (it listens, or it waits for the kernel to confirm its claim) and so
 //! is Active (it serves, or it is about to leave and serves until the peer does).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::member::{Leg, MemberId, Members};
 use crate::action::{Reason, State};
-use crate::types::{Family, PerFamily, Priority};
+use crate::types::Priority;
 
 /// How long the kernel may take to answer a claim.
 pub(super) const CLAIM_LIMIT: Duration = Duration::from_secs(5);
@@ -73,8 +75,8 @@ pub(super) struct Backup {
     pub(super) since: Instant,
     /// Active_Down_Timer.
     pub(super) down_at: Instant,
-    /// The timer as each family heard sets it; the machine waits for the last of them.
-    pub(super) families_down_at: PerFamily<Option<Instant>>,
+    /// The timer as each leg on which the Active router is heard sets it; the machine waits for the last of them.
+    pub(super) legs_down_at: BTreeMap<Leg, Instant>,
     /// Waits only to hear whether another took over while this process was away.
     pub(super) listening: bool,
     /// Since when a lower router has been Active that may be preempted after a delay.
@@ -100,7 +102,7 @@ impl Backup {
         Self {
             since: now,
             down_at,
-            families_down_at: PerFamily::default(),
+            legs_down_at: BTreeMap::new(),
             listening: false,
             eligible_at: None,
             release_at: None,
@@ -109,14 +111,22 @@ impl Backup {
         }
     }
 
-    /// Restarts the timer of one family. A family that fell silent holds the machine for its own time only.
-    pub(super) fn hear(&mut self, family: Family, down_at: Instant) {
-        *self.families_down_at.of_mut(family) = Some(down_at);
+    /// Restarts the timer of one leg. A leg that fell silent holds the machine for its own time only.
+    pub(super) fn hear(&mut self, leg: Leg, down_at: Instant) {
+        self.legs_down_at.insert(leg, down_at);
+        self.down_at = self.legs_down_at.values().max().copied().unwrap_or(down_at);
+    }
+
+    /// Forgets the legs of members that are gone.
+    pub(super) fn keep_legs(&mut self, members: &Members) {
+        self.legs_down_at
+            .retain(|leg, _| members.contains_key(&leg.member));
         self.down_at = self
-            .families_down_at
-            .v4
-            .max(self.families_down_at.v6)
-            .unwrap_or(down_at);
+            .legs_down_at
+            .values()
+            .max()
+            .copied()
+            .unwrap_or(self.down_at);
     }
 
     /// When a delayed preemption is due.
@@ -143,20 +153,38 @@ pub(super) struct Claiming {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Active {
     pub(super) since: Instant,
+    /// The advertisements of each member; one that has joined gets its round when its addresses are there.
+    pub(super) rounds: BTreeMap<MemberId, Round>,
+    /// Until when the kernel has to answer a claim made by a reload.
+    pub(super) claim_limit_at: Option<Instant>,
+    /// Earliest next announcement after a conflict.
+    pub(super) announce_at: Instant,
+}
+
+/// How one member advertises.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Round {
     /// Adver_Timer.
     pub(super) advert_at: Instant,
     /// From here on a backup may have taken over, counted from the advertisement sent last.
     pub(super) late_at: Instant,
-    /// Until when the kernel has to answer a claim made by a reload.
-    pub(super) claim_limit_at: Option<Instant>,
     /// Earliest next reply to a router that should be silent.
     pub(super) reply_at: Instant,
-    /// Earliest next announcement after a conflict.
-    pub(super) announce_at: Instant,
     /// Rounds that failed in a row.
-    pub(super) failed_rounds: u8,
+    pub(super) failed_in_a_row: u8,
     /// Whether the current round failed.
-    pub(super) round_failed: bool,
+    pub(super) failed: bool,
+}
+
+impl Active {
+    /// The first of the instants at which a backup may have taken over.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        self.rounds.values().map(|round| round.late_at).min()
+    }
+
+    fn advert_at(&self) -> Option<Instant> {
+        self.rounds.values().map(|round| round.advert_at).min()
+    }
 }
 
 /// Why an Active router leaves.
@@ -237,7 +265,7 @@ impl Phase {
                 ("watch", Some(claiming.seen_at + interval)),
             ],
             Self::Active(active) => vec![
-                ("advert", Some(active.advert_at)),
+                ("advert", active.advert_at()),
                 ("claim_limit", active.claim_limit_at),
             ],
             Self::Leaving(leaving) => vec![

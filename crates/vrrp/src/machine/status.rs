@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::VirtualRouter;
+use super::member::MemberId;
 use super::phase::{Phase, Purpose};
+use super::{Member, VirtualRouter};
 use crate::action::{State, Transition};
 use crate::types::{ChecksumForm, Family, Interval, Priority};
 
@@ -113,13 +114,25 @@ impl PhaseName {
 }
 
 impl VirtualRouter {
-    /// Everything there is to show.
+    /// Everything there is to show of the first member.
     #[must_use]
     pub fn status(&self) -> Status {
-        let timers = self.phase.timers(self.preempt_delay(), self.own_interval());
+        self.status_with(self.lead())
+    }
+
+    /// Everything there is to show of one member; what is decided is the same for all of them.
+    #[must_use]
+    pub fn status_of(&self, member: MemberId) -> Option<Status> {
+        Some(self.status_with(self.members.get(&member)?))
+    }
+
+    fn status_with(&self, member: &Member) -> Status {
+        let timers = self
+            .phase
+            .timers(self.preempt_delay(), self.quickest_interval());
         let peers: Vec<PeerStatus> = Family::ALL
             .into_iter()
-            .filter_map(|family| self.peer_status(family))
+            .filter_map(|family| peer_status(member, family))
             .collect();
         Status {
             state: self.phase.state(),
@@ -129,34 +142,22 @@ impl VirtualRouter {
                 .into_iter()
                 .map(|(name, at)| Timer { name, at })
                 .collect(),
-            priority: self.settings.priority,
+            priority: member.settings.priority,
             effective_priority: self.priority,
-            advert_interval: self.settings.advert_interval,
-            learned_interval: self.peers.learned(),
-            skew: self.skew_time(),
-            down_interval: self.down_interval(),
+            advert_interval: member.settings.advert_interval,
+            learned_interval: member.peers.learned(),
+            skew: member.skew_time(self.priority),
+            down_interval: member.down_interval(self.priority),
             peer: peers.iter().copied().max_by_key(|peer| peer.last_heard),
             peers,
-            checksum_sent: self.checksum,
+            checksum_sent: member.checksum,
             held_back: self.held_back,
             silent_families: Family::ALL
                 .into_iter()
-                .filter(|&family| self.speaks(family) && self.sources.of(family).is_none())
+                .filter(|&family| member.speaks(family) && member.sources.of(family).is_none())
                 .collect(),
             last_transition: self.last_transition.clone(),
         }
-    }
-
-    fn peer_status(&self, family: Family) -> Option<PeerStatus> {
-        let peer = self.peers.of(family)?;
-        Some(PeerStatus {
-            family,
-            address: peer.address,
-            priority: peer.priority,
-            interval: peer.interval,
-            last_heard: peer.last_heard,
-            checksum: peer.checksum,
-        })
     }
 
     fn phase_name(&self) -> PhaseName {
@@ -198,4 +199,16 @@ impl VirtualRouter {
                 .map_or_else(String::new, |(_, transition)| transition.reason.to_string()),
         }
     }
+}
+
+fn peer_status(member: &Member, family: Family) -> Option<PeerStatus> {
+    let peer = member.peers.of(family)?;
+    Some(PeerStatus {
+        family,
+        address: peer.address,
+        priority: peer.priority,
+        interval: peer.interval,
+        last_heard: peer.last_heard,
+        checksum: peer.checksum,
+    })
 }

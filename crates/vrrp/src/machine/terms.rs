@@ -1,87 +1,155 @@
-//! The terms the states reckon with: how long, to whom, whether to preempt. They follow from settings and peers.
+//! The terms the states reckon with: whose, how long, to whom, whether to preempt. They follow from members and peers.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::VirtualRouter;
+use super::member::{Leg, Member, MemberId, Out};
+use super::peers::Heard;
 use super::phase::LISTEN_INTERVALS;
 use crate::action::Action;
-use crate::timing;
-use crate::types::{Family, Interval, Preempt, Priority};
-use crate::wire::Advertisement;
+use crate::types::{Family, Preempt, Priority};
 
 impl VirtualRouter {
-    /// The advertisement of one family, if that family can speak.
-    pub(super) fn advertisement(
-        &self,
-        family: Family,
-        priority: Priority,
-    ) -> Option<Advertisement> {
-        let source = (*self.sources.of(family))?;
-        if !self.speaks(family) {
-            return None;
-        }
-        Some(Advertisement {
-            family,
-            vrid: self.settings.vrid,
-            version: self.settings.version,
-            priority,
-            interval: self.settings.advert_interval,
-            source,
-            destinations: self.settings.destinations(family),
-            addresses: self.settings.wire_list(family),
-            checksum: self.checksum,
-            password: self.settings.password.clone(),
+    /// The member that speaks for all: the first by name, which is the same one on every node.
+    pub(super) fn lead(&self) -> &Member {
+        self.members
+            .values()
+            .min_by_key(|member| &member.settings.name)
+            .expect("a decision has a member")
+    }
+
+    pub(super) fn first(&self) -> MemberId {
+        let by_name = self
+            .members
+            .iter()
+            .min_by_key(|(_, member)| &member.settings.name);
+        *by_name.expect("a decision has a member").0
+    }
+
+    pub(super) fn member_mut(&mut self, member: MemberId) -> &mut Member {
+        self.members
+            .get_mut(&member)
+            .expect("handle_for has looked it up")
+    }
+
+    /// Every member and family.
+    pub(super) fn legs(&self) -> impl Iterator<Item = Leg> + '_ {
+        self.members.keys().flat_map(|&member| {
+            Family::ALL
+                .into_iter()
+                .map(move |family| Leg { member, family })
         })
     }
 
-    pub(super) fn send(&self, priority: Priority, out: &mut Vec<Action>) {
-        let families = Family::ALL.into_iter();
-        out.extend(
-            families
-                .filter_map(|family| self.advertisement(family, priority))
-                .map(Action::Send),
-        );
+    /// Whether there are virtual addresses of this family at this member.
+    pub(super) fn concerns(&self, leg: Leg) -> bool {
+        self.members[&leg.member].settings.has_family(leg.family)
     }
 
-    /// Whether the configuration has this family speak: it has addresses and somebody to speak to.
-    pub(super) fn speaks(&self, family: Family) -> bool {
-        self.settings.has_family(family) && !self.settings.destinations(family).is_empty()
+    /// Whether the configuration has this leg speak.
+    pub(super) fn speaks(&self, leg: Leg) -> bool {
+        self.members[&leg.member].speaks(leg.family)
     }
 
-    pub(super) fn own_interval(&self) -> Duration {
-        self.settings.advert_interval.as_duration()
+    pub(super) fn can_speak(&self, leg: Leg) -> bool {
+        self.members[&leg.member].can_speak(leg.family)
     }
 
-    /// Active_Adver_Interval: what was learned, or our own (RFC 9568 §6.1).
-    pub(super) fn governing_interval(&self) -> Interval {
-        self.peers
-            .learned()
-            .unwrap_or(self.settings.advert_interval)
+    /// Whether nobody is heard on this leg although another one has been heard for as long as makes a router gone.
+    pub(super) fn is_silent(&self, leg: Leg, now: Instant) -> bool {
+        let stands = |other: Leg| {
+            other != leg
+                && self.members[&other.member]
+                    .peers
+                    .hears_steadily(other.family, now)
+        };
+        !self.members[&leg.member].hears(leg.family, now) && self.legs().any(stands)
     }
 
-    pub(super) fn skew_time(&self) -> Duration {
-        timing::skew_time(
-            self.settings.version,
-            self.priority,
-            self.governing_interval(),
-        )
+    /// Advertises by every member.
+    pub(super) fn send(&self, priority: Priority, out: &mut Out) {
+        for member in self.members.keys() {
+            self.send_for(*member, priority, out);
+        }
     }
 
+    /// Advertises by one member.
+    pub(super) fn send_for(&self, member: MemberId, priority: Priority, out: &mut Out) {
+        for advertisement in self.members[&member].advertisements(priority) {
+            out.push_for(member, Action::Send(advertisement));
+        }
+    }
+
+    /// Asks every member for its addresses; what is held stays.
+    pub(super) fn ask_for_addresses(&mut self, out: &mut Out) {
+        self.holds = true;
+        for member in self.members.values_mut() {
+            member.confirmed = false;
+        }
+        out.push(Action::Claim);
+    }
+
+    /// The kernel has confirmed the addresses of one member; whether those of all of them are.
+    pub(super) fn confirm(&mut self, member: MemberId) -> bool {
+        self.member_mut(member).confirmed = true;
+        self.is_confirmed()
+    }
+
+    /// Whether the kernel has confirmed the addresses of every member: also after one has gone that had not answered.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.members.values().all(|member| member.confirmed)
+    }
+
+    pub(super) fn forget_intervals(&mut self) {
+        for member in self.members.values_mut() {
+            member.peers.forget_intervals();
+        }
+    }
+
+    /// Learns the interval of the Active router where it was heard; the down interval that follows.
+    pub(super) fn learn(&mut self, heard: Heard) -> Duration {
+        let priority = self.priority;
+        let member = self.member_mut(heard.leg.member);
+        member.peers.learn(heard.leg.family, heard.interval);
+        member.down_interval_of(heard.leg.family, priority)
+    }
+
+    pub(super) fn last_heard(&self) -> Option<Instant> {
+        let heard = self.members.values();
+        heard.filter_map(|member| member.peers.last_heard()).max()
+    }
+
+    pub(super) fn is_heard(&self, address: IpAddr, now: Instant) -> bool {
+        let mut members = self.members.values();
+        members.any(|member| member.peers.is_heard(address, now))
+    }
+
+    /// The shortest of the intervals we advertise at.
+    pub(super) fn quickest_interval(&self) -> Duration {
+        let intervals = self.members.values().map(Member::own_interval);
+        intervals.min().unwrap_or_default()
+    }
+
+    /// The longest of the intervals we advertise at.
+    pub(super) fn slowest_interval(&self) -> Duration {
+        let intervals = self.members.values().map(Member::own_interval);
+        intervals.max().unwrap_or_default()
+    }
+
+    /// The longest down interval of a member: as long as that, an Active router may be silent everywhere.
     pub(super) fn down_interval(&self) -> Duration {
-        self.down_interval_for(self.governing_interval())
-    }
-
-    pub(super) fn down_interval_for(&self, interval: Interval) -> Duration {
-        timing::down_interval(self.settings.version, self.priority, interval)
+        let members = self.members.values();
+        members
+            .map(|member| member.down_interval(self.priority))
+            .max()
+            .unwrap_or_default()
     }
 
     /// How long to listen before asserting again: long enough to hear a peer whose interval is known.
     pub(super) fn listen_time(&self) -> Duration {
-        let slowest = self
-            .peers
-            .slowest_interval()
-            .map_or(Duration::ZERO, Interval::as_duration);
-        self.own_interval().max(slowest) * LISTEN_INTERVALS
+        let slowest = self.members.values().map(Member::slowest_interval).max();
+        slowest.unwrap_or_default() * LISTEN_INTERVALS
     }
 
     /// Preempt as it stands: never once handed over, always for an owner.
@@ -91,7 +159,7 @@ impl VirtualRouter {
         } else if self.priority.is_owner() {
             Preempt::Immediately
         } else {
-            self.settings.preempt
+            self.settings().preempt
         }
     }
 

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::action::FaultReason;
 use crate::receive::{Datagram, accept, parse_ipv4};
-use crate::types::{Interval, Preempt, Version, Vrid};
+use crate::types::{ChecksumForm, Family, Interval, Preempt, Version, Vrid};
 use crate::wire::group;
 
 mod active;
 mod backup;
 mod families;
 mod fault;
+mod groups;
 mod leaving;
 mod pairs;
 mod properties;

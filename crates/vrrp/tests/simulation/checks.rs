@@ -277,7 +277,9 @@ impl Facts {
             Reason::NoSource
             | Reason::AddressLost(_)
             | Reason::SendFailed(_)
-            | Reason::Reconfigured => false,
+            | Reason::Reconfigured
+            | Reason::Joined
+            | Reason::Parted => false,
         }
     }
 }

@@ -1,0 +1,124 @@
+//! Joining and parting: how virtual routers come to share one decision, and how one of them leaves the others.
+//!
+//! Both happen by a reload alone. Whoever joins takes over the state of the group; whoever parts keeps it, but alone.
+
+use std::time::Instant;
+
+use super::VirtualRouter;
+use super::member::{Directive, MemberId, Out};
+use super::phase::{CLAIM_LIMIT, Phase};
+use crate::action::{Action, Reason, State, Transition};
+use crate::types::Priority;
+
+impl VirtualRouter {
+    /// The members, in the order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = MemberId> + '_ {
+        self.members.keys().copied()
+    }
+
+    /// Takes the members of another decision in. They follow the state of this one: with it Active their addresses are
+    /// claimed, otherwise what they hold is given up, with a farewell. The election goes on from there.
+    pub fn join(&mut self, now: Instant, other: VirtualRouter) -> Vec<Directive> {
+        let mut out = Out::default();
+        let keeps = self.holds && !matches!(self.phase, Phase::Backup(_));
+        let (from, to) = (other.state(), self.state());
+        for (id, mut member) in other.members {
+            if other.holds && !keeps {
+                for advertisement in member.advertisements(Priority::RELEASE) {
+                    out.push_for(id, Action::Send(advertisement));
+                }
+                out.push_for(id, Action::Release);
+            }
+            if from == State::Active && to != State::Active {
+                out.push_for(id, Action::StopAnnouncing);
+            }
+            if from != to {
+                let reason = Reason::Joined;
+                out.push_for(id, Action::Transition(Transition { from, to, reason }));
+            }
+            member.confirmed = false;
+            self.members.insert(id, member);
+        }
+        self.held_back = self.held_back.or(other.held_back);
+        let phase = std::mem::replace(&mut self.phase, Phase::Initialize);
+        let phase = self.welcome(phase, other.phase, now, &mut out);
+        self.phase = self.unless_fault(phase, now, &mut out);
+        self.check_invariants();
+        out.into_directives()
+    }
+
+    /// What members that have just come mean for a phase: with the group Active they claim their addresses.
+    fn welcome(&mut self, phase: Phase, theirs: Phase, now: Instant, out: &mut Out) -> Phase {
+        match phase {
+            Phase::Claiming(claiming) => self.claim(now, claiming.cause, out),
+            Phase::Active(mut active) => {
+                active.claim_limit_at = Some(now + CLAIM_LIMIT);
+                self.ask_for_addresses(out);
+                Phase::Active(active)
+            }
+            Phase::Leaving(mut leaving) => {
+                leaving.vips_changed = true;
+                Phase::Leaving(leaving)
+            }
+            Phase::Backup(mut backup) => {
+                if let Phase::Backup(theirs) = theirs {
+                    backup.legs_down_at.extend(theirs.legs_down_at);
+                    backup.down_at = backup.down_at.max(theirs.down_at);
+                }
+                Phase::Backup(backup)
+            }
+            Phase::Initialize | Phase::Fault(_) => phase,
+        }
+    }
+
+    /// Lets one member go on alone, in the state it is in. Nothing is said and nothing released. None when it is the
+    /// only one, or none of ours.
+    #[must_use]
+    pub fn split(&mut self, member: MemberId) -> Option<VirtualRouter> {
+        if self.members.len() < 2 || !self.members.contains_key(&member) {
+            return None;
+        }
+        let mut alone = self.clone();
+        alone.members.retain(|id, _| *id == member);
+        alone.keep_legs_of_members();
+        self.members.remove(&member);
+        self.keep_legs_of_members();
+        self.check_invariants();
+        Some(alone)
+    }
+
+    /// Ends one member while the others go on: its addresses are released without a farewell, which would tell a
+    /// peer that the whole group leaves. None when it is the only one, or none of ours.
+    #[must_use]
+    pub fn part(&mut self, member: MemberId) -> Option<Vec<Directive>> {
+        let alone = self.split(member)?;
+        let mut out = Out::default();
+        let from = alone.state();
+        if from == State::Active {
+            out.push_for(member, Action::StopAnnouncing);
+        }
+        if alone.holds {
+            out.push_for(member, Action::Release);
+        }
+        if from != State::Initialize {
+            let (to, reason) = (State::Initialize, Reason::Parted);
+            out.push_for(member, Action::Transition(Transition { from, to, reason }));
+        }
+        out.push_for(member, Action::Stopped);
+        Some(out.into_directives())
+    }
+
+    fn keep_legs_of_members(&mut self) {
+        let members = &self.members;
+        match &mut self.phase {
+            Phase::Backup(backup) => backup.keep_legs(members),
+            Phase::Active(active) => active.rounds.retain(|id, _| members.contains_key(id)),
+            Phase::Leaving(leaving) => {
+                if let Some(taken) = &mut leaving.taken {
+                    taken.next.keep_legs(members);
+                }
+            }
+            Phase::Initialize | Phase::Claiming(_) | Phase::Fault(_) => {}
+        }
+    }
+}
