@@ -4,6 +4,7 @@
 //! Director and forwarder share a stream; each frame is a length (4 octets, big endian) and one JSON value.
 //! Both ends are always the same binary, so these types carry no promise to the outside.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,16 @@ pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 pub enum ToKeeper {
     /// The director's loop turned. Feeds the service manager's watchdog as well.
     Beat,
-    /// Replaces the last will. A file with a [`Will`] as JSON travels along, then one descriptor for each of [`Will::senders`].
+    /// A socket for farewells, which travels along. It must come before the first will that names it.
+    Sender {
+        /// Its name in [`Farewell::sender`].
+        id: u64,
+        /// What it is bound to.
+        kind: SenderKind,
+    },
+    /// This socket is named no longer.
+    SenderGone(u64),
+    /// Replaces parts of the last will. A file with a [`Will`] of these parts as JSON travels along.
     Will,
     /// How long the keeper waits for the next [`ToKeeper::Beat`] before it takes the director for hung, in milliseconds.
     BeatLimit(u64),
@@ -82,18 +92,37 @@ pub struct ForwarderOrder {
     pub json_log: bool,
 }
 
-/// What the keeper does when the director is gone: send these packets, then take these addresses away.
+/// What the keeper does when the director is gone: for each virtual router a part of its own, so that a change of one of a thousand is a
+/// small change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Will {
-    /// The sockets that travel along, in order.
-    pub senders: Vec<SenderKind>,
+    /// By the director's number of the virtual router. An empty part takes back what was there.
+    pub parts: BTreeMap<u64, Part>,
+}
+
+impl Will {
+    /// Takes over the parts of `changes`.
+    pub fn amend(&mut self, changes: Will) {
+        for (number, part) in changes.parts {
+            if part.is_empty() {
+                self.parts.remove(&number);
+            } else {
+                self.parts.insert(number, part);
+            }
+        }
+    }
+}
+
+/// Packets to send and then addresses to take away, for one virtual router.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
     /// Ready-made packets.
     pub packets: Vec<Farewell>,
     /// Addresses to remove.
     pub addresses: Vec<HeldAddress>,
 }
 
-impl Will {
+impl Part {
     /// Nothing to send and nothing to take away.
     pub fn is_empty(&self) -> bool {
         self.packets.is_empty() && self.addresses.is_empty()
@@ -112,8 +141,8 @@ pub struct SenderKind {
 /// A packet to send as a farewell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Farewell {
-    /// Index into [`Will::senders`].
-    pub sender: usize,
+    /// As named by [`ToKeeper::Sender`].
+    pub sender: u64,
     /// Source address.
     pub source: IpAddr,
     /// Destination address.

@@ -84,7 +84,10 @@ pub(super) struct Instance {
     restored_at: VecDeque<Instant>,
     steering: Option<Steering>,
     succeeds: bool,
+    /// Not before this instant is steering looked at again,
     steer_check_at: Instant,
+    /// and then it is, because something has happened meanwhile.
+    steer_check_pending: bool,
 }
 
 impl Instance {
@@ -121,6 +124,7 @@ impl Instance {
             steering: pair.then(|| Steering::start(now, table)),
             succeeds: false,
             steer_check_at: now,
+            steer_check_pending: false,
         }
     }
 
@@ -164,6 +168,11 @@ impl Instance {
         self.releases_pending > 0
     }
 
+    /// Whether it has left for good and nothing of it is left to wait for.
+    pub(super) fn has_departed(&self) -> bool {
+        self.departing && self.stopped && !self.is_releasing()
+    }
+
     /// The earliest instant at which something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let renewal = match self.held {
@@ -172,10 +181,17 @@ impl Instance {
         };
         let announcement = self.schedule.as_ref().and_then(Schedule::due_at);
         let steering = self.steering.as_ref().and_then(Steering::deadline);
-        [self.router.deadline(), renewal, announcement, steering]
-            .into_iter()
-            .flatten()
-            .min()
+        let steer_check = self.steer_check_pending.then_some(self.steer_check_at);
+        [
+            self.router.deadline(),
+            renewal,
+            announcement,
+            steering,
+            steer_check,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The address its advertisements of `family` come from. Unicast has exactly one, and its loss is a fault.

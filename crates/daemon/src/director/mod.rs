@@ -9,6 +9,7 @@ mod announce;
 mod facts;
 mod inputs;
 mod instance;
+mod instances;
 mod journal;
 mod load;
 mod metrics;
@@ -32,7 +33,7 @@ use std::time::{Duration, Instant, SystemTime};
 use config::Config;
 use control::internal::{ForwarderOrder, FromForwarder, FromKeeper, ToForwarder, ToKeeper};
 use control::{EventKind, GroupStatus, ListenerStatus, Timestamp};
-use linux::address::Kernel;
+use linux::address::{Address, Kernel};
 use linux::channel::AsyncChannel;
 use linux::monitor::Change;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +43,7 @@ use self::addresses::{Addresses, Outcome};
 use self::facts::Facts;
 use self::inputs::Input;
 use self::instance::{Instance, Notice};
+use self::instances::Instances;
 use self::journal::{Entry, Journal};
 use self::plane::Plane;
 use self::tracking::{DataPlane, LinkFact};
@@ -79,7 +81,7 @@ struct Director {
     keeper: Rc<AsyncChannel>,
     facts: Facts,
     wires: Wires,
-    instances: Vec<Instance>,
+    instances: Instances,
     instances_made: u64,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
     plane: Plane,
@@ -120,7 +122,7 @@ impl Director {
 
     /// The earliest instant at which something has to be done.
     fn deadline(&self, now: Instant) -> Instant {
-        let instances = self.instances.iter().filter_map(Instance::deadline).min();
+        let instances = self.instances.deadline();
         let settle_at = self.started_at + tracking::FIRST_ROUND_LIMIT;
         let settle = (settle_at > now).then_some(settle_at);
         [
@@ -136,8 +138,9 @@ impl Director {
         .unwrap_or(now)
     }
 
+    /// Does what is due, and looks again at every virtual router that something has happened to.
     fn run_due(&mut self, now: Instant) {
-        for index in 0..self.instances.len() {
+        for index in self.instances.in_turn(now) {
             let notices = self.instances[index].run_due(now, &self.wires);
             self.on_notices(notices);
         }
@@ -146,14 +149,15 @@ impl Director {
             testament::send(&self.keeper, &ToKeeper::RestartForwarder);
         }
         self.expire_reload(now);
-        self.remove_departed();
+        if self.instances.remove_departed() {
+            self.close_unused_wires();
+        }
+        self.instances.settle();
         if self.next_beat_at <= now {
             testament::send(&self.keeper, &ToKeeper::Beat);
             self.next_beat_at = now + testament::beat_limit(&self.instances) / 5;
         }
-        if self.instances.iter().any(|instance| instance.will_changed)
-            && testament::deposit(&mut self.instances, &self.wires, &self.keeper)
-        {
+        if testament::deposit(&mut self.instances, &mut self.wires, &self.keeper) {
             self.next_beat_at = now;
         }
     }
@@ -163,23 +167,9 @@ impl Director {
         self.leaving && self.instances.is_empty()
     }
 
-    fn remove_departed(&mut self) {
-        let before = self.instances.len();
-        self.instances.retain(|instance| {
-            !(instance.departing && instance.stopped && !instance.is_releasing())
-        });
-        if self.instances.len() != before {
-            self.close_unused_wires();
-        }
-    }
-
     fn close_unused_wires(&mut self) {
-        let needed: Vec<_> = self
-            .instances
-            .iter()
-            .flat_map(Instance::wire_keys)
-            .collect();
-        self.wires.retain(|key| needed.contains(key));
+        self.instances.refresh_directory();
+        self.wires.retain(|key| self.instances.uses(key));
     }
 
     fn on_notices(&mut self, notices: Vec<Notice>) {
@@ -201,12 +191,12 @@ impl Director {
         }
         self.instances
             .push(Instance::new(now, number, config, addresses));
-        self.judge(now);
-        self.reconcile(now);
-        if let Some(instance) = self.instances.last_mut() {
-            let notices = instance.handle(now, Event::Startup, &self.wires);
-            self.on_notices(notices);
-        }
+        let index = self.instances.len() - 1;
+        let facts = self.plane_facts(now);
+        self.judge_one(now, index, &facts);
+        self.reconcile_one(now, index);
+        let notices = self.instances[index].handle(now, Event::Startup, &self.wires);
+        self.on_notices(notices);
     }
 
     /// Everything leaves on purpose; the process ends when all of it is done.
@@ -245,24 +235,41 @@ impl Director {
             inputs::forget_unanswered(Rc::clone(&self.kernel), link.index);
         }
         self.facts.apply(change);
-        match change {
+        let (index, name) = match change {
+            // Our own renewal, most often, or our own removal: nothing that an election depends on has changed.
+            Change::AddressAdded(added) if added.ours => return,
+            Change::AddressAdded(added) => (added.ifindex, None),
             Change::AddressRemoved(gone) => {
-                for index in 0..self.instances.len() {
-                    let notices = self.instances[index].on_address_removed(now, gone, &self.wires);
-                    self.on_notices(notices);
+                self.put_back(now, gone);
+                if gone.ours {
+                    return;
                 }
+                (gone.ifindex, None)
             }
-            Change::AddressAdded(added) if added.ours => {
-                // Our own renewal, most often: nothing that an election depends on has changed.
-                return;
-            }
-            Change::AddressAdded(_)
-            | Change::Link(_)
-            | Change::LinkGone { .. }
-            | Change::Overrun => {}
-        }
+            Change::Link(link) => (link.index, Some(link.name.as_str())),
+            Change::LinkGone { index, name } => (*index, Some(name.as_str())),
+            Change::Overrun => return,
+        };
         self.judge(now);
-        self.reconcile(now);
+        for position in 0..self.instances.len() {
+            let instance = &self.instances[position];
+            if instance.ifindex() == Some(index) || name == Some(&instance.config.interface) {
+                self.reconcile_one(now, position);
+            }
+        }
+    }
+
+    /// Has an address that has vanished put back, by the virtual router that it belongs to.
+    fn put_back(&mut self, now: Instant, gone: &Address) {
+        for index in 0..self.instances.len() {
+            let instance = &self.instances[index];
+            if instance.ifindex() == Some(gone.ifindex)
+                && (instance.config.vips.iter()).any(|vip| vip.address == gone.address)
+            {
+                let notices = self.instances[index].on_address_removed(now, gone, &self.wires);
+                self.on_notices(notices);
+            }
+        }
     }
 
     fn on_listed(&mut self, now: Instant, listed: inputs::Listed) {
@@ -278,13 +285,17 @@ impl Director {
     /// Brings sockets, announcers and source addresses in step with links and addresses as they are.
     fn reconcile(&mut self, now: Instant) {
         for index in 0..self.instances.len() {
-            let instance = &mut self.instances[index];
-            instance.set_link(self.facts.link(&instance.config.interface));
-            for family in instance.families() {
-                let source = self.source_with_wire(index, family);
-                let notices = self.instances[index].set_source(now, family, source, &self.wires);
-                self.on_notices(notices);
-            }
+            self.reconcile_one(now, index);
+        }
+    }
+
+    fn reconcile_one(&mut self, now: Instant, index: usize) {
+        let instance = &mut self.instances[index];
+        instance.set_link(self.facts.link(&instance.config.interface));
+        for family in instance.families() {
+            let source = self.source_with_wire(index, family);
+            let notices = self.instances[index].set_source(now, family, source, &self.wires);
+            self.on_notices(notices);
         }
     }
 
@@ -318,26 +329,27 @@ impl Director {
 
     /// Judges tracked facts for every virtual router.
     fn judge(&mut self, now: Instant) {
-        let (plane, settled) = self.plane_facts(now);
+        let facts = self.plane_facts(now);
         for index in 0..self.instances.len() {
-            let instance = &mut self.instances[index];
-            let facts = &self.facts;
-            let verdict = tracking::judge(&instance.config, &plane, settled, |name| {
-                facts.link_fact(name)
-            });
-            let notices = instance.set_verdict(now, verdict, &self.wires);
+            self.judge_one(now, index, &facts);
+        }
+        self.judged = Some(facts);
+    }
+
+    fn judge_one(&mut self, now: Instant, index: usize, (plane, settled): &(DataPlane, bool)) {
+        let instance = &self.instances[index];
+        let verdict = tracking::judge(&instance.config, plane, *settled, |name| {
+            self.facts.link_fact(name)
+        });
+        if verdict != instance.verdict {
+            let notices = self.instances[index].set_verdict(now, verdict, &self.wires);
             self.on_notices(notices);
         }
-        self.judged = Some((plane, settled));
     }
 
     fn on_outcome(&mut self, now: Instant, number: u64, outcome: Outcome) {
-        if let Some(instance) = self
-            .instances
-            .iter_mut()
-            .find(|instance| instance.number == number)
-        {
-            let notices = instance.on_outcome(now, outcome, &self.wires);
+        if let Some(index) = self.instances.position(number) {
+            let notices = self.instances[index].on_outcome(now, outcome, &self.wires);
             self.on_notices(notices);
         }
     }

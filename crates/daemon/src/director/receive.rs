@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use linux::raw::Received;
-use vrrp::{Datagram, Event, Expectation, Family, Reject, Vrid};
+use vrrp::{Datagram, Event, Family, Reject, Vrid};
 
 use super::Director;
-use super::instance::Instance;
 use super::wires::WireKey;
 
 /// Datagrams taken from one wire before everything else has its turn.
@@ -17,6 +16,7 @@ const BUFFER: usize = 4608;
 impl Director {
     /// Takes what waits on a wire, up to a batch.
     pub(super) fn receive(&mut self, now: Instant, key: &WireKey) {
+        self.instances.refresh_directory();
         let mut buffer = [0; BUFFER];
         for _ in 0..BATCH {
             let Some(wire) = self.wires.get(key) else {
@@ -42,15 +42,17 @@ impl Director {
             .map(|wire| self.facts.addresses_of(wire.ifindex))
             .unwrap_or_default();
         let accepted = datagram(key, octets, received).and_then(|datagram| {
-            let find = |vrid: Vrid| expectation(&self.instances, key, vrid);
+            let find = |vrid: Vrid| {
+                let last = self.instances.listening(key, vrid).last();
+                last.map(|index| self.instances[*index].router.expectation())
+            };
             vrrp::accept(&datagram, &own, find)
                 .map(|(vrid, accepted)| (vrid, datagram.source, accepted))
         });
         match accepted {
             Ok((vrid, source, accepted)) => {
                 let family = if key.v6 { Family::V6 } else { Family::V4 };
-                let listening = listening(&self.instances, key, vrid);
-                for index in listening {
+                for index in self.instances.listening(key, vrid).to_vec() {
                     let instance = &mut self.instances[index];
                     instance.counters.count_accepted(&accepted);
                     let event = Event::Advertisement {
@@ -69,7 +71,7 @@ impl Director {
     /// Counts a refused packet at the virtual router it names, or else at the wire, and touches nothing more.
     fn refuse(&mut self, now: Instant, key: &WireKey, octets: &[u8], reject: Reject) {
         let named = named_vrid(key, octets)
-            .map(|vrid| listening(&self.instances, key, vrid))
+            .map(|vrid| self.instances.listening(key, vrid).to_vec())
             .unwrap_or_default();
         for index in &named {
             self.instances[*index].counters.reject(reject);
@@ -106,26 +108,6 @@ fn datagram<'b>(
         hop_limit,
         payload: octets,
     })
-}
-
-/// The virtual routers of this id on this wire: one, or two while a reload replaces one by the other.
-fn listening(instances: &[Instance], key: &WireKey, vrid: Vrid) -> Vec<usize> {
-    let here = |instance: &Instance| {
-        instance.config.settings.vrid == vrid && instance.wire_keys().contains(key)
-    };
-    (0..instances.len())
-        .filter(|index| here(&instances[*index]))
-        .collect()
-}
-
-fn expectation<'i>(
-    instances: &'i [Instance],
-    key: &WireKey,
-    vrid: Vrid,
-) -> Option<&'i Expectation> {
-    listening(instances, key, vrid)
-        .last()
-        .map(|index| instances[*index].router.expectation())
 }
 
 /// The id a packet claims to be for, whatever else is wrong with it.

@@ -227,6 +227,7 @@ impl Director {
                 self.start_instance(now, config);
             }
         }
+        self.instances.note_layout_change();
         self.judge(now);
         self.reconcile(now);
         self.close_unused_wires();

@@ -155,7 +155,7 @@ async fn assemble(
         keeper: Rc::clone(&keeper),
         facts: super::Facts::default(),
         wires: super::Wires::default(),
-        instances: Vec::new(),
+        instances: super::Instances::default(),
         instances_made: 0,
         outcomes,
         plane: Plane::new(plane_in),

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use control::internal::{Farewell, HeldAddress, SenderKind, ToKeeper, Will};
+use control::internal::{Farewell, HeldAddress, Part, SenderKind, ToKeeper, Will};
 use linux::channel::AsyncChannel;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::instance::Instance;
+use super::instances::Instances;
 use super::wires::{WireKey, Wires};
 
 /// Shortest time the keeper waits for a beat: below it, a busy machine would look like a hung director.
@@ -17,86 +19,103 @@ const SHORTEST_BEAT_LIMIT: Duration = Duration::from_millis(250);
 /// Longest time the keeper waits for a beat.
 const LONGEST_BEAT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The will of all instances together, and the sockets it needs.
-fn write(instances: &[Instance], wires: &Wires) -> (Will, Vec<OwnedFd>) {
-    let mut will = Will::default();
-    let mut used: Vec<WireKey> = Vec::new();
-    let mut fds = Vec::new();
-    for instance in instances.iter().filter(|instance| instance.is_holding()) {
-        for advertisement in instance.router.release_adverts() {
-            let key = instance.wire_key(advertisement.family);
-            let Some(sender) = sender_index(&key, wires, &mut used, &mut will, &mut fds) else {
-                continue;
-            };
-            will.packets.extend(
-                advertisement
-                    .destinations
-                    .iter()
-                    .map(|destination| Farewell {
-                        sender,
-                        source: advertisement.source,
-                        destination: *destination,
-                        bytes: advertisement.encode(*destination),
-                    }),
-            );
-        }
-        let held = |vip: linux::address::Vip| HeldAddress {
-            ifindex: vip.ifindex,
-            address: vip.address,
-            prefix_len: vip.prefix_len,
+/// The part of one virtual router: empty when it holds nothing.
+fn part(instance: &Instance, wires: &Wires) -> Part {
+    let mut part = Part::default();
+    if !instance.is_holding() {
+        return part;
+    }
+    for advertisement in instance.router.release_adverts() {
+        let Some(wire) = wires.get(&instance.wire_key(advertisement.family)) else {
+            continue;
         };
-        will.addresses.extend(instance.vips().into_iter().map(held));
+        let farewell = |destination: &IpAddr| Farewell {
+            sender: wire.id,
+            source: advertisement.source,
+            destination: *destination,
+            bytes: advertisement.encode(*destination),
+        };
+        part.packets
+            .extend(advertisement.destinations.iter().map(farewell));
     }
-    (will, fds)
+    let held = |vip: linux::address::Vip| HeldAddress {
+        ifindex: vip.ifindex,
+        address: vip.address,
+        prefix_len: vip.prefix_len,
+    };
+    part.addresses.extend(instance.vips().into_iter().map(held));
+    part
 }
 
-/// Index of the wire's socket in the will, added when it is not in yet.
-fn sender_index(
-    key: &WireKey,
-    wires: &Wires,
-    used: &mut Vec<WireKey>,
-    will: &mut Will,
-    fds: &mut Vec<OwnedFd>,
-) -> Option<usize> {
-    if let Some(index) = used.iter().position(|other| other == key) {
-        return Some(index);
+/// Deposits the parts of the will that have changed. True when there were some and the keeper has them; what it could not take is tried
+/// again in the next turn.
+pub(super) fn deposit(instances: &mut Instances, wires: &mut Wires, keeper: &AsyncChannel) -> bool {
+    if instances.is_willed() {
+        return false;
     }
-    let wire = wires.get(key)?;
-    fds.push(wire.sender_fd().ok()?);
-    used.push(key.clone());
-    will.senders.push(SenderKind {
-        ifindex: wire.ifindex,
-        v6: key.v6,
-    });
-    Some(used.len() - 1)
-}
-
-/// Deposits the will again if something in it has changed. False when the keeper could not take it; it is then tried again.
-pub(super) fn deposit(instances: &mut [Instance], wires: &Wires, keeper: &AsyncChannel) -> bool {
-    if !instances.iter().any(|instance| instance.will_changed) {
-        return true;
-    }
-    let sent = send_will(instances, wires, keeper).inspect_err(|error| {
-        tracing::warn!(%error, "the last will is not deposited");
+    let sent = send_parts(instances, wires, keeper).inspect_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            tracing::debug!("the keeper is behind with the last will");
+        }
+        _ => tracing::warn!(%error, "the last will is not deposited"),
     });
     let limit = ToKeeper::BeatLimit(beat_limit(instances).as_millis() as u64);
     let done = sent.is_ok() && send(keeper, &limit);
     if done {
-        instances
-            .iter_mut()
-            .for_each(|instance| instance.will_changed = false);
+        instances.note_willed();
     }
     done
 }
 
-fn send_will(instances: &[Instance], wires: &Wires, keeper: &AsyncChannel) -> std::io::Result<()> {
-    let (will, sockets) = write(instances, wires);
+fn send_parts(
+    instances: &Instances,
+    wires: &mut Wires,
+    keeper: &AsyncChannel,
+) -> std::io::Result<()> {
+    let mut changes = Will::default();
+    let gone = instances.bequeathed().iter();
+    changes
+        .parts
+        .extend(gone.map(|number| (*number, Part::default())));
+    for instance in instances.unwilled() {
+        for key in instance.wire_keys() {
+            hand_over_sender(wires, &key, keeper)?;
+        }
+        changes.parts.insert(instance.number, part(instance, wires));
+    }
     let mut file = File::from(memfd_create("tandem-will", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(&encode(&will))?;
-    let fds: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd())
-        .chain(sockets.iter().map(AsFd::as_fd))
-        .collect();
-    keeper.try_send(&encode(&ToKeeper::Will), &fds)
+    file.write_all(&encode(&changes))?;
+    keeper.try_send(&encode(&ToKeeper::Will), &[file.as_fd()])?;
+    // Only after the parts that named them have been replaced.
+    while let Some(id) = wires.take_closed() {
+        if keeper
+            .try_send(&encode(&ToKeeper::SenderGone(id)), &[])
+            .is_err()
+        {
+            wires.put_closed(id);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the keeper the sending socket of a wire, once.
+fn hand_over_sender(
+    wires: &mut Wires,
+    key: &WireKey,
+    keeper: &AsyncChannel,
+) -> std::io::Result<()> {
+    let Some(wire) = wires.get_mut(key).filter(|wire| !wire.handed_over) else {
+        return Ok(());
+    };
+    let kind = SenderKind {
+        ifindex: wire.ifindex,
+        v6: key.v6,
+    };
+    let message = ToKeeper::Sender { id: wire.id, kind };
+    keeper.try_send(&encode(&message), &[wire.sender_fd()?.as_fd()])?;
+    wire.handed_over = true;
+    Ok(())
 }
 
 /// How long the keeper waits for a beat: three intervals of the quickest router that holds addresses.

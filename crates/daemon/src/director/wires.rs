@@ -32,6 +32,10 @@ pub(super) struct WireKey {
 
 /// One pair of sockets.
 pub(super) struct Wire {
+    /// Never used twice: what the keeper calls the sender.
+    pub(super) id: u64,
+    /// The keeper has the sender.
+    pub(super) handed_over: bool,
     pub(super) ifindex: u32,
     pub(super) receiver: RawReceiver,
     pub(super) sender: RawSender,
@@ -41,7 +45,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    fn open(key: &WireKey, ifindex: u32) -> std::io::Result<Self> {
+    fn open(id: u64, key: &WireKey, ifindex: u32) -> std::io::Result<Self> {
         let local = match (key.unicast, key.v6) {
             (Some(IpAddr::V4(address)), _) => Local::UnicastV4(address),
             (Some(IpAddr::V6(address)), _) => Local::UnicastV6(address),
@@ -49,6 +53,8 @@ impl Wire {
             (None, true) => Local::MulticastV6(GROUP_V6),
         };
         Ok(Self {
+            id,
+            handed_over: false,
             ifindex,
             receiver: RawReceiver::open(&key.link, ifindex, VRRP_PROTOCOL, local)?,
             sender: RawSender::open(&key.link, ifindex, VRRP_PROTOCOL, key.v6)?,
@@ -103,6 +109,9 @@ impl Refusals {
 #[derive(Default)]
 pub(super) struct Wires {
     open: BTreeMap<WireKey, Wire>,
+    opened: u64,
+    /// Senders that the keeper has and that are closed here.
+    closed: Vec<u64>,
 }
 
 impl Wires {
@@ -113,14 +122,35 @@ impl Wires {
             .get(key)
             .is_none_or(|wire| wire.ifindex != ifindex)
         {
-            self.open.insert(key.clone(), Wire::open(key, ifindex)?);
+            self.opened += 1;
+            let wire = Wire::open(self.opened, key, ifindex)?;
+            let old = self.open.insert(key.clone(), wire);
+            self.closed
+                .extend(old.filter(|old| old.handed_over).map(|old| old.id));
         }
         Ok(())
     }
 
     /// Closes every wire that `needed` does not name.
     pub(super) fn retain(&mut self, needed: impl Fn(&WireKey) -> bool) {
-        self.open.retain(|key, _| needed(key));
+        let Self { open, closed, .. } = self;
+        open.retain(|key, wire| {
+            let kept = needed(key);
+            if !kept && wire.handed_over {
+                closed.push(wire.id);
+            }
+            kept
+        });
+    }
+
+    /// A sender that the keeper has and no wire uses; the caller tells the keeper.
+    pub(super) fn take_closed(&mut self) -> Option<u64> {
+        self.closed.pop()
+    }
+
+    /// It could not be told.
+    pub(super) fn put_closed(&mut self, id: u64) {
+        self.closed.push(id);
     }
 
     pub(super) fn get(&self, key: &WireKey) -> Option<&Wire> {

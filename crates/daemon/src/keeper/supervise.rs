@@ -212,8 +212,10 @@ impl Keeper {
                 self.beat_due_at = now + self.beat_limit;
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             }
+            ToKeeper::Sender { id, kind } => self.testament.add_sender(id, kind, fds),
+            ToKeeper::SenderGone(id) => self.testament.remove_sender(id),
             ToKeeper::Will => match will::read(fds) {
-                Ok((will, sockets)) => self.testament.deposit(will, sockets),
+                Ok(changes) => self.testament.amend(changes),
                 Err(error) => last_words(&format!("keeper: the last will cannot be read: {error}")),
             },
             ToKeeper::BeatLimit(limit_ms) => {

@@ -1,10 +1,11 @@
 //! The director's last will: kept ready, executed once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Seek;
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 
-use control::internal::{HeldAddress, Will};
+use control::internal::{HeldAddress, SenderKind, Will};
 use linux::address::{BlockingNetlink, Vip};
 use linux::raw::RawSender;
 
@@ -12,7 +13,7 @@ use linux::raw::RawSender;
 pub(super) struct Testament {
     netlink: BlockingNetlink,
     will: Will,
-    senders: Vec<RawSender>,
+    senders: BTreeMap<u64, RawSender>,
 }
 
 impl Testament {
@@ -21,36 +22,42 @@ impl Testament {
         Ok(Self {
             netlink: BlockingNetlink::open()?,
             will: Will::default(),
-            senders: Vec::new(),
+            senders: BTreeMap::new(),
         })
     }
 
-    /// Replaces the will; `fds` are its sockets in order.
-    pub(super) fn deposit(&mut self, will: Will, fds: Vec<OwnedFd>) {
-        self.senders = will
-            .senders
-            .iter()
-            .zip(fds)
-            .map(|(kind, fd)| RawSender::from_fd(fd, kind.ifindex, kind.v6))
-            .collect();
-        self.will = will;
+    /// Takes over a socket that farewells name.
+    pub(super) fn add_sender(&mut self, id: u64, kind: SenderKind, fds: Vec<OwnedFd>) {
+        let sender = |fd| RawSender::from_fd(fd, kind.ifindex, kind.v6);
+        self.senders
+            .extend(fds.into_iter().next().map(|fd| (id, sender(fd))));
+    }
+
+    /// Closes a socket that farewells name no longer.
+    pub(super) fn remove_sender(&mut self, id: u64) {
+        self.senders.remove(&id);
+    }
+
+    /// Replaces parts of the will.
+    pub(super) fn amend(&mut self, changes: Will) {
+        self.will.amend(changes);
     }
 
     pub(super) fn revoke(&mut self) {
-        self.deposit(Will::default(), Vec::new());
+        self.will = Will::default();
+        self.senders.clear();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.will.is_empty()
+        self.will.parts.is_empty()
     }
 
     /// Says priority 0 for each virtual router, then takes the addresses away. Errors are counted: there is nobody left to act on them.
     pub(super) fn execute(&mut self) -> Executed {
         let will = std::mem::take(&mut self.will);
-        let senders = std::mem::take(&mut self.senders);
         let mut done = Executed::default();
-        for packet in &will.packets {
-            let sent = senders.get(packet.sender).is_some_and(|sender| {
+        for packet in will.parts.values().flat_map(|part| &part.packets) {
+            let sent = self.senders.get(&packet.sender).is_some_and(|sender| {
                 sender
                     .send(packet.source, packet.destination, &packet.bytes)
                     .is_ok()
@@ -61,31 +68,34 @@ impl Testament {
                 &mut done.failures
             }) += 1;
         }
-        for held in &will.addresses {
-            let removed = linux::address::remove_blocking(&self.netlink, &vip(held)).is_ok();
-            *(if removed {
+        let held = will.parts.values().flat_map(|part| &part.addresses);
+        let held: Vec<Vip> = held.map(vip).collect();
+        for removed in linux::address::remove_all_blocking(&self.netlink, &held) {
+            *(if removed.is_ok() {
                 &mut done.addresses
             } else {
                 &mut done.failures
             }) += 1;
         }
+        self.revoke();
         done
     }
 }
 
-/// The will that travelled along, and its sockets. A will may be larger than a message, so it comes as a file.
+/// The parts that travelled along. They may be larger than a message, so they come as a file.
 ///
 /// # Errors
 /// When there is no file, or it holds no will.
-pub(super) fn read(fds: Vec<OwnedFd>) -> std::io::Result<(Will, Vec<OwnedFd>)> {
-    let mut fds = fds.into_iter();
+pub(super) fn read(fds: Vec<OwnedFd>) -> std::io::Result<Will> {
     let file = fds
+        .into_iter()
         .next()
         .ok_or_else(|| std::io::Error::other("no file came with it"))?;
     let mut file = File::from(file);
     file.rewind()?;
-    let will = serde_json::from_reader(file).map_err(std::io::Error::other)?;
-    Ok((will, fds.collect()))
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    serde_json::from_slice(&text).map_err(std::io::Error::other)
 }
 
 fn vip(held: &HeldAddress) -> Vip {

@@ -49,7 +49,8 @@ impl Instance {
             .as_ref()
             .and_then(Steering::deadline)
             .is_some_and(|at| at <= now);
-        if now < self.steer_check_at && !due {
+        self.steer_check_pending = self.steering.is_some() && now < self.steer_check_at && !due;
+        if self.steering.is_none() || self.steer_check_pending {
             return;
         }
         self.steer_check_at = now + STEER_INTERVAL;

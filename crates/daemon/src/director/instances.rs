@@ -1,0 +1,237 @@
+//! All virtual routers of the node, with what makes one event cost the same for one router as for a thousand.
+//!
+//! - Who was touched: whoever takes a router by `&mut` marks it, and only marked and due routers are looked at in a turn of the loop.
+//! - The agenda: what each router has to do next, in order of time.
+//! - The directory: who listens to which VRID on which wire.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, Index, IndexMut};
+use std::time::Instant;
+
+use vrrp::Vrid;
+
+use super::instance::Instance;
+use super::wires::WireKey;
+
+/// The virtual routers by position; a position holds until one is removed.
+#[derive(Default)]
+pub(super) struct Instances {
+    list: Vec<Instance>,
+    positions: BTreeMap<u64, usize>,
+    agenda: Agenda,
+    touched: BTreeSet<usize>,
+    /// What the keeper knows of these is out of date.
+    unwilled: BTreeSet<usize>,
+    /// Numbers of removed ones of which the keeper may still hold a part.
+    bequeathed: BTreeSet<u64>,
+    directory: BTreeMap<WireKey, BTreeMap<Vrid, Vec<usize>>>,
+    directory_is_stale: bool,
+}
+
+impl Instances {
+    /// Adds one, at the last position.
+    pub(super) fn push(&mut self, instance: Instance) {
+        self.positions.insert(instance.number, self.list.len());
+        self.touched.insert(self.list.len());
+        self.list.push(instance);
+        self.directory_is_stale = true;
+    }
+
+    /// The position of the one with this number.
+    pub(super) fn position(&self, number: u64) -> Option<usize> {
+        self.positions.get(&number).copied()
+    }
+
+    /// Removes those that have left for good; whether there were any.
+    pub(super) fn remove_departed(&mut self) -> bool {
+        if !self
+            .touched
+            .iter()
+            .any(|index| self.list[*index].has_departed())
+        {
+            return false;
+        }
+        let departed = self.list.iter().filter(|instance| instance.has_departed());
+        self.bequeathed
+            .extend(departed.map(|instance| instance.number));
+        self.list.retain(|instance| !instance.has_departed());
+        self.positions = (self.list.iter().enumerate())
+            .map(|(index, instance)| (instance.number, index))
+            .collect();
+        self.agenda = Agenda::default();
+        self.unwilled.clear();
+        self.touched = (0..self.list.len()).collect();
+        self.directory_is_stale = true;
+        true
+    }
+
+    /// Those that something has happened to or that are due at `now`, by position.
+    pub(super) fn in_turn(&self, now: Instant) -> Vec<usize> {
+        let mut turn = self.touched.clone();
+        turn.extend(self.agenda.due(now));
+        turn.into_iter().collect()
+    }
+
+    /// Ends a turn: the agenda follows what has happened.
+    pub(super) fn settle(&mut self) {
+        for index in std::mem::take(&mut self.touched) {
+            let instance = &self.list[index];
+            self.agenda.set(index, instance.deadline());
+            if instance.will_changed {
+                self.unwilled.insert(index);
+            }
+        }
+    }
+
+    /// The earliest instant at which one of them is due, as of the last [`Instances::settle`].
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.agenda.earliest()
+    }
+
+    /// Those whose part of the last will is to be written again.
+    pub(super) fn unwilled(&self) -> impl Iterator<Item = &Instance> {
+        self.unwilled.iter().map(|index| &self.list[*index])
+    }
+
+    /// Numbers whose part of the last will is to be taken back.
+    pub(super) fn bequeathed(&self) -> &BTreeSet<u64> {
+        &self.bequeathed
+    }
+
+    /// Whether the keeper knows everything it should.
+    pub(super) fn is_willed(&self) -> bool {
+        self.unwilled.is_empty() && self.bequeathed.is_empty()
+    }
+
+    /// Their part of the will is with the keeper.
+    pub(super) fn note_willed(&mut self) {
+        self.bequeathed.clear();
+        for index in std::mem::take(&mut self.unwilled) {
+            self.list[index].will_changed = false;
+        }
+    }
+
+    /// Makes the directory anew, after a configuration has changed in place.
+    pub(super) fn note_layout_change(&mut self) {
+        self.directory_is_stale = true;
+    }
+
+    /// Brings the directory up to date, if something has changed since.
+    pub(super) fn refresh_directory(&mut self) {
+        if !std::mem::take(&mut self.directory_is_stale) {
+            return;
+        }
+        self.directory.clear();
+        for (index, instance) in self.list.iter().enumerate() {
+            for key in instance.wire_keys() {
+                let listeners = self.directory.entry(key).or_default();
+                let vrid = instance.config.settings.vrid;
+                listeners.entry(vrid).or_default().push(index);
+            }
+        }
+    }
+
+    /// The virtual routers of this id on this wire, as of the last [`Instances::refresh_directory`]: one, or two while a reload replaces
+    /// one by the other.
+    pub(super) fn listening(&self, key: &WireKey, vrid: Vrid) -> &[usize] {
+        let found = self.directory.get(key).and_then(|wire| wire.get(&vrid));
+        found.map_or(&[], Vec::as_slice)
+    }
+
+    /// Every wire that one of them uses, as of the last [`Instances::refresh_directory`].
+    pub(super) fn uses(&self, key: &WireKey) -> bool {
+        self.directory.contains_key(key)
+    }
+}
+
+impl Deref for Instances {
+    type Target = [Instance];
+
+    fn deref(&self) -> &[Instance] {
+        &self.list
+    }
+}
+
+impl<'i> IntoIterator for &'i Instances {
+    type Item = &'i Instance;
+    type IntoIter = std::slice::Iter<'i, Instance>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}
+
+impl Index<usize> for Instances {
+    type Output = Instance;
+
+    fn index(&self, index: usize) -> &Instance {
+        &self.list[index]
+    }
+}
+
+impl IndexMut<usize> for Instances {
+    fn index_mut(&mut self, index: usize) -> &mut Instance {
+        self.touched.insert(index);
+        &mut self.list[index]
+    }
+}
+
+/// Deadlines by position, earliest first.
+#[derive(Debug, Default)]
+struct Agenda {
+    by_time: BTreeSet<(Instant, usize)>,
+    by_position: BTreeMap<usize, Instant>,
+}
+
+impl Agenda {
+    fn set(&mut self, index: usize, at: Option<Instant>) {
+        let old = match at {
+            Some(at) => self.by_position.insert(index, at),
+            None => self.by_position.remove(&index),
+        };
+        if old == at {
+            return;
+        }
+        if let Some(old) = old {
+            self.by_time.remove(&(old, index));
+        }
+        self.by_time.extend(at.map(|at| (at, index)));
+    }
+
+    fn due(&self, now: Instant) -> impl Iterator<Item = usize> + '_ {
+        self.by_time
+            .range(..=(now, usize::MAX))
+            .map(|(_, index)| *index)
+    }
+
+    fn earliest(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_agenda_knows_each_position_once_and_gives_what_is_due() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut agenda = Agenda::default();
+        agenda.set(0, Some(at(30)));
+        agenda.set(1, Some(at(10)));
+        agenda.set(2, Some(at(20)));
+        agenda.set(2, Some(at(20)));
+        assert_eq!(agenda.earliest(), Some(at(10)));
+        assert_eq!(agenda.due(at(20)).collect::<Vec<_>>(), [1, 2]);
+        agenda.set(1, None);
+        agenda.set(2, Some(at(40)));
+        assert_eq!(agenda.due(at(29)).count(), 0);
+        assert_eq!(agenda.due(at(99)).collect::<Vec<_>>(), [0, 2]);
+        agenda.set(0, None);
+        agenda.set(2, None);
+        assert_eq!((agenda.earliest(), agenda.by_time.len()), (None, 0));
+    }
+}
