@@ -172,7 +172,9 @@ impl Lab {
             _turn: turn,
         };
         for host in Host::ALL {
-            lab.plug(&base, host)?;
+            let net = NetNs::create(&format!("{base}-{}", host.name()))?;
+            lab.hosts.push((host, net));
+            lab.plug(host)?;
         }
         for host in [Host::Backend1, Host::Backend2] {
             let origin = Origin::start(lab.net(host), host.name(), Address::ORIGIN)?;
@@ -182,9 +184,12 @@ impl Lab {
         Ok(lab)
     }
 
-    fn plug(&mut self, base: &str, host: Host) -> anyhow::Result<()> {
-        let net = NetNs::create(&format!("{base}-{}", host.name()))?;
-        let port = host.name();
+    /// Gives a host its link `eth0` with its addresses, up, and a port of the switch: as at the start, or again after the link was deleted.
+    ///
+    /// # Errors
+    /// When it has such a link.
+    pub fn plug(&self, host: Host) -> anyhow::Result<()> {
+        let (net, port) = (self.net(host), host.name());
         let [a, b, c, d, e, f] = host.mac();
         self.switch.ip_batch(&format!(
             "link add {port} type veth peer name eth0 address {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} netns {}\n\
@@ -201,7 +206,6 @@ impl Lab {
                 host.v6()
             ))?;
         }
-        self.hosts.push((host, net));
         Ok(())
     }
 

@@ -59,6 +59,30 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Largest packet, in octets.
     pub mtu: u32,
+    /// What kind of virtual link it is, such as `macvlan` or `bond`; `None` for hardware.
+    pub kind: Option<String>,
+    /// What somebody wrote on it (`ip link set alias`).
+    pub alias: Option<String>,
+    /// Index of the link below it, for a link made on top of another.
+    pub parent: Option<u32>,
+    /// The link it was put under.
+    pub master: Option<Master>,
+}
+
+/// The link that another was put under: a bridge, a bond, a VRF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Master {
+    /// Its index.
+    pub index: u32,
+    /// What it is: `bridge`, `bond`, `team`, `vrf`; empty if the kernel does not say.
+    pub kind: String,
+}
+
+impl Master {
+    /// Whether the master takes the frames of its ports, so that nothing above the port gets any. A VRF does not.
+    pub fn takes_frames(&self) -> bool {
+        self.kind != "vrf"
+    }
 }
 
 /// An address as the kernel describes it.

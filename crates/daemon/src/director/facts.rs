@@ -14,30 +14,78 @@ use super::tracking::LinkFact;
 pub(super) struct Facts {
     links: BTreeMap<u32, Link>,
     addresses: Vec<Address>,
+    /// How often sockets of a link had to be opened anew so far; see [`Facts::generation`].
+    generations: BTreeMap<u32, u64>,
 }
 
 impl Facts {
     /// Replaces everything by what the kernel has just listed.
     pub(super) fn replace(&mut self, links: Vec<Link>, addresses: Vec<Address>) {
-        self.links = links.into_iter().map(|link| (link.index, link)).collect();
+        let gone: Vec<u32> = self
+            .links
+            .keys()
+            .filter(|index| !links.iter().any(|link| link.index == **index))
+            .copied()
+            .collect();
+        for index in gone {
+            self.links.remove(&index);
+            self.generations.remove(&index);
+        }
         self.addresses = addresses;
+        for link in links {
+            self.take_link(link);
+        }
     }
 
     /// Takes one change over. [`Change::Overrun`] changes nothing here: the caller asks the kernel again.
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
-            Change::Link(link) => drop(self.links.insert(link.index, link.clone())),
+            Change::Link(link) => self.take_link(link.clone()),
             Change::LinkGone { index, .. } => {
                 self.links.remove(index);
+                self.generations.remove(index);
                 self.addresses.retain(|address| address.ifindex != *index);
             }
             Change::AddressAdded(address) => {
                 self.forget(address);
                 self.addresses.push(*address);
             }
-            Change::AddressRemoved(address) => self.forget(address),
+            Change::AddressRemoved(address) => {
+                self.forget(address);
+                let family = Family::of(address.address);
+                if !self.has_family(address.ifindex, family) {
+                    self.renew(address.ifindex);
+                }
+            }
             Change::Overrun => {}
         }
+    }
+
+    fn take_link(&mut self, link: Link) {
+        let known = self.links.get(&link.index);
+        let came_up = link.running && known.is_some_and(|known| !known.running);
+        let moved = known.is_some_and(|known| known.master != link.master);
+        if came_up || moved {
+            self.renew(link.index);
+        }
+        self.links.insert(link.index, link);
+    }
+
+    fn renew(&mut self, ifindex: u32) {
+        *self.generations.entry(ifindex).or_default() += 1;
+    }
+
+    fn has_family(&self, ifindex: u32, family: Family) -> bool {
+        self.addresses
+            .iter()
+            .any(|known| known.ifindex == ifindex && Family::of(known.address) == family)
+    }
+
+    /// Grows whenever group memberships on this link may be gone or unknown to the switch: the carrier came back, the link went under
+    /// another master, or a family lost its last address (the kernel may have ended the family there). Sockets of an older
+    /// generation are opened anew, which joins their groups and says so on the wire.
+    pub(super) fn generation(&self, ifindex: u32) -> u64 {
+        self.generations.get(&ifindex).copied().unwrap_or_default()
     }
 
     fn forget(&mut self, address: &Address) {
@@ -47,6 +95,14 @@ impl Facts {
 
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.links.values().find(|link| link.name == name)
+    }
+
+    /// The name of a link; its index in words if it is not known.
+    pub(super) fn name_of(&self, ifindex: u32) -> String {
+        match self.links.get(&ifindex) {
+            Some(link) => link.name.clone(),
+            None => format!("link {ifindex}"),
+        }
     }
 
     /// What tracking needs to know of a link.
@@ -73,6 +129,13 @@ impl Facts {
         self.addresses
             .iter()
             .any(|known| known.ifindex == ifindex && known.address == address && known.ours)
+    }
+
+    /// Whether an address is on the link, but not ready for use.
+    pub(super) fn is_tentative(&self, ifindex: u32, family: Family) -> bool {
+        self.addresses.iter().any(|known| {
+            known.ifindex == ifindex && Family::of(known.address) == family && known.tentative
+        })
     }
 
     /// The address advertisements of `family` come from: `preferred` if it is there, else the primary IPv4 address or the link-local
@@ -184,6 +247,44 @@ mod tests {
             after.source(2, Family::V6, "2001:db8::2".parse().ok(), &[]),
             Some("2001:db8::2".parse().unwrap())
         );
+    }
+
+    fn link(master: Option<&str>, running: bool) -> Link {
+        Link {
+            index: 2,
+            name: "eth0".to_owned(),
+            up: true,
+            running,
+            mac: None,
+            mtu: 1500,
+            kind: None,
+            alias: None,
+            parent: None,
+            master: master.map(|kind| linux::address::Master {
+                index: 9,
+                kind: kind.to_owned(),
+            }),
+        }
+    }
+
+    #[test]
+    fn sockets_are_opened_anew_when_memberships_may_be_gone() {
+        let mut facts = facts(vec![address("10.0.0.2"), address("fe80::1")]);
+        let mut after = |change: Change| {
+            facts.apply(&change);
+            facts.generation(2)
+        };
+        assert_eq!(after(Change::Link(link(None, true))), 0);
+        assert_eq!(after(Change::Link(link(None, true))), 0);
+        assert_eq!(after(Change::Link(link(None, false))), 0);
+        assert_eq!(after(Change::Link(link(None, true))), 1, "carrier");
+        assert_eq!(after(Change::Link(link(Some("vrf"), true))), 2, "master");
+        assert_eq!(after(Change::AddressRemoved(address("fe80::1"))), 3);
+        assert_eq!(after(Change::AddressAdded(address("fe80::1"))), 3);
+        facts.replace(vec![link(None, true)], Vec::new());
+        assert_eq!(facts.generation(2), 4, "listed under another master");
+        facts.replace(Vec::new(), Vec::new());
+        assert_eq!(facts.generation(2), 0);
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub(super) struct Instance {
     pub(super) transitions: VecDeque<Dated<Transition>>,
     pub(super) alarms: VecDeque<Dated<Alarm>>,
     pub(super) since: Timestamp,
+    /// Why the link cannot be used, as the last survey found it.
+    pub(super) obstacle: Option<String>,
     addresses: Addresses,
     held: Held,
     claims: u64,
@@ -112,6 +114,7 @@ impl Instance {
             transitions: VecDeque::new(),
             alarms: VecDeque::new(),
             since: Timestamp::from(SystemTime::now()),
+            obstacle: None,
             addresses,
             held: Held::No,
             claims: 0,
@@ -208,19 +211,27 @@ impl Instance {
     }
 
     /// Takes over what is known of the link it runs on; another index or MAC means new announcements from there.
-    pub(super) fn set_link(&mut self, link: Option<&Link>) {
-        if self.link.as_ref().map(|old| (old.index, old.mac))
-            == link.map(|new| (new.index, new.mac))
-            && self.announcer.is_some()
-        {
-            self.link = link.cloned();
+    pub(super) fn set_link(&mut self, now: Instant, link: Option<&Link>) {
+        let identity = |link: &Link| (link.index, link.mac);
+        let same = self.link.as_ref().map(identity) == link.map(identity);
+        let same_index = self.ifindex() == link.map(|link| link.index);
+        self.link = link.cloned();
+        if same && self.announcer.is_some() {
             return;
         }
         self.announcer = link.and_then(|link| link.mac.map(|mac| (link.index, mac))).and_then(|(index, mac)| {
             let opened = Announcer::open(index, mac);
             opened.inspect_err(|error| tracing::warn!(link = self.config.interface, %error, "no announcements possible")).ok()
         });
-        self.link = link.cloned();
+        if let Some(link) = link.filter(|_| !same_index)
+            && let Err(error) = linux::address::set_promote_secondaries(&link.name)
+        {
+            tracing::info!(link = link.name, %error, "promote_secondaries not set");
+        }
+        if matches!(self.held, Held::Yes { .. }) {
+            // The neighbours know another hardware address.
+            self.schedule = Some(Schedule::start(now, &self.config.announce));
+        }
     }
 
     /// Index of the link it runs on.

@@ -11,6 +11,7 @@ mod inputs;
 mod instance;
 mod instances;
 mod journal;
+mod links;
 mod load;
 mod metrics;
 mod orders;
@@ -25,7 +26,6 @@ mod testament;
 mod tracking;
 mod wires;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,7 +37,7 @@ use linux::address::{Address, Kernel};
 use linux::channel::AsyncChannel;
 use linux::monitor::Change;
 use tokio::sync::{mpsc, oneshot};
-use vrrp::{Event, Family};
+use vrrp::Event;
 
 use self::addresses::{Addresses, Outcome};
 use self::facts::Facts;
@@ -186,14 +186,9 @@ impl Director {
         self.instances_made += 1;
         let number = self.instances_made;
         let addresses = Addresses::start(number, Rc::clone(&self.kernel), self.outcomes.clone());
-        if let Err(error) = linux::address::set_promote_secondaries(&config.interface) {
-            tracing::info!(link = config.interface, %error, "promote_secondaries not set");
-        }
         self.instances
             .push(Instance::new(now, number, config, addresses));
         let index = self.instances.len() - 1;
-        let facts = self.plane_facts(now);
-        self.judge_one(now, index, &facts);
         self.reconcile_one(now, index);
         let notices = self.instances[index].handle(now, Event::Startup, &self.wires);
         self.on_notices(notices);
@@ -274,43 +269,10 @@ impl Director {
 
     fn on_listed(&mut self, now: Instant, listed: inputs::Listed) {
         self.facts.replace(listed.links, listed.addresses);
-        self.judge(now);
         self.reconcile(now);
         for index in 0..self.instances.len() {
             let notices = self.instances[index].put_back_missing(now, &self.facts, &self.wires);
             self.on_notices(notices);
-        }
-    }
-
-    /// Brings sockets, announcers and source addresses in step with links and addresses as they are.
-    fn reconcile(&mut self, now: Instant) {
-        for index in 0..self.instances.len() {
-            self.reconcile_one(now, index);
-        }
-    }
-
-    fn reconcile_one(&mut self, now: Instant, index: usize) {
-        let instance = &mut self.instances[index];
-        instance.set_link(self.facts.link(&instance.config.interface));
-        for family in instance.families() {
-            let source = self.source_with_wire(index, family);
-            let notices = self.instances[index].set_source(now, family, source, &self.wires);
-            self.on_notices(notices);
-        }
-    }
-
-    /// The source address of a virtual router in `family`, once the sockets to use it are open.
-    fn source_with_wire(&mut self, index: usize, family: Family) -> Option<IpAddr> {
-        let instance = &self.instances[index];
-        let ifindex = instance.ifindex()?;
-        let source = instance.choose_source(&self.facts, ifindex, family)?;
-        let key = instance.wire_key(family);
-        match self.wires.ensure(&key, ifindex) {
-            Ok(()) => Some(source),
-            Err(error) => {
-                tracing::warn!(link = key.link, %family, %error, "no sockets for advertisements");
-                None
-            }
         }
     }
 
@@ -338,9 +300,10 @@ impl Director {
 
     fn judge_one(&mut self, now: Instant, index: usize, (plane, settled): &(DataPlane, bool)) {
         let instance = &self.instances[index];
-        let verdict = tracking::judge(&instance.config, plane, *settled, |name| {
+        let mut verdict = tracking::judge(&instance.config, plane, *settled, |name| {
             self.facts.link_fact(name)
         });
+        verdict.fault = verdict.fault.or_else(|| instance.obstacle.clone());
         if verdict != instance.verdict {
             let notices = self.instances[index].set_verdict(now, verdict, &self.wires);
             self.on_notices(notices);

@@ -228,7 +228,6 @@ impl Director {
             }
         }
         self.instances.note_layout_change();
-        self.judge(now);
         self.reconcile(now);
         self.close_unused_wires();
     }

@@ -37,6 +37,7 @@ pub(super) struct Wire {
     /// The keeper has the sender.
     pub(super) handed_over: bool,
     pub(super) ifindex: u32,
+    generation: u64,
     pub(super) receiver: RawReceiver,
     pub(super) sender: RawSender,
     /// Packets that belong to no virtual router of ours.
@@ -45,7 +46,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    fn open(id: u64, key: &WireKey, ifindex: u32) -> std::io::Result<Self> {
+    fn open(id: u64, key: &WireKey, ifindex: u32, generation: u64) -> std::io::Result<Self> {
         let local = match (key.unicast, key.v6) {
             (Some(IpAddr::V4(address)), _) => Local::UnicastV4(address),
             (Some(IpAddr::V6(address)), _) => Local::UnicastV6(address),
@@ -56,6 +57,7 @@ impl Wire {
             id,
             handed_over: false,
             ifindex,
+            generation,
             receiver: RawReceiver::open(&key.link, ifindex, VRRP_PROTOCOL, local)?,
             sender: RawSender::open(&key.link, ifindex, VRRP_PROTOCOL, key.v6)?,
             strangers: Counters::default(),
@@ -115,20 +117,30 @@ pub(super) struct Wires {
 }
 
 impl Wires {
-    /// The wire, opened if it is not yet or if the link has another index than when it was.
-    pub(super) fn ensure(&mut self, key: &WireKey, ifindex: u32) -> std::io::Result<()> {
-        if self
-            .open
-            .get(key)
-            .is_none_or(|wire| wire.ifindex != ifindex)
-        {
-            self.opened += 1;
-            let wire = Wire::open(self.opened, key, ifindex)?;
-            let old = self.open.insert(key.clone(), wire);
-            self.closed
-                .extend(old.filter(|old| old.handed_over).map(|old| old.id));
+    /// The wire, opened if it is not yet, or if the link has another index or generation than when it was. True when it was opened.
+    pub(super) fn ensure(
+        &mut self,
+        key: &WireKey,
+        ifindex: u32,
+        generation: u64,
+    ) -> std::io::Result<bool> {
+        let old = self.open.get(key);
+        if old.is_some_and(|wire| (wire.ifindex, wire.generation) == (ifindex, generation)) {
+            return Ok(false);
         }
-        Ok(())
+        // Closed first: only the last member of a group leaves it, and only the first one is reported to the switch.
+        let old = self.open.remove(key).map(|old| {
+            self.closed.extend(old.handed_over.then_some(old.id));
+            (old.strangers, old.refusals)
+        });
+        self.opened += 1;
+        let mut wire = Wire::open(self.opened, key, ifindex, generation)?;
+        if let Some((strangers, refusals)) = old {
+            wire.strangers = strangers;
+            wire.refusals = refusals;
+        }
+        self.open.insert(key.clone(), wire);
+        Ok(true)
     }
 
     /// Closes every wire that `needed` does not name.

@@ -12,7 +12,7 @@ use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use nix::libc;
 
-use super::{Address, Link, OWNER_MARK, Vip};
+use super::{Address, Link, Master, OWNER_MARK, Vip};
 
 /// A lifetime without end, as the kernel writes it.
 const FOREVER: u32 = u32::MAX;
@@ -180,16 +180,20 @@ pub(crate) fn parse_link(payload: &[u8]) -> Option<Link> {
         return None;
     }
     let (mut name, mut mac, mut mtu) = (None, None, 0);
+    let (mut alias, mut parent, mut master, mut kinds) = (None, None, None, Kinds::default());
     // Attributes by hand: of the many a link has, one that cannot be read must not hide the link.
     for attribute in NlasIterator::new(payload.get(LINK_HEADER_LEN..)?).map_while(Result::ok) {
         let value = attribute.value();
         match attribute.kind() {
             libc::IFLA_IFNAME => {
-                let text = value.split(|octet| *octet == 0).next().unwrap_or(value);
-                name = Some(String::from_utf8_lossy(text).into_owned());
+                name = Some(text(value));
             }
             libc::IFLA_ADDRESS => mac = <[u8; MAC_LEN]>::try_from(value).ok(),
-            libc::IFLA_MTU => mtu = value.try_into().map_or(0, u32::from_ne_bytes),
+            libc::IFLA_MTU => mtu = number(value).unwrap_or(0),
+            libc::IFLA_IFALIAS => alias = Some(text(value)),
+            libc::IFLA_LINK => parent = number(value),
+            libc::IFLA_MASTER => master = number(value),
+            libc::IFLA_LINKINFO => kinds = Kinds::parse(value),
             _ => {}
         }
     }
@@ -205,7 +209,45 @@ pub(crate) fn parse_link(payload: &[u8]) -> Option<Link> {
             .contains(LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp),
         mac,
         mtu,
+        kind: kinds.own,
+        alias,
+        parent,
+        master: master.map(|index| Master {
+            index,
+            kind: kinds.master.unwrap_or_default(),
+        }),
     })
+}
+
+/// What IFLA_LINKINFO says of a link and of its master.
+#[derive(Default)]
+struct Kinds {
+    own: Option<String>,
+    master: Option<String>,
+}
+
+impl Kinds {
+    fn parse(value: &[u8]) -> Self {
+        let mut kinds = Self::default();
+        for attribute in NlasIterator::new(value).map_while(Result::ok) {
+            match attribute.kind() {
+                libc::IFLA_INFO_KIND => kinds.own = Some(text(attribute.value())),
+                libc::IFLA_INFO_SLAVE_KIND => kinds.master = Some(text(attribute.value())),
+                _ => {}
+            }
+        }
+        kinds
+    }
+}
+
+/// Text up to its end or its first zero.
+fn text(value: &[u8]) -> String {
+    let text = value.split(|octet| *octet == 0).next().unwrap_or(value);
+    String::from_utf8_lossy(text).into_owned()
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]

@@ -151,6 +151,12 @@ fn link_payload(family: u8, flags: u32, attributes: &[(u16, &[u8])]) -> Vec<u8> 
     payload.extend(7u32.to_ne_bytes());
     payload.extend(flags.to_ne_bytes());
     payload.extend([0; 4]);
+    payload.extend(nested(attributes));
+    payload
+}
+
+fn nested(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut payload = Vec::new();
     for (kind, value) in attributes {
         payload.extend((value.len() as u16 + 4).to_ne_bytes());
         payload.extend(kind.to_ne_bytes());
@@ -169,10 +175,19 @@ const UP_RUNNING: u32 = UP | RUNNING | CARRIER;
 #[test]
 fn link_is_read_with_what_it_has() {
     let mtu = 1500u32.to_ne_bytes();
+    let (parent, master) = (3u32.to_ne_bytes(), 9u32.to_ne_bytes());
+    let info = nested(&[
+        (libc::IFLA_INFO_KIND, b"vlan\0"),
+        (libc::IFLA_INFO_SLAVE_KIND, b"bridge"),
+    ]);
     let attributes = [
         NAME,
         (libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]),
         (libc::IFLA_MTU, &mtu),
+        (libc::IFLA_IFALIAS, b"uplink"),
+        (libc::IFLA_LINK, &parent),
+        (libc::IFLA_MASTER, &master),
+        (libc::IFLA_LINKINFO, &info),
     ];
     let link = parse_link(&link_payload(0, UP_RUNNING, &attributes)).unwrap();
     let expected = Link {
@@ -182,8 +197,26 @@ fn link_is_read_with_what_it_has() {
         running: true,
         mac: Some([2, 0, 0, 0, 0, 1]),
         mtu: 1500,
+        kind: Some("vlan".into()),
+        alias: Some("uplink".into()),
+        parent: Some(3),
+        master: Some(Master {
+            index: 9,
+            kind: "bridge".into(),
+        }),
     };
     assert_eq!(link, expected);
+}
+
+#[test]
+fn a_master_takes_the_frames_of_its_ports_unless_it_is_a_vrf() {
+    for (kind, takes) in [("bridge", true), ("bond", true), ("", true), ("vrf", false)] {
+        let master = Master {
+            index: 9,
+            kind: kind.into(),
+        };
+        assert_eq!(master.takes_frames(), takes, "{kind}");
+    }
 }
 
 #[test]
