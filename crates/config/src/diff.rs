@@ -112,9 +112,10 @@ fn keys((what, name): &(Subject, String), before: &Part, after: &Part, changes: 
             });
         }
     }
-    let secret = before.secret != after.secret;
-    if secret {
-        let key = "password".to_owned();
+    // Other words about it are a change of their own.
+    let same_words = before.keys.get("auth") == after.keys.get("auth");
+    if before.secret != after.secret && same_words {
+        let key = "secret of auth".to_owned();
         changes.push(Change {
             what: *what,
             name: name.clone(),

@@ -10,6 +10,7 @@ mod certificate;
 mod global;
 mod group;
 mod health;
+mod keys;
 mod listener;
 mod pair;
 mod rule;

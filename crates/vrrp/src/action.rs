@@ -252,6 +252,10 @@ pub enum AlarmKind {
     SendFailed,
     /// This process was away for longer than it may.
     Late,
+    /// The clocks of a signing peer and of this node differ by more than is good.
+    ClockSkew,
+    /// Advertisements for this virtual router fail authentication.
+    Unauthenticated,
 }
 
 impl AlarmKind {
@@ -270,6 +274,8 @@ impl AlarmKind {
             Self::FamilySilent => "family_silent",
             Self::SendFailed => "send_failed",
             Self::Late => "late",
+            Self::ClockSkew => "clock_skew",
+            Self::Unauthenticated => "unauthenticated",
         }
     }
 }

@@ -24,7 +24,7 @@ pub enum Reject {
     /// Comes from one of our own addresses: a reflection.
     #[error("sent from one of our own addresses")]
     OwnSource,
-    /// TTL or hop limit is not 255 (RFC 9568 §7.1).
+    /// TTL or hop limit is not 255 (RFC 9568 §7.1), or below what is configured for a routed peer.
     #[error("TTL or hop limit is not 255")]
     HopLimit,
     /// Not the version this virtual router speaks (RFC 9568 §7.1).
@@ -39,6 +39,24 @@ pub enum Reject {
     /// VRID not configured on this interface and family (RFC 9568 §7.1, erratum 8298).
     #[error("unknown virtual router id")]
     UnknownVrid,
+    /// No authentication trailer where one is asked for.
+    #[error("not authenticated")]
+    TrailerMissing,
+    /// A trailer of another type, or with reserved octets that are not zero.
+    #[error("authentication trailer of an unknown form")]
+    TrailerForm,
+    /// Signed with a key number that is not ours.
+    #[error("signed with an unknown key")]
+    KeyUnknown,
+    /// The HMAC does not hold: another key under this number, or changed on the way.
+    #[error("wrong HMAC")]
+    Hmac,
+    /// Signed with a key of ours, but by a clock too far from ours.
+    #[error("signed too long ago or in the future: the clocks differ")]
+    Stale,
+    /// Signed with a key of ours, but not later than what was heard before: recorded and sent again.
+    #[error("not later than what was heard before")]
+    Replay,
     /// Wrong checksum, or right in a form that is not the configured one (RFC 9568 §5.2.8).
     #[error("checksum does not match")]
     Checksum,
@@ -67,7 +85,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, in the order of the checks.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::Short,
         Self::IpLength,
         Self::Protocol,
@@ -78,6 +96,12 @@ impl Reject {
         Self::Length,
         Self::Type,
         Self::UnknownVrid,
+        Self::TrailerMissing,
+        Self::TrailerForm,
+        Self::KeyUnknown,
+        Self::Hmac,
+        Self::Stale,
+        Self::Replay,
         Self::Checksum,
         Self::CountZero,
         Self::IntervalZero,
@@ -102,6 +126,12 @@ impl Reject {
             Self::Length => "length",
             Self::Type => "type",
             Self::UnknownVrid => "unknown_vrid",
+            Self::TrailerMissing => "trailer_missing",
+            Self::TrailerForm => "trailer_form",
+            Self::KeyUnknown => "key_unknown",
+            Self::Hmac => "hmac",
+            Self::Stale => "stale",
+            Self::Replay => "replay",
             Self::Checksum => "checksum",
             Self::CountZero => "count_zero",
             Self::IntervalZero => "interval_zero",
@@ -185,10 +215,10 @@ mod tests {
             }
         }
         let counts: Vec<u64> = counters.rejects().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=18).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=24).collect::<Vec<u64>>());
         let mut names: Vec<&str> = counters.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 22);
+        assert_eq!(names.len(), 28);
     }
 }

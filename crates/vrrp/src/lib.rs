@@ -10,13 +10,15 @@
 //! | `timing`, `priority` | Skew_Time and down interval; how tracking adds up |
 //! | `wire` | messages as octets, both ways |
 //! | `receive`, `counters` | the receive checks in order; every refusal has a counter |
+//! | `authentication` | keys, and the trailer that signs a message |
 //! | `event`, `action` | what can happen, what to do about it |
 //! | `machine` | the election |
 //!
 //! The path of a packet: [`parse_ipv4`] (or a [`Datagram`] from an IPv6 socket), [`accept`],
-//! [`Event::Advertisement`], [`VirtualRouter::handle`].
+//! [`Event::Advertisement`], [`VirtualRouter::handle`]. Where messages are signed, [`accept_authentic`] with a [`Guard`].
 
 mod action;
+mod authentication;
 mod counters;
 mod event;
 mod machine;
@@ -30,11 +32,18 @@ mod wire;
 pub use action::{
     Action, Alarm, AlarmKind, AnnounceReason, FaultReason, Reason, State, Transition,
 };
+pub use authentication::{
+    AuthMode, Authentication, Freshness, Key, KeyError, Marks, Proof, Sequencer, Stamp,
+    TRAILER_LEN, WallTime, skew_words,
+};
 pub use counters::{Counters, Reject};
 pub use event::Event;
 pub use machine::{Directive, MemberId, PeerStatus, PhaseName, Status, Timer, VirtualRouter};
 pub use priority::{Contribution, effective_priority};
-pub use receive::{Accepted, Datagram, Expectation, Notes, accept, parse_ipv4};
+pub use receive::{
+    Accepted, Datagram, Expectation, Guard, Notes, accept, accept_authentic, claimed_skew_s,
+    parse_ipv4,
+};
 pub use settings::Settings;
 pub use timing::{down_interval, skew_time};
 pub use types::{

@@ -3,10 +3,13 @@
 //! The checks stand in one order, cheapest and least trusting first. Only [`accept`] makes an `Accepted`, and
 //! only an `Accepted` is an event for the virtual router: a packet that is refused changes nothing but a counter.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
 
+use crate::authentication::{Authentication, Proof};
 use crate::counters::Reject;
 use crate::settings::{Settings, is_link_local};
 use crate::types::{
@@ -17,8 +20,12 @@ use crate::wire::{
     v2_seconds,
 };
 
+mod guard;
 #[cfg(test)]
 mod tests;
+
+pub use guard::{Guard, claimed_skew_s};
+use guard::{Parted, authenticate};
 
 /// A VRRP message as a socket delivers it, with what the IP header said.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +52,9 @@ pub struct Expectation {
     /// Own address lists in wire order; empty where the family is not configured.
     lists: PerFamily<Vec<IpAddr>>,
     unicast_peers: Vec<IpAddr>,
+    least_hop_limits: BTreeMap<IpAddr, u8>,
     list_mismatch_drops: bool,
+    authentication: Option<Arc<Authentication>>,
 }
 
 impl Expectation {
@@ -62,7 +71,9 @@ impl Expectation {
                 v6: settings.wire_list(Family::V6),
             },
             unicast_peers: settings.unicast_peers.clone(),
+            least_hop_limits: settings.least_hop_limits.clone(),
             list_mismatch_drops: settings.list_mismatch_drops,
+            authentication: settings.authentication.clone(),
         }
     }
 
@@ -70,6 +81,17 @@ impl Expectation {
     #[must_use]
     pub fn has_family(&self, family: Family) -> bool {
         !self.lists.of(family).is_empty()
+    }
+
+    /// The lowest TTL or hop limit that is believed of a sender: 255, unless it is a routed peer.
+    fn least_hop_limit(&self, source: IpAddr) -> u8 {
+        let routed = self.least_hop_limits.get(&source).copied();
+        routed.unwrap_or(HOP_LIMIT)
+    }
+
+    fn skew_s(&self, proof: Option<Proof>, guard: Option<&Guard<'_>>) -> Option<i64> {
+        let authentication = self.authentication.as_ref()?;
+        authentication.noteworthy_skew(proof?.stamp, guard?.wall)
     }
 
     fn takes(&self, datagram: &Datagram<'_>) -> bool {
@@ -91,6 +113,8 @@ pub struct Notes {
     pub interval_differs: bool,
     /// Its first IPv6 address is not link-local, and neither is ours (erratum 8300).
     pub no_link_local: bool,
+    /// Its wall clock is near the edge of what is believed, or past it: seconds by which ours is ahead.
+    pub skew_s: Option<i64>,
 }
 
 /// An advertisement that passed every check. Only [`accept`] makes one.
@@ -101,6 +125,7 @@ pub struct Accepted {
     addresses: Vec<IpAddr>,
     checksum: Option<ChecksumForm>,
     notes: Notes,
+    proof: Option<Proof>,
 }
 
 impl Accepted {
@@ -133,6 +158,12 @@ impl Accepted {
     pub fn notes(&self) -> Notes {
         self.notes
     }
+
+    /// How it was signed; `None` if it was not.
+    #[must_use]
+    pub fn proof(&self) -> Option<Proof> {
+        self.proof
+    }
 }
 
 /// Looks at a whole IPv4 packet from a raw socket. What follows the header's total length is padding.
@@ -164,9 +195,8 @@ pub fn parse_ipv4(packet: &[u8]) -> Result<Datagram<'_>, Reject> {
     })
 }
 
-/// Checks a message for the virtual router that `find` knows under its VRID on the interface it came from.
-///
-/// `own_addresses` are the addresses of this node: where unicast may be sent to, and where nothing may come from.
+/// Checks a message for a virtual router that does not authenticate; one that does believes nothing signed by this
+/// door, since it has no clock. See [`accept_authentic`].
 ///
 /// # Errors
 /// The first [`Reject`] in the order of the checks.
@@ -175,23 +205,52 @@ pub fn accept<'e>(
     own_addresses: &[IpAddr],
     find: impl FnOnce(Vrid) -> Option<&'e Expectation>,
 ) -> Result<(Vrid, Accepted), Reject> {
+    check(datagram, own_addresses, |vrid| Some((find(vrid)?, None)))
+}
+
+/// Checks a message for the virtual router that `find` knows under its VRID on the interface it came from.
+///
+/// `own_addresses` are the addresses of this node: where unicast may be sent to, and where nothing may come from.
+///
+/// # Errors
+/// The first [`Reject`] in the order of the checks.
+pub fn accept_authentic<'e>(
+    datagram: &Datagram<'_>,
+    own_addresses: &[IpAddr],
+    find: impl FnOnce(Vrid) -> Option<(&'e Expectation, Guard<'e>)>,
+) -> Result<(Vrid, Accepted), Reject> {
+    check(datagram, own_addresses, |vrid| {
+        find(vrid).map(|(expected, guard)| (expected, Some(guard)))
+    })
+}
+
+fn check<'e>(
+    datagram: &Datagram<'_>,
+    own_addresses: &[IpAddr],
+    find: impl FnOnce(Vrid) -> Option<(&'e Expectation, Option<Guard<'e>>)>,
+) -> Result<(Vrid, Accepted), Reject> {
     let view = MessageView::new(datagram.family, datagram.payload).ok_or(Reject::Short)?;
     let vrid = Vrid::new(view.vrid());
-    let expected = vrid
+    let (expected, guard) = vrid
         .and_then(find)
-        .filter(|expected| expected.has_family(datagram.family));
+        .filter(|(expected, _)| expected.has_family(datagram.family))
+        .unzip();
+    let mut guard = guard.flatten();
     check_envelope(datagram, own_addresses, expected)?;
     let version = view
         .version()
         .filter(|&version| expected.is_none_or(|expected| expected.version == version));
     let version = version.ok_or(Reject::Version)?;
-    if !view.has_exact_len(version) {
-        return Err(Reject::Length);
-    }
+    let parted = Parted::new(datagram.payload, view.exact_len(version), expected)?;
+    let view = MessageView::new(datagram.family, parted.message).ok_or(Reject::Short)?;
     if view.message_type() != TYPE_ADVERTISEMENT {
         return Err(Reject::Type);
     }
     let (vrid, expected) = vrid.zip(expected).ok_or(Reject::UnknownVrid)?;
+    let proof = match &expected.authentication {
+        Some(authentication) => authenticate(datagram, parted, authentication, guard.as_ref())?,
+        None => None,
+    };
     let checksum = check_checksum(datagram, &view, expected)?;
     if view.count() == 0 {
         return Err(Reject::CountZero);
@@ -211,7 +270,11 @@ pub fn accept<'e>(
         list_differs,
         interval_differs: version == Version::V3 && interval != expected.interval,
         no_link_local: datagram.family == Family::V6 && !starts_link_local(&addresses),
+        skew_s: expected.skew_s(proof, guard.as_ref()),
     };
+    if let (Some(proof), Some(guard)) = (proof, &mut guard) {
+        guard.marks.note(datagram.source, proof.stamp);
+    }
     Ok((
         vrid,
         Accepted {
@@ -220,6 +283,7 @@ pub fn accept<'e>(
             addresses,
             checksum,
             notes,
+            proof,
         },
     ))
 }
@@ -238,13 +302,16 @@ fn check_envelope(
     if own_addresses.contains(&datagram.source) {
         return Err(Reject::OwnSource);
     }
-    if datagram.hop_limit != HOP_LIMIT {
+    let least = expected.map_or(HOP_LIMIT, |expected| {
+        expected.least_hop_limit(datagram.source)
+    });
+    if datagram.hop_limit < least {
         return Err(Reject::HopLimit);
     }
     Ok(())
 }
 
-/// The form in which the checksum holds, where there is more than one.
+/// The form in which the checksum holds, where there is more than one. Over IPv6 it covers an authentication trailer.
 fn check_checksum(
     datagram: &Datagram<'_>,
     view: &MessageView<'_>,
@@ -253,7 +320,8 @@ fn check_checksum(
     let holds = |form| view.checksum_holds(form, datagram.source, datagram.destination);
     match (expected.version, datagram.family, expected.checksum) {
         (Version::V2, _, _) => view.plain_checksum_holds().then_some(None),
-        (Version::V3, Family::V6, _) => view
+        (Version::V3, Family::V6, _) => MessageView::new(Family::V6, datagram.payload)
+            .ok_or(Reject::Short)?
             .pseudo_checksum_holds(datagram.source, datagram.destination)
             .then_some(None),
         (Version::V3, Family::V4, ChecksumPolicy::Fixed(form)) => holds(form).then_some(Some(form)),

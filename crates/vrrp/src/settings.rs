@@ -1,7 +1,10 @@
 //! What a virtual router is told to be. Checked by whoever reads the configuration, not here.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
+use crate::authentication::Authentication;
 use crate::types::{
     ChecksumPolicy, Family, Interval, Password, PeerKnowledge, Preempt, Priority, Version, Vrid,
 };
@@ -33,6 +36,10 @@ pub struct Settings {
     pub unicast_peers: Vec<IpAddr>,
     /// Whether an advertisement with another address list is dropped unless its sender is the owner (RFC 3768 §7.1).
     pub list_mismatch_drops: bool,
+    /// Unicast peers behind a router: the lowest TTL or hop limit that is believed of each; 255 for the others.
+    pub least_hop_limits: BTreeMap<IpAddr, u8>,
+    /// The trailer that what is sent and received carries; V3 only. `None` = no authentication.
+    pub authentication: Option<Arc<Authentication>>,
 }
 
 impl Settings {
@@ -52,6 +59,8 @@ impl Settings {
             peer: PeerKnowledge::Unknown,
             unicast_peers: Vec::new(),
             list_mismatch_drops: false,
+            least_hop_limits: BTreeMap::new(),
+            authentication: None,
         }
     }
 

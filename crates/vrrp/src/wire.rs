@@ -121,10 +121,6 @@ impl<'a> MessageView<'a> {
         message_len(version, self.family, usize::from(self.count()))
     }
 
-    pub(crate) fn has_exact_len(&self, version: Version) -> bool {
-        self.octets.len() == self.exact_len(version)
-    }
-
     /// The addresses that are there, at most `count`.
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let octets = &self.octets[FIXED_LEN..];

@@ -1,8 +1,11 @@
 //! The virtual routers: what this node runs, and whether they get along with each other and with the nodes.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::vrrp::{PeerKnowledge, Priority, Settings, Version};
+use ::vrrp::{AuthMode, Authentication, Freshness, PeerKnowledge, Priority, Settings, Version};
 
 use super::nodes::Nodes;
 use crate::Code;
@@ -38,7 +41,9 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
     let vips = vrrp.vips.iter().map(|vip| vip.value.address).collect();
     let mut settings = Settings::new(&vrrp.name.value, vrrp.vrid.as_ref()?.value, vips);
     settings.version = vrrp.version;
-    settings.password = vrrp.password.clone();
+    settings.password = vrrp.auth.password.clone();
+    settings.authentication = authentication(vrrp, nodes).map(Arc::new);
+    settings.least_hop_limits = least_ttls(vrrp, nodes, found);
     settings.checksum = vrrp.checksum;
     settings.priority = Priority::new(priority?);
     settings.advert_interval = vrrp.interval.value;
@@ -71,6 +76,65 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         },
         unicast,
     })
+}
+
+// ---- authentication ----
+
+/// The window of a file that says nothing: three intervals, at least this, in seconds.
+const WINDOW_S: u64 = 5;
+
+/// A wrong clock must not part two nodes that know each other by name: between two, growth is enough.
+fn authentication(vrrp: &VrrpDraft, nodes: &Nodes<'_>) -> Option<Authentication> {
+    let hmac = vrrp.auth.hmac.as_ref()?;
+    let three_intervals = (vrrp.interval.value.as_duration() * 3).as_secs();
+    let window_s = hmac
+        .window
+        .map_or(three_intervals.max(WINDOW_S), |window| window.as_secs());
+    let freshness = hmac.freshness.unwrap_or(if nodes.listed.len() == 2 {
+        Freshness::Growth
+    } else {
+        Freshness::Window
+    });
+    let mut authentication = hmac.authentication.clone();
+    authentication.freshness = freshness;
+    Some(authentication.with_window(u32::try_from(window_s).unwrap_or(u32::MAX)))
+}
+
+/// The lowest TTL by the address that sends. What comes from beyond the link is believed only if it is signed.
+fn least_ttls(vrrp: &VrrpDraft, nodes: &Nodes<'_>, found: &Findings<'_>) -> BTreeMap<IpAddr, u8> {
+    let Some(At { value, place }) = &vrrp.unicast_min_ttl else {
+        return BTreeMap::new();
+    };
+    let signed = vrrp.auth.hmac.as_ref();
+    if signed.is_none_or(|hmac| hmac.authentication.mode != AuthMode::Enforce) {
+        let message =
+            "`unicast_min_ttl` believes what comes through routers, where anybody may send it";
+        let remedy = "add `auth = { hmac_file = \"/etc/tandem/vrrp.key\" }`, whose mode is enforce";
+        found.error(Code::ProtocolOption, place, message, remedy.to_owned());
+    }
+    nodes.value("unicast_min_ttl", value, found);
+    let addresses: Vec<(&str, IpAddr)> = match vrrp.unicast.as_ref().map(|at| &at.value) {
+        None => {
+            let message = "`unicast_min_ttl` is for unicast";
+            let remedy = "add `unicast = true`, or remove the line".to_owned();
+            found.error(Code::ProtocolOption, place, message, remedy);
+            return BTreeMap::new();
+        }
+        Some(UnicastDraft::PairAddresses) => nodes
+            .listed
+            .iter()
+            .map(|node| (node.value.name.as_str(), node.value.address))
+            .collect(),
+        Some(UnicastDraft::Each(PerNode::All(_))) => Vec::new(),
+        Some(UnicastDraft::Each(PerNode::Each(each))) => each
+            .iter()
+            .map(|(name, at)| (name.value.as_str(), at.value))
+            .collect(),
+    };
+    addresses
+        .into_iter()
+        .filter_map(|(name, address)| Some((address, value.of(name)?.value)))
+        .collect()
 }
 
 /// Two virtual routers with one VRID would hear each other.

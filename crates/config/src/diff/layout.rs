@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use ::vrrp::{ChecksumPolicy, Password, Preempt, Version};
+use ::vrrp::{Authentication, ChecksumPolicy, Password, Preempt, Settings, Version};
 use balancer::{Check, GroupSettings, ListenerSettings, OnAllDown, RuleAction};
+use std::sync::Arc;
 
 use super::Subject;
 use crate::model::{Config, Global, Pair, Vrrp};
@@ -18,8 +19,14 @@ pub(super) struct Part {
     pub(super) summary: String,
     /// Every key with its value.
     pub(super) keys: BTreeMap<String, String>,
-    /// Compared, but never shown.
-    pub(super) secret: Option<Password>,
+    pub(super) secret: Secret,
+}
+
+/// What is compared, but never shown.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Secret {
+    password: Option<Password>,
+    authentication: Option<Arc<Authentication>>,
 }
 
 impl Part {
@@ -140,8 +147,35 @@ fn vrrp(vrrp: &Vrrp) -> Part {
             None => "off".to_owned(),
         },
     );
-    part.secret.clone_from(&settings.password);
+    let routed: Vec<String> = settings
+        .least_hop_limits
+        .iter()
+        .map(|(peer, least)| format!("{least} from {peer}"))
+        .collect();
+    part.set("unicast_min_ttl", list(&routed));
+    part.set("auth", auth(settings));
+    part.secret = Secret {
+        password: settings.password.clone(),
+        authentication: settings.authentication.clone(),
+    };
     part
+}
+
+/// Everything about authentication that is no secret.
+fn auth(settings: &Settings) -> String {
+    let Some(hmac) = &settings.authentication else {
+        let password = settings.password.as_ref();
+        return password.map_or("none", |_| "password").to_owned();
+    };
+    let ids: Vec<u8> = hmac.ids().collect();
+    format!(
+        "hmac {}, signs with key {} of {}, anti_replay {}, window {} s",
+        hmac.mode.as_str(),
+        hmac.active(),
+        list(&ids),
+        hmac.freshness.as_str(),
+        hmac.window_s()
+    )
 }
 
 fn vrrp_times(part: &mut Part, vrrp: &Vrrp) {

@@ -161,5 +161,5 @@ fn a_password_is_compared_but_never_shown() {
     let mut new = old.clone();
     new.vrrp[0].settings.password = vrrp::Password::new(b"after");
     let changes: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
-    assert_eq!(changes, ["vrrp.main: password (changed in place)"]);
+    assert_eq!(changes, ["vrrp.main: secret of auth (changed in place)"]);
 }

@@ -6,7 +6,7 @@ mod times;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ::vrrp::{ChecksumForm, ChecksumPolicy, Interval, Password, Preempt, Version, Vrid};
+use ::vrrp::{ChecksumForm, ChecksumPolicy, Interval, Preempt, Version, Vrid};
 
 use super::pair::PerNode;
 use super::track::{self, TrackDraft};
@@ -14,6 +14,8 @@ use super::{Files, duplicates, too_many};
 use crate::Code;
 use crate::model::{Announce, VipAddress};
 use crate::tree::{At, Item, Section};
+
+pub(crate) use auth::AuthDraft;
 
 /// A virtual router as written.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub(crate) struct VrrpDraft {
     pub(crate) interface: Option<PerNode<String>>,
     pub(crate) vrid: Option<At<Vrid>>,
     pub(crate) version: Version,
-    pub(crate) password: Option<Password>,
+    pub(crate) auth: AuthDraft,
     pub(crate) checksum: ChecksumPolicy,
     pub(crate) vips: Vec<At<VipAddress>>,
     /// Whether every VIP could be read; if not, nothing can be said about addresses that are none.
@@ -33,6 +35,8 @@ pub(crate) struct VrrpDraft {
     pub(crate) priority: Option<PerNode<u8>>,
     pub(crate) preempt: Preempt,
     pub(crate) unicast: Option<At<UnicastDraft>>,
+    /// The lowest TTL that is believed, by the node that sends; with the place of the key.
+    pub(crate) unicast_min_ttl: Option<At<PerNode<u8>>>,
     pub(crate) lease: Option<Duration>,
     pub(crate) announce: Announce,
     pub(crate) track: TrackDraft,
@@ -56,7 +60,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .get("version")
         .and_then(|item| version(&item))
         .unwrap_or(Version::V3);
-    let password = section
+    let auth = section
         .get("auth")
         .and_then(|item| auth::read(&item, version, files));
     let (vips, vips_complete) = vips(&section, version);
@@ -78,6 +82,10 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .and_then(|item| times::preempt(&item))
         .unwrap_or(Preempt::After(times::PREEMPT_DELAY));
     let unicast = section.get("unicast").and_then(|item| unicast(&item));
+    let unicast_min_ttl = section.get("unicast_min_ttl").and_then(|item| {
+        let place = item.key_place();
+        PerNode::read(&item, |item| item.number(1..=255)).map(|value| At { value, place })
+    });
     let lease = section
         .get("vip_lease")
         .map_or(Some(times::LEASE), |item| times::lease(&item));
@@ -99,7 +107,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         interface,
         vrid,
         version,
-        password,
+        auth: auth.unwrap_or_default(),
         checksum,
         vips,
         vips_complete,
@@ -107,6 +115,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         priority,
         preempt,
         unicast,
+        unicast_min_ttl,
         lease,
         announce,
         track,

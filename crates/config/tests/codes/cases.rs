@@ -374,6 +374,33 @@ pub(crate) const CASES: &[Case] = &[
             "6:13: error[E041]: group `app` hashes `cookie:SID`, which listener `raw` cannot see: its protocol is tcp; write `consistent_hash = \"source\"`",
         ],
     ),
+    (
+        PAIR,
+        "auth = { password_file = \"/p\", hmac_file = \"/k\" }\n",
+        &["7:26: error[E041]: version 3 has no password; write `version = 2`, or an `hmac_file`"],
+    ),
+    (
+        PAIR,
+        "version = 2\nadvert_interval = \"1s\"\nauth = { hmac_file = \"/k\", mode = \"enforce\" }\n",
+        &[
+            "9:22: error[E041]: version 2 has no authentication by HMAC; write `version = 3` on both nodes, or a `password_file`",
+            "9:28: error[E041]: `mode` goes with `hmac_file`; remove it",
+        ],
+    ),
+    (
+        PAIR,
+        "unicast = true\nunicast_min_ttl = 250\nauth = { hmac_file = \"/k\", mode = \"permissive\" }\n",
+        &[
+            "8:1: error[E041]: `unicast_min_ttl` believes what comes through routers, where anybody may send it; add `auth = { hmac_file = \"/etc/tandem/vrrp.key\" }`, whose mode is enforce",
+        ],
+    ),
+    (
+        PAIR,
+        "unicast_min_ttl = 250\nauth = { hmac_file = \"/k\" }\n",
+        &[
+            "7:1: error[E041]: `unicast_min_ttl` is for unicast; add `unicast = true`, or remove the line",
+        ],
+    ),
     // E050
     (
         WEB,
@@ -411,18 +438,10 @@ pub(crate) const CASES: &[Case] = &[
     // E090: more in `tests/examples.rs`
     (
         PAIR,
-        "virtual_mac = true\ngroup = \"edge\"\nauth = { hmac_file = \"/k\" }\n",
+        "virtual_mac = true\ngroup = \"edge\"\n",
         &[
             "7:1: error[E090]: `virtual_mac = true` is not supported yet; remove the line; the interface's own MAC is used",
             "8:1: error[E090]: `group` is not supported yet; remove the line; VIPs of both families in one table already move together",
-            "9:10: error[E090]: authentication by HMAC is not supported yet; remove `auth`; version 2 can have a `password_file`",
-        ],
-    ),
-    (
-        PAIR,
-        "auth = { password_file = \"/p\" }\n",
-        &[
-            "7:10: error[E090]: a password in version 3 is not supported yet; remove `auth`, or write `version = 2`",
         ],
     ),
     // W070

@@ -18,6 +18,7 @@ use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
 use super::facts::Facts;
 use super::journal::Entry;
+use super::signing::Signing;
 use super::steer::{self, Steering};
 use super::tracking::Verdict;
 use super::wires::{self, WireKey, Wires};
@@ -70,6 +71,7 @@ pub(super) struct Instance {
     pub(super) router: VirtualRouter,
     pub(super) counters: Counters,
     pub(super) verdict: Verdict,
+    pub(super) signing: Signing,
     pub(super) transitions: VecDeque<Dated<Transition>>,
     pub(super) alarms: VecDeque<Dated<Alarm>>,
     pub(super) since: Timestamp,
@@ -111,6 +113,7 @@ impl Instance {
             config,
             counters: Counters::default(),
             verdict: Verdict::default(),
+            signing: Signing::new(),
             transitions: VecDeque::new(),
             alarms: VecDeque::new(),
             since: Timestamp::from(SystemTime::now()),
@@ -191,6 +194,7 @@ impl Instance {
             announcement,
             steering,
             steer_check,
+            self.signing.will_due_at,
         ]
         .into_iter()
         .flatten()
@@ -316,6 +320,12 @@ impl Instance {
         let priority = self.effective_priority();
         notices.extend(self.handle(now, Event::PriorityChanged(priority), wires));
         notices
+    }
+
+    /// Whether what it sends is signed.
+    pub(super) fn signs(&self) -> bool {
+        let authentication = self.config.settings.authentication.as_ref();
+        authentication.is_some_and(|authentication| authentication.signs())
     }
 
     /// Whether addresses are, or may be, on the link by our doing.

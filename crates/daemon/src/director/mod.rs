@@ -19,6 +19,7 @@ mod plane;
 mod receive;
 mod reload;
 mod server;
+mod signing;
 mod startup;
 mod status;
 mod steer;

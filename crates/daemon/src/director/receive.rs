@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use linux::raw::Received;
-use vrrp::{Datagram, Event, Family, Reject, Vrid};
+use vrrp::{Alarm, Datagram, Event, Expectation, Family, Guard, Reject, Vrid};
 
 use super::Director;
+use super::instance::Notice;
+use super::instances::Instances;
+use super::signing;
 use super::wires::WireKey;
 
 /// Datagrams taken from one wire before everything else has its turn.
@@ -41,13 +44,12 @@ impl Director {
             .get(key)
             .map(|wire| self.facts.addresses_of(wire.ifindex))
             .unwrap_or_default();
-        let accepted = datagram(key, octets, received).and_then(|datagram| {
-            let find = |vrid: Vrid| {
-                let last = self.instances.listening(key, vrid).last();
-                last.map(|index| self.instances[*index].router.expectation())
-            };
-            vrrp::accept(&datagram, &own, find)
-                .map(|(vrid, accepted)| (vrid, datagram.source, accepted))
+        let datagram = datagram(key, octets, received);
+        let accepted = datagram.and_then(|datagram| {
+            vrrp::accept_authentic(&datagram, &own, |vrid| {
+                expectation(&mut self.instances, key, vrid)
+            })
+            .map(|(vrid, accepted)| (vrid, datagram.source, accepted))
         });
         match accepted {
             Ok((vrid, source, accepted)) => {
@@ -64,17 +66,34 @@ impl Director {
                     self.on_notices(notices);
                 }
             }
-            Err(reject) => self.refuse(now, key, octets, reject),
+            Err(reject) => self.refuse(now, key, octets, datagram.ok(), reject),
         }
     }
 
     /// Counts a refused packet at the virtual router it names, or else at the wire, and touches nothing more.
-    fn refuse(&mut self, now: Instant, key: &WireKey, octets: &[u8], reject: Reject) {
+    fn refuse(
+        &mut self,
+        now: Instant,
+        key: &WireKey,
+        octets: &[u8],
+        datagram: Option<Datagram<'_>>,
+        reject: Reject,
+    ) {
         let named = named_vrid(key, octets)
             .map(|vrid| self.instances.listening(key, vrid).to_vec())
             .unwrap_or_default();
         for index in &named {
             self.instances[*index].counters.reject(reject);
+        }
+        if let (Some(kind), Some(datagram)) = (signing::alarm_kind(reject), datagram) {
+            for index in &named {
+                let instance = &mut self.instances[*index];
+                if !instance.has_lately_alarmed(kind) {
+                    let words = signing::alarm_words(&datagram, reject);
+                    let entry = instance.note_alarm(Alarm { kind, words });
+                    self.on_notices(entry.map(Notice::Journal).into_iter().collect());
+                }
+            }
         }
         if let Some(wire) = self.wires.get_mut(key) {
             if named.is_empty() {
@@ -108,6 +127,21 @@ fn datagram<'b>(
         hop_limit,
         payload: octets,
     })
+}
+
+/// What the receive checks need of the virtual router of this id on this wire.
+fn expectation<'i>(
+    instances: &'i mut Instances,
+    key: &WireKey,
+    vrid: Vrid,
+) -> Option<(&'i Expectation, Guard<'i>)> {
+    let index = *instances.listening(key, vrid).last()?;
+    let instance = &mut instances[index];
+    let guard = Guard {
+        wall: signing::wall(),
+        marks: &mut instance.signing.marks,
+    };
+    Some((instance.router.expectation(), guard))
 }
 
 /// The id a packet claims to be for, whatever else is wrong with it.

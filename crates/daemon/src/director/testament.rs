@@ -12,6 +12,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::instance::Instance;
 use super::instances::Instances;
+use super::signing;
 use super::wires::{WireKey, Wires};
 
 /// Shortest time the keeper waits for a beat: below it, a busy machine would look like a hung director.
@@ -22,6 +23,7 @@ const LONGEST_BEAT_LIMIT: Duration = Duration::from_secs(5);
 /// The part of one virtual router: empty when it holds nothing.
 fn part(instance: &Instance, wires: &Wires) -> Part {
     let mut part = Part::default();
+    let stamp = signing::will_stamp();
     if !instance.is_holding() {
         return part;
     }
@@ -33,7 +35,7 @@ fn part(instance: &Instance, wires: &Wires) -> Part {
             sender: wire.id,
             source: advertisement.source,
             destination: *destination,
-            bytes: advertisement.encode(*destination),
+            bytes: advertisement.encode_at(*destination, stamp),
         };
         part.packets
             .extend(advertisement.destinations.iter().map(farewell));

@@ -133,6 +133,7 @@ impl Member {
             addresses: self.settings.wire_list(family),
             checksum: self.checksum,
             password: self.settings.password.clone(),
+            authentication: self.settings.authentication.clone(),
         })
     }
 

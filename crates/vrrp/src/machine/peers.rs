@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::VirtualRouter;
 use super::member::{Leg, MemberId, Out};
 use crate::action::{Action, Alarm, AlarmKind, State};
+use crate::authentication::{Proof, skew_words};
 use crate::event::Event;
 use crate::receive::Accepted;
 use crate::types::{ChecksumForm, ChecksumPolicy, Family, Interval, PerFamily, Priority, Version};
@@ -52,6 +53,7 @@ pub(super) struct Peer {
     pub(super) priority: Priority,
     pub(super) interval: Interval,
     pub(super) checksum: Option<ChecksumForm>,
+    pub(super) proof: Option<Proof>,
     /// Beginning of the time it has been heard without a gap.
     pub(super) first_heard: Instant,
     pub(super) last_heard: Instant,
@@ -124,7 +126,7 @@ impl Peers {
         })
     }
 
-    fn note(&mut self, now: Instant, heard: Heard, checksum: Option<ChecksumForm>) {
+    fn note(&mut self, now: Instant, heard: Heard, accepted: &Accepted) {
         let slot = self.heard.of_mut(heard.leg.family);
         let first_heard = slot
             .filter(|peer| now < peer.gone_at())
@@ -133,7 +135,8 @@ impl Peers {
             address: heard.source,
             priority: heard.priority,
             interval: heard.interval,
-            checksum,
+            checksum: accepted.checksum(),
+            proof: accepted.proof(),
             first_heard,
             last_heard: now,
         });
@@ -234,7 +237,7 @@ impl VirtualRouter {
     ) {
         let id = heard.leg.member;
         let member = self.member_mut(id);
-        member.peers.note(now, heard, accepted.checksum());
+        member.peers.note(now, heard, accepted);
         let ours = member.settings.advert_interval;
         self.adopt_form(now, heard, accepted, out);
         let peer = heard.source;
@@ -253,6 +256,10 @@ impl VirtualRouter {
         if notes.no_link_local {
             let words = format!("the list of {peer} does not begin with a link-local address");
             self.raise(now, id, AlarmKind::NoLinkLocal, words, out);
+        }
+        if let Some(skew_s) = notes.skew_s {
+            let words = skew_words(peer, skew_s);
+            self.raise(now, id, AlarmKind::ClockSkew, words, out);
         }
         self.note_partial_hearing(now, heard, out);
     }

@@ -7,6 +7,7 @@ use super::member::MemberId;
 use super::phase::{Phase, Purpose};
 use super::{Member, VirtualRouter};
 use crate::action::{State, Transition};
+use crate::authentication::Proof;
 use crate::types::{ChecksumForm, Family, Interval, Priority};
 
 /// Everything there is to show of one virtual router.
@@ -70,6 +71,8 @@ pub struct PeerStatus {
     pub last_heard: Instant,
     /// The form of its checksum, where there is a choice.
     pub checksum: Option<ChecksumForm>,
+    /// How it was signed; `None` if it was not.
+    pub proof: Option<Proof>,
 }
 
 /// The state in more detail than [`State`].
@@ -210,5 +213,6 @@ fn peer_status(member: &Member, family: Family) -> Option<PeerStatus> {
         interval: peer.interval,
         last_heard: peer.last_heard,
         checksum: peer.checksum,
+        proof: peer.proof,
     })
 }

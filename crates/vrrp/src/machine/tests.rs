@@ -163,6 +163,7 @@ impl Bench {
             addresses: settings.wire_list(family),
             checksum,
             password: settings.password.clone(),
+            authentication: None,
         };
         let octets = advert.encode(group(family));
         let datagram = match family {

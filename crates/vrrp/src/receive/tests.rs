@@ -467,5 +467,6 @@ fn advertisement(settings: &Settings, family: Family, priority: u8) -> Advertise
         addresses: settings.wire_list(family),
         checksum: ChecksumForm::Rfc5798,
         password: settings.password.clone(),
+        authentication: None,
     }
 }

@@ -1,6 +1,7 @@
 //! An advertisement to send: a value that can only be valid, turned into octets when it is sent.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv4::MutableIpv4Packet;
@@ -9,6 +10,7 @@ use super::{
     AUTH_LEN, AUTH_NONE, AUTH_PASSWORD, FIXED_LEN, HOP_LIMIT, PROTOCOL, TRAFFIC_CLASS,
     TYPE_ADVERTISEMENT, message_len, plain_checksum, pseudo_checksum,
 };
+use crate::authentication::{Authentication, Signed, Stamp, sign};
 use crate::types::{ChecksumForm, Family, Interval, Password, Priority, Version, Vrid};
 
 /// Octets of an IPv4 header without options.
@@ -38,16 +40,32 @@ pub struct Advertisement {
     /// What the checksum covers; v3 over IPv4 only.
     pub checksum: ChecksumForm,
     pub(crate) password: Option<Password>,
+    pub(crate) authentication: Option<Arc<Authentication>>,
 }
 
 impl Advertisement {
-    /// The octets for one destination.
+    /// The authentication it is signed with; `None` if it carries no trailer.
+    #[must_use]
+    pub fn authentication(&self) -> Option<&Authentication> {
+        self.authentication
+            .as_deref()
+            .filter(|authentication| authentication.signs())
+    }
+
+    /// The octets for one destination, of a virtual router that does not authenticate. One that does needs
+    /// [`Advertisement::encode_at`]: what it sends by this door is stamped with the year 1970, and nobody believes it.
+    #[must_use]
+    pub fn encode(&self, destination: IpAddr) -> Vec<u8> {
+        self.encode_at(destination, Stamp::default())
+    }
+
+    /// The octets for one destination, signed with `stamp` if this virtual router authenticates.
     ///
     /// IPv4: a whole datagram for a socket with `IP_HDRINCL`; the kernel fills identification and header checksum.
     /// IPv6: the VRRP message only. The message checksum is in place in both.
     #[must_use]
-    pub fn encode(&self, destination: IpAddr) -> Vec<u8> {
-        let message = self.message(destination);
+    pub fn encode_at(&self, destination: IpAddr, stamp: Stamp) -> Vec<u8> {
+        let message = self.message(destination, stamp);
         match (self.source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let total = IPV4_HEADER_LEN + message.len();
@@ -70,8 +88,8 @@ impl Advertisement {
         }
     }
 
-    /// The VRRP message with its checksum.
-    fn message(&self, destination: IpAddr) -> Vec<u8> {
+    /// The VRRP message with its checksum and trailer.
+    fn message(&self, destination: IpAddr, stamp: Stamp) -> Vec<u8> {
         let count = self.addresses.len().min(MAX_ADDRESSES);
         let mut message = Vec::with_capacity(message_len(self.version, self.family, count));
         let version = match self.version {
@@ -98,7 +116,21 @@ impl Advertisement {
                     .as_slice(),
             );
         }
-        let checksum = self.checksum_of(&message, destination);
+        let own_len = message.len();
+        let signed = Signed {
+            source: self.source,
+            message: &message,
+        };
+        let trailer = self
+            .authentication()
+            .and_then(|authentication| sign(authentication, signed, stamp));
+        message.extend_from_slice(trailer.as_ref().map_or(&[], <[u8; _]>::as_slice));
+        // Over IPv4 the checksum leaves the trailer out, over IPv6 it covers the whole payload.
+        let covered = match self.family {
+            Family::V4 => &message[..own_len],
+            Family::V6 => &message[..],
+        };
+        let checksum = self.checksum_of(covered, destination);
         message[FIXED_LEN - 2..FIXED_LEN].copy_from_slice(&checksum.to_be_bytes());
         message
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
 use control::{EventKind, Timestamp};
-use vrrp::{Action, Advertisement, Alarm, Event, Transition};
+use vrrp::{Action, Advertisement, Alarm, AlarmKind, Event, Transition};
 
 use super::{ALARM_INTERVAL, Dated, Held, Instance, KEPT, Notice};
 use crate::director::addresses::{Order, Outcome};
@@ -78,12 +78,13 @@ impl Instance {
     }
 
     fn send(&mut self, advertisement: &Advertisement, wires: &Wires) -> Result<(), String> {
+        let stamp = self.signing.stamp(advertisement);
         let key = self.wire_key(advertisement.family);
         let wire = wires
             .get(&key)
             .ok_or_else(|| format!("no socket on {}", key.link))?;
         for destination in &advertisement.destinations {
-            let packet = advertisement.encode(*destination);
+            let packet = advertisement.encode_at(*destination, stamp);
             let sent = wire
                 .sender
                 .send(advertisement.source, *destination, &packet);
@@ -110,14 +111,16 @@ impl Instance {
         entry
     }
 
-    /// Keeps an alarm; it is journaled when its kind has not been for a while.
-    fn note_alarm(&mut self, alarm: Alarm) -> Option<Entry> {
+    /// Whether an alarm of this kind would say nothing new.
+    pub(in crate::director) fn has_lately_alarmed(&self, kind: AlarmKind) -> bool {
         let now = Timestamp::from(SystemTime::now());
-        let recent = self
-            .alarms
-            .iter()
-            .any(|old| old.what.kind == alarm.kind && old.at.age(now) < ALARM_INTERVAL);
-        if recent {
+        let mut alarms = self.alarms.iter();
+        alarms.any(|old| old.what.kind == kind && old.at.age(now) < ALARM_INTERVAL)
+    }
+
+    /// Keeps an alarm; it is journaled when its kind has not been for a while.
+    pub(in crate::director) fn note_alarm(&mut self, alarm: Alarm) -> Option<Entry> {
+        if self.has_lately_alarmed(alarm.kind) {
             return None;
         }
         let entry = Entry::new(

@@ -9,6 +9,7 @@ use vrrp::{Event, State};
 use super::{Held, Instance, Notice, RESTORE_LIMIT, RESTORE_WINDOW};
 use crate::director::addresses::{Order, renewal_interval};
 use crate::director::facts::Facts;
+use crate::director::signing::WILL_REFRESH;
 use crate::director::steer::{Share, Standing, Steering};
 use crate::director::wires::Wires;
 
@@ -39,7 +40,20 @@ impl Instance {
         }
         self.announce_due(now);
         self.steer(now);
+        self.refresh_signed_will(now);
         notices
+    }
+
+    /// A farewell that is signed goes stale: the will is written anew in time.
+    fn refresh_signed_will(&mut self, now: Instant) {
+        let signed = self.signs() && self.is_holding();
+        let due_at = self.signing.will_due_at.filter(|_| signed);
+        let due = due_at.is_some_and(|at| at <= now);
+        self.will_changed |= due;
+        self.signing.will_due_at = match due_at {
+            Some(at) if !due => Some(at),
+            _ => signed.then(|| now + WILL_REFRESH),
+        };
     }
 
     /// Lets the steering of connections in flight follow; most turns of the loop change nothing for it.

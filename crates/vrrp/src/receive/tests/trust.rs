@@ -76,6 +76,28 @@ fn the_owner_also_accepts_so_that_two_owners_meet_in_the_election() {
     );
 }
 
+#[test]
+fn a_routed_peer_has_a_lowest_ttl_of_its_own() {
+    let ours = Settings {
+        unicast_peers: vec![ip("10.0.0.2"), ip("10.0.0.4")],
+        least_hop_limits: [(ip("10.0.0.2"), 250)].into(),
+        ..v3()
+    };
+    let outcome = |source: &str, hop_limit| {
+        let routed = Datagram {
+            source: ip(source),
+            destination: ip("10.0.0.3"),
+            hop_limit,
+            ..datagram(&V3_RFC9568)
+        };
+        check(&ours, &routed).map(drop)
+    };
+    assert_eq!(outcome("10.0.0.2", 255), Ok(()));
+    assert_eq!(outcome("10.0.0.2", 250), Ok(()));
+    assert_eq!(outcome("10.0.0.2", 249), Err(Reject::HopLimit));
+    assert_eq!(outcome("10.0.0.4", 254), Err(Reject::HopLimit));
+}
+
 /// A packet that fails every check from one on, mended one check at a time.
 #[test]
 fn the_checks_come_in_their_order() {

@@ -1,0 +1,101 @@
+//! What signing needs of the world outside the core: the wall clock, stamps in order, and the highest ones heard.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use vrrp::{Advertisement, AlarmKind, Datagram, Marks, Reject, Sequencer, Stamp, WallTime};
+
+/// By how much the farewells in the last will are stamped ahead: the keeper cannot sign, and what it sends must be later than everything
+/// this process has sent since the will was deposited.
+const WILL_LEAD: Duration = Duration::from_secs(1);
+/// How often a will with signed farewells is written anew, so that its stamps stay ahead and within the window.
+pub(super) const WILL_REFRESH: Duration = Duration::from_millis(500);
+
+/// Stamps of one virtual router, both ways.
+#[derive(Debug)]
+pub(super) struct Signing {
+    sequencer: Sequencer,
+    pub(super) marks: Marks,
+    /// When the will has to be written anew.
+    pub(super) will_due_at: Option<Instant>,
+}
+
+impl Signing {
+    /// Begins beyond the stamps that the will of a predecessor may have carried.
+    pub(super) fn new() -> Self {
+        Self {
+            sequencer: Sequencer::beginning_at(wall().after(WILL_LEAD)),
+            marks: Marks::default(),
+            will_due_at: None,
+        }
+    }
+
+    /// The stamp of an advertisement that is sent now; the first one for what is not signed.
+    pub(super) fn stamp(&mut self, advertisement: &Advertisement) -> Stamp {
+        advertisement
+            .authentication()
+            .map_or_else(Stamp::default, |authentication| {
+                self.sequencer.next(wall(), authentication)
+            })
+    }
+}
+
+/// The stamp of a farewell in the last will.
+pub(super) fn will_stamp() -> Stamp {
+    Stamp::at(wall().after(WILL_LEAD))
+}
+
+/// The wall clock; 1970 if it is before that.
+pub(super) fn wall() -> WallTime {
+    WallTime(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
+}
+
+/// What kind of alarm a packet makes that was refused for want of a valid trailer; none for other reasons.
+pub(super) fn alarm_kind(reject: Reject) -> Option<AlarmKind> {
+    match reject {
+        Reject::TrailerMissing
+        | Reject::TrailerForm
+        | Reject::KeyUnknown
+        | Reject::Hmac
+        | Reject::Replay => Some(AlarmKind::Unauthenticated),
+        Reject::Stale => Some(AlarmKind::ClockSkew),
+        Reject::Short
+        | Reject::IpLength
+        | Reject::Protocol
+        | Reject::Destination
+        | Reject::OwnSource
+        | Reject::HopLimit
+        | Reject::Version
+        | Reject::Length
+        | Reject::Type
+        | Reject::UnknownVrid
+        | Reject::Checksum
+        | Reject::CountZero
+        | Reject::IntervalZero
+        | Reject::NotLinkLocal
+        | Reject::AuthType
+        | Reject::Password
+        | Reject::V2Interval
+        | Reject::AddressList => None,
+    }
+}
+
+/// The same for a person. Only where the HMAC held is anything said that the packet says of its sender.
+pub(super) fn alarm_words(datagram: &Datagram<'_>, reject: Reject) -> String {
+    let peer = datagram.source;
+    let skew_s = vrrp::claimed_skew_s(datagram.payload, wall()).unwrap_or_default();
+    match reject {
+        Reject::Stale => format!(
+            "{}; its advertisements are refused until then",
+            vrrp::skew_words(peer, skew_s)
+        ),
+        Reject::Replay => format!(
+            "advertisements from {peer} are refused, signed {skew_s} s ago but not later than what was heard before: recorded and sent \
+             again, or its clock went back"
+        ),
+        _other => format!("advertisements from {peer} are refused: {reject}"),
+    }
+}

@@ -1,0 +1,89 @@
+//! The check of the authentication trailer, between the VRID and the checksum.
+
+use super::{Datagram, Expectation};
+use crate::authentication::{
+    AuthMode, Authentication, Marks, Proof, Signed, TRAILER_LEN, WallTime, claimed_stamp, verify,
+};
+use crate::counters::Reject;
+
+/// What a virtual router that authenticates needs besides its [`Expectation`]: the time, and what it has heard.
+#[derive(Debug)]
+pub struct Guard<'g> {
+    /// Our wall clock.
+    pub wall: WallTime,
+    /// The highest stamps seen; moved by what is accepted, and by nothing else.
+    pub marks: &'g mut Marks,
+}
+
+/// A payload parted into message and trailer.
+#[derive(Clone, Copy)]
+pub(super) struct Parted<'a> {
+    pub(super) message: &'a [u8],
+    pub(super) trailer: Option<&'a [u8; TRAILER_LEN]>,
+}
+
+impl<'a> Parted<'a> {
+    /// Parts a payload whose message has `len` octets. A trailer may be there if the virtual router knows any, or is
+    /// none of ours.
+    pub(super) fn new(
+        payload: &'a [u8],
+        len: usize,
+        expected: Option<&Expectation>,
+    ) -> Result<Self, Reject> {
+        let (message, rest) = payload.split_at_checked(len).ok_or(Reject::Length)?;
+        let takes_trailer = expected.is_none_or(|expected| expected.authentication.is_some());
+        match rest.try_into() {
+            Ok(trailer) if takes_trailer => Ok(Self {
+                message,
+                trailer: Some(trailer),
+            }),
+            _ if rest.is_empty() => Ok(Self {
+                message,
+                trailer: None,
+            }),
+            _ => Err(Reject::Length),
+        }
+    }
+}
+
+/// Whether a packet may be believed; its proof if it is signed. Moves no mark.
+pub(super) fn authenticate(
+    datagram: &Datagram<'_>,
+    parted: Parted<'_>,
+    authentication: &Authentication,
+    guard: Option<&Guard<'_>>,
+) -> Result<Option<Proof>, Reject> {
+    let Some(trailer) = parted.trailer else {
+        return match authentication.mode {
+            AuthMode::Enforce => Err(Reject::TrailerMissing),
+            AuthMode::Permissive | AuthMode::ReceiveOnly => Ok(None),
+        };
+    };
+    let signed = Signed {
+        source: datagram.source,
+        message: parted.message,
+    };
+    let proof = verify(authentication, signed, trailer)?;
+    // Without a clock nothing can be called fresh.
+    let guard = guard.ok_or(Reject::Stale)?;
+    if !authentication.is_fresh(proof.stamp, guard.wall) {
+        return Err(Reject::Stale);
+    }
+    let source = datagram.source;
+    if !guard
+        .marks
+        .admits(source, proof.stamp, guard.wall, authentication)
+    {
+        return Err(Reject::Replay);
+    }
+    Ok(Some(proof))
+}
+
+/// Whole seconds by which our clock is ahead of the stamp a packet ends with; negative if the sender's is ahead.
+///
+/// Meant for packets refused as [`Reject::Stale`] or [`Reject::Replay`]: only those are known to be signed by a holder
+/// of the key.
+#[must_use]
+pub fn claimed_skew_s(payload: &[u8], wall: WallTime) -> Option<i64> {
+    claimed_stamp(payload).map(|stamp| stamp.age_s(wall))
+}
