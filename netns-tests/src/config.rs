@@ -39,6 +39,10 @@ pub struct PairConfig {
     pub health_every: Duration,
     /// The log level (Tandem only).
     pub log: &'static str,
+    /// Whether advertisements go from address to address instead of to the group.
+    pub unicast: bool,
+    /// Keys to sign with, as a key file holds them (Tandem only).
+    pub keys: Option<String>,
     /// More TOML at the end (Tandem only).
     pub extra: String,
 }
@@ -56,6 +60,8 @@ impl Default for PairConfig {
             listener: true,
             health_every: Duration::from_secs(1),
             log: "info",
+            unicast: false,
+            keys: None,
             extra: String::new(),
         }
     }
@@ -84,6 +90,17 @@ impl PairConfig {
 
     /// Where the password is, beside the configuration.
     pub(crate) const PASSWORD_FILE: &str = "vrrp.password";
+
+    /// Where the keys are, beside the configuration.
+    pub(crate) const KEY_FILE: &str = "vrrp.key";
+
+    /// The address a node sends advertisements from in unicast: of the family of the VIPs.
+    pub fn unicast_address(&self, host: Host) -> IpAddr {
+        match self.address() {
+            IpAddr::V4(_) => IpAddr::V4(host.v4()),
+            IpAddr::V6(_) => IpAddr::V6(host.v6()),
+        }
+    }
 
     /// The address probes ask: the last one listed.
     pub fn address(&self) -> IpAddr {
@@ -145,6 +162,16 @@ impl PairConfig {
         if let Auth::V2Password(_) = &self.auth {
             let file = Self::PASSWORD_FILE;
             let _ = writeln!(text, "version = 2\nauth = {{ password_file = \"{file}\" }}");
+        }
+        if self.unicast {
+            let (one, two) = (
+                self.unicast_address(Host::Lb1),
+                self.unicast_address(Host::Lb2),
+            );
+            let _ = writeln!(text, "unicast = {{ lb1 = \"{one}\", lb2 = \"{two}\" }}");
+        }
+        if self.keys.is_some() {
+            let _ = writeln!(text, "auth = {{ hmac_file = \"{}\" }}", Self::KEY_FILE);
         }
         let (first, second) = self.priorities;
         if self.pair {

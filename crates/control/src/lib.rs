@@ -40,6 +40,6 @@ pub use status::{
 };
 pub use timestamp::Timestamp;
 pub use vrrp::{
-    AlarmStatus, ChecksumForm, ContributionStatus, Family, PeerStatus, TimerStatus,
-    TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
+    AlarmStatus, AuthenticationStatus, ChecksumForm, ContributionStatus, Family, PeerStatus,
+    TimerStatus, TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
 };

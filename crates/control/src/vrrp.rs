@@ -137,6 +137,29 @@ pub struct VrrpDetail {
     pub alarms: Vec<AlarmStatus>,
     /// Why this router does not claim though it could, for instance after a handover; `None` normally.
     pub held_back: Option<String>,
+    /// How advertisements are authenticated; `None` if they are not.
+    #[serde(default)]
+    pub authentication: Option<AuthenticationStatus>,
+    /// What is known besides advertisements of who holds the addresses: sentences without full stop, the weightiest first.
+    #[serde(default)]
+    pub evidence: Vec<String>,
+}
+
+/// Authentication by HMAC. No octet of a key is ever shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuthenticationStatus {
+    /// `enforce`, `permissive` or `receive-only`.
+    pub mode: String,
+    /// Number of the key that signs, 1 to 255.
+    pub active_key: u8,
+    /// Numbers of the keys that are believed.
+    pub keys: Vec<u8>,
+    /// `time` or `monotonic`.
+    pub anti_replay: String,
+    /// Number of the key the peer signed with last; `None` if it does not sign, or was never heard.
+    pub peer_key: Option<u8>,
+    /// Seconds by which our clock was ahead of the peer's when it was heard last.
+    pub peer_skew_s: Option<i64>,
 }
 
 /// A timer that runs.

@@ -251,6 +251,14 @@ pub fn keepalived_config(config: &PairConfig, host: Host, check: Option<&str>) -
     {
         text += "    native_ipv6\n";
     }
+    if config.unicast {
+        // Over IPv6 it would send with the system's default hop limit.
+        text += &format!(
+            "    unicast_src_ip {}\n    unicast_ttl 255\n    unicast_peer {{\n        {}\n    }}\n",
+            config.unicast_address(host),
+            config.unicast_address(host.other())
+        );
+    }
     text += &format!("    virtual_ipaddress {{\n{}\n    }}\n", vips.join("\n"));
     if check.is_some() {
         text += "    track_script {\n        proxy\n    }\n";

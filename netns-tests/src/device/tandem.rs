@@ -39,6 +39,9 @@ impl<'lab> Tandem<'lab> {
         if let Auth::V2Password(password) = &config.auth {
             std::fs::write(folder.join(PairConfig::PASSWORD_FILE), password)?;
         }
+        if let Some(keys) = &config.keys {
+            write_keys(&folder, keys)?;
+        }
         let tandem = Tandem {
             lab,
             host,
@@ -86,6 +89,14 @@ impl<'lab> Tandem<'lab> {
     /// When the file cannot be written.
     pub fn write_config(&self, text: &str) -> anyhow::Result<()> {
         std::fs::write(self.config_path(), text).context("write the configuration")
+    }
+
+    /// Replaces the key file; nothing is told to the daemon.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_keys(&self, keys: &str) -> anyhow::Result<()> {
+        write_keys(&self.folder, keys)
     }
 
     /// Runs `tandem` against this node: exit code, standard output, standard error.
@@ -296,6 +307,14 @@ impl Drop for Tandem<'_> {
         // Orphans of a killed keeper are no longer below our process: the namespace is the family.
         self.lab.net(self.host).kill_all();
     }
+}
+
+/// A key file as the daemon takes it: nobody else may read it.
+fn write_keys(folder: &Path, keys: &str) -> anyhow::Result<()> {
+    let path = folder.join(PairConfig::KEY_FILE);
+    std::fs::write(&path, keys).context("write the keys")?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
 }
 
 /// Where a program of ours was built: `TANDEM_BIN_DIR`, or the folder this program itself was built to.

@@ -192,8 +192,11 @@ main  BACKUP for 12s  vrid 51 on eth0
   ipv4        192.0.2.10/24
     peer      10.0.0.3  priority 180  heard 40ms ago  every 100ms
               checksum rfc5798
+    signed    enforce  with key 2 of 1 2  anti-replay monotonic
+              the peer signs with key 1, its clock 3 s ahead
     counted   accepted 1,234  sent 88
     rejected  hop limit 3
+  evidence    the gateway 10.0.0.1 answers
   changes     12s ago active -> backup: a higher priority is heard: 180 from
                 10.0.0.3
               1h00m ago backup -> active: no advertisement for 333 ms
@@ -213,6 +216,8 @@ fn vrrp_of_an_active_router_in_two_families() {
     v4.phase = "leaving".to_owned();
     v4.why = "shutdown was asked for".to_owned();
     v4.held_back = None;
+    v4.authentication = None;
+    v4.evidence.clear();
     v4.learned_interval_ms = None;
     v4.timers[0].in_ms = 0;
     v4.counters = BTreeMap::new();

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChecksumForm, ContributionStatus, PeerStatus, Timestamp, VrrpDetail, VrrpState};
+use control::{
+    AuthenticationStatus, ChecksumForm, ContributionStatus, PeerStatus, Timestamp, VrrpDetail,
+    VrrpState,
+};
 
 use super::words::{age, count, exact, flow, millis, sentence};
 
@@ -40,6 +43,7 @@ fn block(families: &[VrrpDetail], now: Timestamp) -> String {
     for family in families {
         out.push_str(&family_lines(family));
     }
+    out.push_str(&evidence(families));
     out.push_str(&history(families, now));
     out
 }
@@ -125,6 +129,9 @@ fn family_lines(router: &VrrpDetail) -> String {
         Some(peer) => out.push_str(&inner("peer", &peer_words(peer, router.checksum_sent))),
         None => out.push_str(&inner("peer", &["never heard".to_owned()])),
     }
+    if let Some(authentication) = &router.authentication {
+        out.push_str(&inner("signed", &authentication_words(authentication)));
+    }
     let counters = numbers(&router.counters);
     if !counters.is_empty() {
         out.push_str(&inner("counted", &counters));
@@ -150,6 +157,30 @@ fn peer_words(peer: &PeerStatus, sent: Option<ChecksumForm>) -> Vec<String> {
         format!("heard {} ago", millis(peer.last_heard_ms)),
         format!("every {}", exact(peer.interval_ms)),
         checksum,
+    ]
+}
+
+/// `enforce`, `with key 2 of 1 2`, `the peer signs with key 1, its clock 3 s behind`
+fn authentication_words(authentication: &AuthenticationStatus) -> Vec<String> {
+    let keys: Vec<String> = authentication.keys.iter().map(u8::to_string).collect();
+    let clock = match authentication.peer_skew_s {
+        None | Some(-1..=1) => String::new(),
+        Some(skew) if skew < 0 => format!(", its clock {} s ahead", skew.unsigned_abs()),
+        Some(skew) => format!(", its clock {skew} s behind"),
+    };
+    let peer = match authentication.peer_key {
+        Some(key) => format!("the peer signs with key {key}{clock}"),
+        None => "nothing signed was heard".to_owned(),
+    };
+    vec![
+        authentication.mode.clone(),
+        format!(
+            "with key {} of {}",
+            authentication.active_key,
+            keys.join(" ")
+        ),
+        format!("anti-replay {}", authentication.anti_replay),
+        peer,
     ]
 }
 
@@ -200,6 +231,17 @@ fn history(families: &[VrrpDetail], now: Timestamp) -> String {
         out.push_str(&column("! alarms", &alarms));
     }
     out
+}
+
+/// What is known besides advertisements, of all families.
+fn evidence(families: &[VrrpDetail]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in families.iter().flat_map(|family| &family.evidence) {
+        if !lines.contains(line) {
+            lines.push(line.clone());
+        }
+    }
+    column("evidence", &lines)
 }
 
 /// A label of a block with pieces that flow.

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use vrrp::{Advertisement, AlarmKind, Datagram, Marks, Reject, Sequencer, Stamp, WallTime};
+use control::AuthenticationStatus;
+use vrrp::{
+    Advertisement, AlarmKind, Authentication, Datagram, Marks, PeerStatus, Reject, Sequencer,
+    Stamp, WallTime,
+};
 
 /// By how much the farewells in the last will are stamped ahead: the keeper cannot sign, and what it sends must be later than everything
 /// this process has sent since the will was deposited.
@@ -51,6 +55,24 @@ pub(super) fn wall() -> WallTime {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default(),
     )
+}
+
+/// What an operator may see of it.
+pub(super) fn status(
+    authentication: &Authentication,
+    peer: Option<&PeerStatus>,
+) -> AuthenticationStatus {
+    let signed = peer.and_then(|peer| Some((peer.last_heard.elapsed(), peer.proof?)));
+    AuthenticationStatus {
+        mode: authentication.mode.as_str().to_owned(),
+        active_key: authentication.active(),
+        keys: authentication.ids().collect(),
+        anti_replay: authentication.freshness.as_str().to_owned(),
+        peer_key: signed.map(|(_, proof)| proof.key),
+        peer_skew_s: signed.map(|(ago, proof)| {
+            proof.stamp.age_s(wall()) - i64::try_from(ago.as_secs()).unwrap_or(i64::MAX)
+        }),
+    }
 }
 
 /// What kind of alarm a packet makes that was refused for want of a valid trailer; none for other reasons.

@@ -10,6 +10,7 @@ use control::{
 use vrrp::{Family, State};
 
 use super::instance::{Dated, Instance};
+use super::signing;
 use super::tracking::DataPlane;
 use super::{Director, timestamp};
 
@@ -258,6 +259,13 @@ impl Director {
                     self.name_of_peer(peer)
                 )
             }),
+            authentication: instance.config.settings.authentication.as_ref().map(
+                |authentication| {
+                    let mut peers = core.peers.iter();
+                    signing::status(authentication, peers.find(|peer| peer.family == family))
+                },
+            ),
+            evidence: Vec::new(),
             status,
         }
     }

@@ -152,6 +152,46 @@ fn a_trailer_that_holds_is_believed_in_every_form() {
     assert!(first(&v6(authentication()), &v6_datagram(&payload)).is_ok());
 }
 
+/// What Keepalived 2.4.3 sent with the same key, taken from the wire: to the group by IPv4 and IPv6, and to a peer.
+#[test]
+fn keepalived_is_believed() {
+    let to_group =
+        "31336401001475cb0a07004d010700006b040ffe127b00006af73b34028991401d9c9c27cb933328";
+    let over_ipv6 = "313364020014 6401fe800000000000000000000000000077fd070000000000000000000000000077\
+                     010700006b04100d066e00007fd219e9f7cf160e53d874e8e9fcb6a5";
+    let to_peer =
+        "3133640100144bd60a07004d010700006b04101bd85800001f986f579d83453bb64761ce91ac3cd4";
+    let heard = |hex: &str, vips: &[&str], source: &str, destination: &str| {
+        let payload = octets(&hex.replace(' ', ""));
+        let mut ours = settings(51, 20, vips, authentication().with_window(60));
+        if !ip(destination).is_multicast() {
+            ours.unicast_peers = vec![ip(source)];
+        }
+        let datagram = Datagram {
+            family: Family::of(ip(source)),
+            source: ip(source),
+            destination: ip(destination),
+            hop_limit: 255,
+            payload: &payload,
+        };
+        let expected = Expectation::new(&ours);
+        let wall = WallTime(Duration::from_secs(0x6b04_1000));
+        let mut marks = Marks::default();
+        let guard = Guard {
+            wall: wall.after(Duration::from_secs(3)),
+            marks: &mut marks,
+        };
+        let (_, accepted) =
+            accept_authentic(&datagram, &[ip("10.7.0.1")], |_| Some((&expected, guard))).unwrap();
+        assert_eq!(accepted.proof().unwrap().key, 7);
+        assert!(!accepted.notes().list_differs);
+    };
+    heard(to_group, &["10.7.0.77"], "10.7.0.2", "224.0.0.18");
+    heard(to_peer, &["10.7.0.77"], "10.7.0.2", "10.7.0.1");
+    let ipv6 = ["fe80::77", "fd07::77"];
+    heard(over_ipv6, &ipv6, "fe80::b467:1ff:fe27:c3e1", "ff02::12");
+}
+
 #[test]
 fn one_changed_octet_anywhere_is_refused_and_moves_no_mark() {
     let good = octets(IPV4_RFC9568);

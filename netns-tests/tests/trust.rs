@@ -1,0 +1,229 @@
+//! Whom a node believes: unicast peers alone, and only what is signed where keys are configured.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{LIMIT, assert_blackout, assert_within, measured, probe, watch_on};
+use netns_tests::{
+    Address, Device, Host, Injector, Junk, Keepalived, Lab, Observer, PairConfig, Part, Tandem,
+    wait_until,
+};
+
+/// Two keys, as the key file has them.
+const KEY_1: &str = "1 hex:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
+const KEY_2: &str = "2 this is the second key of 44 octets in ASCII\n";
+
+fn unicast(config: PairConfig) -> PairConfig {
+    PairConfig {
+        unicast: true,
+        pair: false,
+        listener: false,
+        ..config
+    }
+}
+
+/// How many packets a node refused, by reason.
+fn rejects(node: &Tandem<'_>) -> serde_json::Value {
+    let (code, out, err) = node.cli(&["--json", "vrrp"]).unwrap();
+    assert_eq!(code, 0, "{err}");
+    let routers: serde_json::Value = serde_json::from_str(&out).unwrap();
+    routers[0]["rejects"].clone()
+}
+
+/// Keepalived in unicast as the other node, with the lower priority.
+fn above_keepalived_in_unicast(config: PairConfig) {
+    let config = unicast(config);
+    let limit = LIMIT + 4 * config.interval;
+    let lab = Lab::new().unwrap();
+    let mut ours = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+    let mut theirs = Keepalived::new(&lab, Host::Lb2, &config).unwrap();
+    let vip = config.address();
+    theirs.start().unwrap();
+    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
+    // The better one takes over; it dies and returns; it leaves.
+    ours.start().unwrap();
+    lab.wait_holder(vip, Host::Lb1, limit).unwrap();
+    assert_eq!(rejects(&ours), serde_json::json!({}), "{}", ours.tail());
+    ours.kill(Part::All).unwrap();
+    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
+    ours.start().unwrap();
+    lab.wait_holder(vip, Host::Lb1, limit).unwrap();
+    ours.stop(LIMIT).unwrap();
+    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
+}
+
+/// The other way round: Keepalived is the better one.
+fn below_keepalived_in_unicast(config: PairConfig) {
+    let config = unicast(config);
+    let limit = LIMIT + 4 * config.interval;
+    let lab = Lab::new().unwrap();
+    let vip = config.address();
+    let mut theirs = Keepalived::new(&lab, Host::Lb1, &config).unwrap();
+    let mut ours = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+    ours.start().unwrap();
+    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
+    theirs.start().unwrap();
+    ours.wait_state("backup", limit).unwrap();
+    lab.wait_holder(vip, Host::Lb1, limit).unwrap();
+    theirs.stop(LIMIT).unwrap();
+    ours.wait_state("active", limit).unwrap();
+    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
+    assert_eq!(rejects(&ours), serde_json::json!({}), "{}", ours.tail());
+}
+
+#[test]
+fn keepalived_in_unicast_version_2() {
+    above_keepalived_in_unicast(PairConfig::v2_password());
+    below_keepalived_in_unicast(PairConfig::v2_password());
+}
+
+#[test]
+fn keepalived_in_unicast_version_3() {
+    above_keepalived_in_unicast(PairConfig::default());
+    below_keepalived_in_unicast(PairConfig::default());
+}
+
+#[test]
+fn keepalived_in_unicast_over_ipv6() {
+    above_keepalived_in_unicast(PairConfig::ipv6());
+    below_keepalived_in_unicast(PairConfig::ipv6());
+}
+
+#[test]
+fn without_its_unicast_address_a_node_is_at_fault() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig {
+        unicast: true,
+        ..PairConfig::default()
+    };
+    // A second address stays on the link: it must not stand in for the configured one.
+    lab.net(Host::Lb1)
+        .ip("addr add 10.0.0.9/24 dev eth0")
+        .unwrap();
+    lab.net(Host::Lb1)
+        .sysctl("ipv4/conf/eth0/promote_secondaries", "1")
+        .unwrap();
+    let (one, _two) = Tandem::pair(&lab, &config).unwrap();
+    lab.net(Host::Lb1)
+        .ip("addr del 10.0.0.2/24 dev eth0")
+        .unwrap();
+    one.wait_state("fault", LIMIT).unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+    let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
+    assert!(shown.contains("unicast source 10.0.0.2"), "{shown}");
+    lab.net(Host::Lb1)
+        .ip("addr add 10.0.0.2/24 dev eth0")
+        .unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+}
+
+fn signed() -> PairConfig {
+    PairConfig {
+        keys: Some(KEY_1.into()),
+        ..PairConfig::default()
+    }
+}
+
+#[test]
+fn what_is_not_signed_moves_nothing_and_a_signed_pair_fails_over() {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = signed();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        // A good advertisement of priority 1, which an Active router would answer, but for the signature.
+        let observer = Observer::start(&lab).unwrap();
+        let begun = Instant::now();
+        Injector::start(&lab, &[Junk::Losing], 51, 1000, Duration::from_secs(1))
+            .unwrap()
+            .finish()
+            .unwrap();
+        let own = observer.adverts(Host::Lb1.v4(), begun).len();
+        assert!(
+            own <= 14,
+            "{own} advertisements in a second: junk was answered"
+        );
+        let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        assert_eq!(after, before, "{}", one.tail());
+        let missing = rejects(&one)["trailer_missing"].as_u64().unwrap();
+        assert!(missing >= 700, "{missing} counted");
+        let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
+        assert!(shown.contains("unauthenticated: "), "{shown}");
+
+        // The farewell of the last will is signed too: the director dies, and the other node knows at once.
+        let prober = probe(&lab, &config);
+        let killed = one.kill(Part::Director).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        let reason = two.last_transition().unwrap()["reason"].clone();
+        assert_eq!(reason, "10.0.0.2 said that it leaves");
+        let (_, summary) = watch_on(prober, killed);
+        assert_blackout(&summary, 150.0, [&one, &two]);
+        // The new director's advertisements are later than the will's farewell, and believed.
+        one.wait_state("active", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        assert_eq!(rejects(&two)["replay"], serde_json::Value::Null);
+    });
+}
+
+#[test]
+fn another_key_parts_the_nodes_and_both_say_so() {
+    let lab = Lab::new().unwrap();
+    let (one, two) = Tandem::pair(&lab, &signed()).unwrap();
+    two.write_keys(&KEY_1.replace("00010203", "ffffffff"))
+        .unwrap();
+    let (code, out, err) = two.cli(&["reload"]).unwrap();
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("secret of auth"), "{out}");
+    two.wait_state("active", LIMIT).unwrap();
+    wait_until("lb1 says what it refuses", LIMIT, || {
+        let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
+        shown.contains("wrong HMAC")
+    })
+    .unwrap();
+    two.write_keys(KEY_1).unwrap();
+    assert_eq!(two.cli(&["reload"]).unwrap().0, 0);
+    two.wait_state("backup", LIMIT).unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+}
+
+#[test]
+fn a_rollout_and_a_rotation_by_reload_cost_nothing() {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        let steps = [
+            (KEY_1.to_owned(), "mode = \"receive-only\""),
+            (KEY_1.to_owned(), "mode = \"permissive\""),
+            (KEY_1.to_owned(), "mode = \"enforce\""),
+            (format!("{KEY_1}{KEY_2}"), "active_key = 1"),
+            (format!("{KEY_1}{KEY_2}"), "active_key = 2"),
+            (KEY_2.to_owned(), "active_key = 2"),
+        ];
+        for (keys, option) in steps {
+            for (node, host) in [(&two, Host::Lb2), (&one, Host::Lb1)] {
+                node.write_keys(&keys).unwrap();
+                let auth = format!("vrid = 51\nauth = {{ hmac_file = \"vrrp.key\", {option} }}\n");
+                let text = config.tandem(host).replace("vrid = 51\n", &auth);
+                node.write_config(&text).unwrap();
+                let (code, out, err) = node.cli(&["reload"]).unwrap();
+                assert_eq!(code, 0, "{out}{err}");
+                // Five intervals with the two nodes at different steps: that is what must cost nothing.
+                std::thread::sleep(5 * config.interval);
+            }
+        }
+        let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        assert_eq!(after, before, "{}\n{}", one.tail(), two.tail());
+        let (_, shown, _) = two.cli(&["vrrp"]).unwrap();
+        assert!(shown.contains("the peer signs with key 2"), "{shown}");
+        assert!(!shown.contains("second key"), "{shown}");
+        let cut = Instant::now();
+        one.kill(Part::All).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        assert_within("took over after", cut.elapsed(), Duration::from_secs(2));
+    });
+}
