@@ -7,14 +7,18 @@ mod blocking;
 mod kernel;
 pub(crate) mod message;
 mod unanswered;
+mod virtual_link;
 
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use blocking::{BlockingNetlink, remove_all_blocking, remove_blocking};
+pub use blocking::{BlockingNetlink, remove_all_blocking, remove_blocking, set_down_blocking};
 pub use kernel::Kernel;
+pub use virtual_link::VirtualLink;
+
+use crate::sysctl::{self, Protocol};
 
 /// The IFA_PROTO value on every address this project adds (shown by `ip address` as `proto 0x70`).
 ///
@@ -36,6 +40,8 @@ pub struct Vip {
     /// How long the kernel keeps the address after each [`Kernel::add`]: whole seconds, at least one.
     /// `None` is for ever.
     pub lease: Option<Duration>,
+    /// The link below, for an address on a virtual link: if that has the prefix, the route to it is there already.
+    pub parent: Option<u32>,
 }
 
 impl fmt::Display for Vip {
@@ -122,6 +128,20 @@ pub enum Attempt {
         /// Index of the link.
         ifindex: u32,
     },
+    /// Make a virtual link of this name.
+    MakeLink(String),
+    /// Set a link up or down.
+    SetLink {
+        /// Index of the link.
+        ifindex: u32,
+        /// Up, or down.
+        up: bool,
+    },
+    /// Remove a virtual link.
+    RemoveLink {
+        /// Index of the link.
+        ifindex: u32,
+    },
 }
 
 impl fmt::Display for Attempt {
@@ -134,6 +154,12 @@ impl fmt::Display for Attempt {
             Attempt::ForgetUnanswered { ifindex } => {
                 write!(f, "forget unanswered neighbours of {}", LinkName(*ifindex))
             }
+            Attempt::MakeLink(name) => write!(f, "make the link {name}"),
+            Attempt::SetLink { ifindex, up } => {
+                let way = if *up { "up" } else { "down" };
+                write!(f, "set {} {way}", LinkName(*ifindex))
+            }
+            Attempt::RemoveLink { ifindex } => write!(f, "remove {}", LinkName(*ifindex)),
         }
     }
 }
@@ -187,19 +213,5 @@ pub enum AddressError {
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`] if `link_name` can not be the name of a link; otherwise what writing the setting gave.
 pub fn set_promote_secondaries(link_name: &str) -> io::Result<()> {
-    let impossible = link_name.is_empty()
-        || link_name.len() >= nix::libc::IFNAMSIZ
-        || link_name == "."
-        || link_name == ".."
-        || link_name.contains('/');
-    if impossible {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{link_name:?} can not be the name of a link"),
-        ));
-    }
-    std::fs::write(
-        format!("/proc/sys/net/ipv4/conf/{link_name}/promote_secondaries"),
-        "1",
-    )
+    sysctl::write(Protocol::Ipv4, link_name, "promote_secondaries", "1")
 }

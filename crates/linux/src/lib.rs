@@ -5,7 +5,8 @@
 //!
 //! | module | for |
 //! |---|---|
-//! | [`address`] | leased addresses by netlink, lists of links and addresses, removal without a runtime |
+//! | [`address`] | leased addresses and virtual links by netlink, lists of both, removal without a runtime |
+//! | [`sysctl`] | settings of single links |
 //! | [`monitor`] | changes of links and addresses, as they happen |
 //! | [`raw`] | raw IP sockets of one link: one to receive, one to send |
 //! | [`neighbour`] | gratuitous ARP and unsolicited neighbour advertisements |
@@ -22,3 +23,4 @@ mod netlink;
 pub mod process;
 pub mod raw;
 mod readiness;
+pub mod sysctl;

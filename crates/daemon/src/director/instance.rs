@@ -347,6 +347,7 @@ impl Instance {
             address: vip.address,
             prefix_len: vip.prefix_len,
             lease: self.config.lease,
+            parent: None,
         };
         self.config.vips.iter().map(vip).collect()
     }

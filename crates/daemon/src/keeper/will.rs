@@ -104,6 +104,7 @@ fn vip(held: &HeldAddress) -> Vip {
         address: held.address,
         prefix_len: held.prefix_len,
         lease: None,
+        parent: None,
     }
 }
 

@@ -1,6 +1,6 @@
-//! Removing addresses without a runtime, for the process that acts when the others no longer can.
+//! Removing addresses and setting links down without a runtime, for the process that acts when the others no longer can.
 //!
-//! It only removes: nothing here adds, renews or lists.
+//! It only takes away: nothing here adds, renews or lists.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,6 +13,7 @@ use rustix::net::SocketFlags;
 use rustix::net::sockopt::{self, Timeout};
 
 use super::kernel::absent_is_success;
+use super::virtual_link::switch;
 use super::{Attempt, TIME_LIMIT, Vip, message};
 use crate::netlink;
 
@@ -27,9 +28,8 @@ pub struct BlockingNetlink {
     buffer: RefCell<Vec<u8>>,
 }
 
-/// The removals of one batch: the sequence number each was sent with, and what became of it.
-struct Removal<'a> {
-    vip: &'a Vip,
+/// A request that was sent: its sequence number, and what became of it.
+struct Asked {
     sequence: u32,
     outcome: Option<io::Result<()>>,
 }
@@ -50,24 +50,22 @@ impl BlockingNetlink {
         })
     }
 
-    fn send<'a>(&self, vip: &'a Vip) -> Removal<'a> {
+    fn send(&self, request: RouteNetlinkMessage) -> Asked {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
-        let request = RouteNetlinkMessage::DelAddress(message::remove(vip));
         let bytes = netlink::encode(request, NLM_F_REQUEST | NLM_F_ACK, sequence);
         let failed = netlink::send(&self.socket, &bytes).err();
-        Removal {
-            vip,
+        Asked {
             sequence,
             outcome: failed.map(Err),
         }
     }
 
-    /// Takes answers until every removal has its outcome. An error leaves some without.
-    fn collect(&self, removals: &mut [Removal<'_>]) -> io::Result<()> {
+    /// Takes answers until every request has its outcome. An error leaves some without.
+    fn collect(&self, asked: &mut [Asked]) -> io::Result<()> {
         let mut buffer = self.buffer.borrow_mut();
         let deadline = Instant::now() + TIME_LIMIT;
-        while removals.iter().any(|removal| removal.outcome.is_none()) {
+        while asked.iter().any(|asked| asked.outcome.is_none()) {
             if Instant::now() >= deadline {
                 return Err(no_answer());
             }
@@ -79,15 +77,41 @@ impl BlockingNetlink {
             };
             for frame in netlink::frames(&buffer[..len]) {
                 let frame = frame?;
-                let asked = removals
+                let answered = asked
                     .iter_mut()
-                    .find(|removal| removal.sequence == frame.sequence);
-                if let (Some(removal), Some(outcome)) = (asked, frame.result()) {
-                    removal.outcome = Some(absent_is_success(outcome));
+                    .find(|asked| asked.sequence == frame.sequence);
+                if let (Some(answered), Some(outcome)) = (answered, frame.result()) {
+                    answered.outcome = Some(absent_is_success(outcome));
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl BlockingNetlink {
+    /// Sends all requests before it waits for the first answer. `attempts` names them in the same order.
+    fn ask_all(
+        &self,
+        requests: impl Iterator<Item = RouteNetlinkMessage>,
+        attempts: impl Iterator<Item = Attempt>,
+    ) -> Vec<io::Result<()>> {
+        let mut asked: Vec<Asked> = requests.map(|request| self.send(request)).collect();
+        let failure = self.collect(&mut asked).err();
+        let unanswered = || match &failure {
+            Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => Err(no_answer()),
+        };
+        asked
+            .into_iter()
+            .zip(attempts)
+            .map(|(asked, attempt)| {
+                let outcome = asked.outcome.unwrap_or_else(unanswered);
+                outcome.map_err(|error| {
+                    io::Error::new(error.kind(), format!("cannot {attempt}: {error}"))
+                })
+            })
+            .collect()
     }
 }
 
@@ -116,32 +140,27 @@ pub fn remove_all_blocking(socket: &BlockingNetlink, vips: &[Vip]) -> Vec<io::Re
 }
 
 fn remove_batch(socket: &BlockingNetlink, batch: &[Vip]) -> Vec<io::Result<()>> {
-    let mut removals: Vec<Removal<'_>> = batch.iter().map(|vip| socket.send(vip)).collect();
-    let failure = socket.collect(&mut removals).err();
-    let unanswered = || match &failure {
-        Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        None => Err(no_answer()),
-    };
-    removals
-        .into_iter()
-        .map(|removal| {
-            let outcome = removal.outcome.unwrap_or_else(unanswered);
-            outcome.map_err(|error| in_words(removal.vip, &error))
-        })
-        .collect()
+    let request = |vip| RouteNetlinkMessage::DelAddress(message::remove(vip));
+    let attempts = batch.iter().map(|vip| Attempt::Remove(*vip));
+    socket.ask_all(batch.iter().map(request), attempts)
 }
 
-fn in_words(vip: &Vip, error: &io::Error) -> io::Error {
-    io::Error::new(
-        error.kind(),
-        format!("cannot {}: {error}", Attempt::Remove(*vip)),
-    )
+/// Sets links down, so that nothing leaves through them any more. A link that is gone is down. One outcome for each, in order.
+pub fn set_down_blocking(socket: &BlockingNetlink, links: &[u32]) -> Vec<io::Result<()>> {
+    let down = |ifindex: &u32| RouteNetlinkMessage::SetLink(switch(*ifindex, false));
+    let attempt = |ifindex: &u32| Attempt::SetLink {
+        ifindex: *ifindex,
+        up: false,
+    };
+    links
+        .chunks(BATCH)
+        .flat_map(|batch| socket.ask_all(batch.iter().map(down), batch.iter().map(attempt)))
+        .collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;
@@ -149,14 +168,7 @@ mod tests {
     #[test]
     fn a_silent_kernel_is_given_up_after_the_time_limit() {
         let socket = BlockingNetlink::open().unwrap();
-        let vip = Vip {
-            ifindex: 1,
-            address: Ipv4Addr::new(192, 0, 2, 1).into(),
-            prefix_len: 32,
-            lease: None,
-        };
-        let mut never_sent = [Removal {
-            vip: &vip,
+        let mut never_sent = [Asked {
             sequence: 4711,
             outcome: None,
         }];

@@ -177,6 +177,7 @@ impl Kernel {
                 address: found.address,
                 prefix_len: found.prefix_len,
                 lease: None,
+                parent: None,
             };
             match self.remove(&vip).await {
                 Ok(()) => swept.push(found),

@@ -29,6 +29,8 @@ const MAC_LEN: usize = 6;
 /// - IPv4, wider prefix of another, and IPv6 either way: the route would compete with the one that is there, and go
 ///   and come with the address.
 ///
+/// - Either way, on a virtual link: the link below has the prefix, and the route through it stays when the address moves.
+///
 /// Our own addresses do not count: they leave together.
 pub(crate) fn without_prefix_route(vip: &Vip, addresses: &[Address]) -> bool {
     if vip.prefix_len >= bits(vip.address) {
@@ -36,9 +38,13 @@ pub(crate) fn without_prefix_route(vip: &Vip, addresses: &[Address]) -> bool {
     }
     addresses
         .iter()
-        .filter(|other| other.ifindex == vip.ifindex && !other.ours)
-        .filter(|other| other.address != vip.address)
-        .filter(|other| vip.address.is_ipv6() || other.prefix_len < vip.prefix_len)
+        .filter(|other| !other.ours && other.address != vip.address)
+        .filter(|other| {
+            let below = Some(other.ifindex) == vip.parent;
+            let beside = other.ifindex == vip.ifindex
+                && (vip.address.is_ipv6() || other.prefix_len < vip.prefix_len);
+            below || beside
+        })
         .any(|other| {
             other.prefix_len <= vip.prefix_len
                 && same_prefix(vip.address, other.address, other.prefix_len)

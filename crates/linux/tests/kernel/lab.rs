@@ -52,6 +52,7 @@ impl Side {
             address: ip(address),
             prefix_len,
             lease: lease_s.map(Duration::from_secs),
+            parent: None,
         }
     }
 

@@ -11,3 +11,4 @@ mod privilege;
 mod process;
 mod raw;
 mod role;
+mod virtual_link;

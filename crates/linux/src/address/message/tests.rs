@@ -12,6 +12,7 @@ fn vip(address: &str, prefix_len: u8, lease_s: Option<u64>) -> Vip {
         address: address.parse().unwrap(),
         prefix_len,
         lease: lease_s.map(Duration::from_secs),
+        parent: None,
     }
 }
 
