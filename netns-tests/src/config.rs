@@ -33,6 +33,8 @@ pub struct PairConfig {
     pub priorities: (u8, u8),
     /// Whether the node knows that the other is one of its own kind (`[pair]`).
     pub pair: bool,
+    /// Whether the addresses have the virtual MAC.
+    pub virtual_mac: bool,
     /// Whether there is a listener with its group.
     pub listener: bool,
     /// From one health check of a target to the next.
@@ -57,6 +59,7 @@ impl Default for PairConfig {
             preempt: Some("true".into()),
             priorities: (200, 100),
             pair: true,
+            virtual_mac: false,
             listener: true,
             health_every: Duration::from_secs(1),
             log: "info",
@@ -172,6 +175,9 @@ impl PairConfig {
         }
         if self.keys.is_some() {
             let _ = writeln!(text, "auth = {{ hmac_file = \"{}\" }}", Self::KEY_FILE);
+        }
+        if self.virtual_mac {
+            let _ = writeln!(text, "virtual_mac = true");
         }
         let (first, second) = self.priorities;
         if self.pair {

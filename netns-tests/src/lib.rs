@@ -11,6 +11,7 @@
 //! - [`Lab`] makes the topology, cuts cables and takes everything down again, even after `kill -9`
 //! - [`Prober`] is the client: 1,000 new connections a second, on schedule, whatever happened to earlier ones
 //! - [`Observer`] timestamps advertisements, gratuitous ARP and neighbour advertisements
+//! - [`MacWatch`] writes down which hardware address a host sends from
 //! - [`VipWatch`] writes down which node held an address when
 //! - [`Injector`] sends packets that no VRRP router may believe
 //! - [`Device`] is a node under test: [`Tandem`] or [`Keepalived`]
@@ -21,6 +22,7 @@ mod control;
 mod device;
 mod injector;
 mod lab;
+mod macwatch;
 mod namespace;
 mod observer;
 mod origin;
@@ -37,6 +39,7 @@ pub use control::{ControlError, get, post};
 pub use device::{Device, Keepalived, Part, Tandem, keepalived_config};
 pub use injector::{Injector, Junk};
 pub use lab::{Address, Host, Lab};
+pub use macwatch::{MacWatch, Sent};
 pub use namespace::NetNs;
 pub use observer::{Observer, Seen};
 pub use origin::{Origin, TcpEcho};

@@ -161,6 +161,8 @@ pub struct Vrrp {
     pub track: Track,
     /// Adverts to addresses rather than to the multicast group.
     pub unicast: Option<Unicast>,
+    /// The VIPs are on a link with the virtual MAC, not on the interface with its own.
+    pub virtual_mac: bool,
 }
 
 /// A VIP with the length of its prefix.

@@ -120,12 +120,15 @@ pub struct Part {
     pub packets: Vec<Farewell>,
     /// Addresses to remove.
     pub addresses: Vec<HeldAddress>,
+    /// Indexes of links to set down before.
+    #[serde(default)]
+    pub links: Vec<u32>,
 }
 
 impl Part {
     /// Nothing to send and nothing to take away.
     pub fn is_empty(&self) -> bool {
-        self.packets.is_empty() && self.addresses.is_empty()
+        self.packets.is_empty() && self.addresses.is_empty() && self.links.is_empty()
     }
 }
 

@@ -19,6 +19,12 @@ pub struct VrrpStatus {
     pub family: Family,
     /// Interface it runs on.
     pub interface: String,
+    /// Link the virtual addresses are on: the interface, or our own one with the virtual MAC; `None` while that is not there.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// Virtual MAC address the neighbours are told, `00:00:5e:00:01:33`; `None` where it is the interface's own.
+    #[serde(default)]
+    pub virtual_mac: Option<String>,
     /// State; both families of a name share it.
     pub state: VrrpState,
     /// Priority in the file, 1 to 255.

@@ -236,6 +236,9 @@ pub fn keepalived_config(config: &PairConfig, host: Host, check: Option<&str>) -
         config.vrid,
         config.priority(host)
     );
+    if config.virtual_mac {
+        text += "    use_vmac\n";
+    }
     if config.preempt.as_deref() == Some("false") {
         text += "    nopreempt\n";
     }

@@ -68,6 +68,12 @@ pub(crate) fn assert_within(what: &str, took: Duration, bound: Duration) {
     assert!(took <= bound, "{what}: {took:?}, bound {bound:?}");
 }
 
+/// Asserts that something took at least as long as it has to. A peer that was held up itself may act on what it had not read yet.
+pub(crate) fn assert_not_before(what: &str, took: Duration, bound: Duration) {
+    MISSED.set(took < bound);
+    assert!(took >= bound, "{what}: {took:?}, not before {bound:?}");
+}
+
 /// Asserts a blackout bound with everything seen in the message.
 pub(crate) fn assert_blackout(summary: &Summary, bound_ms: f64, nodes: [&Tandem<'_>; 2]) {
     MISSED.set(summary.blackout_ms > bound_ms);

@@ -125,6 +125,13 @@ fn family_lines(router: &VrrpDetail) -> String {
         router.status.family.as_str(),
         &[router.status.vips.join(" ")],
     );
+    if let Some(mac) = &router.status.virtual_mac {
+        let link = match &router.status.link {
+            Some(link) => format!("on {link}"),
+            None => "its link is not there".to_owned(),
+        };
+        out.push_str(&inner("mac", &[mac.clone(), link]));
+    }
     match &router.status.peer {
         Some(peer) => out.push_str(&inner("peer", &peer_words(peer, router.checksum_sent))),
         None => out.push_str(&inner("peer", &["never heard".to_owned()])),

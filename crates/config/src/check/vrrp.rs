@@ -75,6 +75,7 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
             interfaces: vrrp.track.interfaces.clone(),
         },
         unicast,
+        virtual_mac: vrrp.virtual_mac,
     })
 }
 

@@ -130,6 +130,7 @@ fn vrrp(vrrp: &Vrrp) -> Part {
     );
     part.set("priority", settings.priority);
     vrrp_times(&mut part, vrrp);
+    part.set("virtual_mac", vrrp.virtual_mac);
     part.set("track.forwarder", vrrp.track.forwarder);
     let interfaces = vrrp
         .track

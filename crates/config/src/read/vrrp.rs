@@ -40,6 +40,7 @@ pub(crate) struct VrrpDraft {
     pub(crate) lease: Option<Duration>,
     pub(crate) announce: Announce,
     pub(crate) track: TrackDraft,
+    pub(crate) virtual_mac: bool,
 }
 
 /// Unicast as written; absent when it is off.
@@ -100,6 +101,10 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     if let Some(item) = section.get("hooks") {
         track::hooks(&item);
     }
+    let virtual_mac = section
+        .get("virtual_mac")
+        .and_then(|item| item.boolean())
+        .unwrap_or_default();
     unbuilt(&section);
     section.finish();
     VrrpDraft {
@@ -119,6 +124,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         lease,
         announce,
         track,
+        virtual_mac,
     }
 }
 
@@ -154,14 +160,6 @@ fn unbuilt(section: &Section<'_>) {
         item.not_supported(
             "`group`",
             "remove the line; VIPs of both families in one table already move together",
-        );
-    }
-    if let Some(item) = section.get("virtual_mac")
-        && item.boolean() == Some(true)
-    {
-        item.not_supported(
-            "`virtual_mac = true`",
-            "remove the line; the interface's own MAC is used",
         );
     }
 }

@@ -438,10 +438,9 @@ pub(crate) const CASES: &[Case] = &[
     // E090: more in `tests/examples.rs`
     (
         PAIR,
-        "virtual_mac = true\ngroup = \"edge\"\n",
+        "group = \"edge\"\n",
         &[
-            "7:1: error[E090]: `virtual_mac = true` is not supported yet; remove the line; the interface's own MAC is used",
-            "8:1: error[E090]: `group` is not supported yet; remove the line; VIPs of both families in one table already move together",
+            "7:1: error[E090]: `group` is not supported yet; remove the line; VIPs of both families in one table already move together",
         ],
     ),
     // W070

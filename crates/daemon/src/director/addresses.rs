@@ -1,4 +1,4 @@
-//! The task that adds, renews and removes the addresses of one virtual router, one order after the other.
+//! The task that adds, renews and removes the addresses of one virtual router, and the links they are on, one order after the other.
 //!
 //! The director never waits for the kernel: it queues an order here and the outcome comes back as an input.
 
@@ -9,20 +9,31 @@ use futures_util::future::join_all;
 use linux::address::{AddressError, Kernel, Vip};
 use tokio::sync::mpsc;
 
+use super::parent_settings::ParentSettings;
+use super::virtual_links::{self, MadeLink, Plan};
+
 /// Orders that may wait for a slow kernel before further ones are refused.
 const QUEUED_ORDERS: usize = 64;
 
 /// What to do with addresses.
 #[derive(Debug, Clone)]
 pub(super) enum Order {
-    /// Add all of them; the number comes back with the outcome.
-    Claim { number: u64, vips: Vec<Vip> },
-    /// Remove all of them.
-    Release { vips: Vec<Vip> },
+    /// Set the virtual links up and add all addresses; the number comes back with the outcome.
+    Claim {
+        number: u64,
+        links: Vec<u32>,
+        vips: Vec<Vip>,
+    },
+    /// Set the virtual links down, so that not a frame leaves any more, and remove all addresses.
+    Release { links: Vec<u32>, vips: Vec<Vip> },
     /// Prolong the leases, unless the order has waited past this instant: an address must not come back after a freeze.
     Renew { vips: Vec<Vip>, not_after: Instant },
     /// Put an address back that somebody took away, under the same condition.
     Restore { vip: Vip, not_after: Instant },
+    /// Make the links with the virtual MACs, in place of those made before.
+    MakeLinks(Plan),
+    /// Remove the links that were made.
+    RemoveLinks,
 }
 
 /// What became of an order.
@@ -32,8 +43,12 @@ pub(super) enum Outcome {
     Claimed { number: u64 },
     /// Claim `number` failed; what had been added is removed again.
     ClaimFailed { number: u64, reason: String },
-    /// The addresses are gone.
+    /// The addresses, or the links, are gone.
     Released,
+    /// The virtual links are there, on the interface of this index.
+    LinksMade { parent: u32, links: Vec<MadeLink> },
+    /// They could not be made there.
+    LinksFailed { parent: u32, reason: String },
     /// An address is back.
     Restored { vip: Vip },
     /// An address could not be renewed or put back.
@@ -51,10 +66,16 @@ impl Addresses {
     pub(super) fn start(
         instance: u64,
         kernel: Rc<Kernel>,
+        settings: Rc<ParentSettings>,
         outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
     ) -> Self {
         let (orders, queue) = mpsc::channel(QUEUED_ORDERS);
-        tokio::task::spawn_local(work(instance, kernel, queue, outcomes));
+        let worker = Worker {
+            kernel,
+            settings,
+            made: None,
+        };
+        tokio::task::spawn_local(work(instance, worker, queue, outcomes));
         Self { orders }
     }
 
@@ -67,12 +88,12 @@ impl Addresses {
 /// One outcome per order at most, so the unbounded channel back is bounded by the queue of orders.
 async fn work(
     instance: u64,
-    kernel: Rc<Kernel>,
+    mut worker: Worker,
     mut orders: mpsc::Receiver<Order>,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
 ) {
     while let Some(order) = orders.recv().await {
-        let outcome = carry_out(&kernel, order).await;
+        let outcome = worker.carry_out(order).await;
         if let Some(outcome) = outcome
             && outcomes.send((instance, outcome)).is_err()
         {
@@ -81,46 +102,100 @@ async fn work(
     }
 }
 
-async fn carry_out(kernel: &Kernel, order: Order) -> Option<Outcome> {
-    match order {
-        Order::Claim { number, vips } => Some(claim(kernel, number, &vips).await),
-        Order::Release { vips } => {
-            remove_all(kernel, &vips).await;
-            Some(Outcome::Released)
-        }
-        Order::Renew { not_after, .. } | Order::Restore { not_after, .. }
-            if Instant::now() > not_after =>
-        {
-            None
-        }
-        Order::Renew { vips, .. } => {
-            add_all(kernel, &vips)
-                .await
-                .err()
-                .map(|error| Outcome::Lost {
+/// What the task works with.
+struct Worker {
+    kernel: Rc<Kernel>,
+    settings: Rc<ParentSettings>,
+    /// The virtual links that are there.
+    made: Option<(Plan, Vec<MadeLink>)>,
+}
+
+impl Worker {
+    async fn carry_out(&mut self, order: Order) -> Option<Outcome> {
+        let kernel = &self.kernel;
+        match order {
+            Order::Claim {
+                number,
+                links,
+                vips,
+            } => Some(claim(kernel, number, &links, &vips).await),
+            Order::Release { links, vips } => {
+                release(kernel, &links, &vips).await;
+                Some(Outcome::Released)
+            }
+            Order::Renew { not_after, .. } | Order::Restore { not_after, .. }
+                if Instant::now() > not_after =>
+            {
+                None
+            }
+            Order::Renew { vips, .. } => {
+                add_all(kernel, &vips)
+                    .await
+                    .err()
+                    .map(|error| Outcome::Lost {
+                        reason: words(&error),
+                    })
+            }
+            Order::Restore { vip, .. } => Some(match kernel.add(&vip).await {
+                Ok(()) => Outcome::Restored { vip },
+                Err(error) => Outcome::Lost {
                     reason: words(&error),
-                })
+                },
+            }),
+            Order::MakeLinks(plan) => Some(self.make_links(plan).await),
+            Order::RemoveLinks => {
+                self.remove_links().await;
+                Some(Outcome::Released)
+            }
         }
-        Order::Restore { vip, .. } => Some(match kernel.add(&vip).await {
-            Ok(()) => Outcome::Restored { vip },
-            Err(error) => Outcome::Lost {
-                reason: words(&error),
-            },
-        }),
+    }
+
+    async fn make_links(&mut self, plan: Plan) -> Outcome {
+        self.remove_links().await;
+        let parent = plan.parent.index;
+        match virtual_links::make(&self.kernel, &self.settings, &plan).await {
+            Ok(links) => {
+                self.made = Some((plan, links.clone()));
+                Outcome::LinksMade { parent, links }
+            }
+            Err(reason) => Outcome::LinksFailed { parent, reason },
+        }
+    }
+
+    async fn remove_links(&mut self) {
+        if let Some((plan, links)) = self.made.take() {
+            virtual_links::remove(&self.kernel, &self.settings, &plan, &links).await;
+        }
     }
 }
 
-async fn claim(kernel: &Kernel, number: u64, vips: &[Vip]) -> Outcome {
-    match add_all(kernel, vips).await {
+async fn claim(kernel: &Kernel, number: u64, links: &[u32], vips: &[Vip]) -> Outcome {
+    match add_on_links(kernel, links, vips).await {
         Ok(()) => Outcome::Claimed { number },
         Err(error) => {
-            remove_all(kernel, vips).await;
+            release(kernel, links, vips).await;
             Outcome::ClaimFailed {
                 number,
                 reason: words(&error),
             }
         }
     }
+}
+
+async fn add_on_links(kernel: &Kernel, links: &[u32], vips: &[Vip]) -> Result<(), AddressError> {
+    for link in links {
+        kernel.set_link(*link, true).await?;
+    }
+    add_all(kernel, vips).await
+}
+
+async fn release(kernel: &Kernel, links: &[u32], vips: &[Vip]) {
+    for link in links {
+        if let Err(error) = kernel.set_link(*link, false).await {
+            tracing::warn!(error = words(&error), "virtual link not set down");
+        }
+    }
+    remove_all(kernel, vips).await;
 }
 
 /// Adds all at once: an IPv6 address is there only when its route is, and those waits need not follow each other.

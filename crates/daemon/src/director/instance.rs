@@ -2,6 +2,7 @@
 //!
 //! [`Instance::handle`] is the only way in: an event for the core, its actions carried out in order, failures fed back as events.
 
+mod carrier;
 mod effects;
 mod upkeep;
 
@@ -14,6 +15,7 @@ use linux::address::{Link, Vip};
 use linux::neighbour::Announcer;
 use vrrp::{Alarm, Counters, Event, Family, PeerKnowledge, State, Transition, VirtualRouter};
 
+use self::carrier::VirtualLinks;
 use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
 use super::facts::Facts;
@@ -83,6 +85,7 @@ pub(super) struct Instance {
     releases_pending: usize,
     schedule: Option<Schedule>,
     announcer: Option<Announcer>,
+    virtual_links: VirtualLinks,
     link: Option<Link>,
     sources: Vec<(Family, Option<IpAddr>)>,
     restored_at: VecDeque<Instant>,
@@ -124,6 +127,7 @@ impl Instance {
             releases_pending: 0,
             schedule: None,
             announcer: None,
+            virtual_links: VirtualLinks::None,
             link: None,
             sources: Vec::new(),
             restored_at: VecDeque::new(),
@@ -195,6 +199,7 @@ impl Instance {
             steering,
             steer_check,
             self.signing.will_due_at,
+            self.virtual_retry_at(),
         ]
         .into_iter()
         .flatten()
@@ -220,6 +225,7 @@ impl Instance {
         let same = self.link.as_ref().map(identity) == link.map(identity);
         let same_index = self.ifindex() == link.map(|link| link.index);
         self.link = link.cloned();
+        self.follow_parent(link);
         if same && self.announcer.is_some() {
             return;
         }
@@ -232,7 +238,7 @@ impl Instance {
         {
             tracing::info!(link = link.name, %error, "promote_secondaries not set");
         }
-        if matches!(self.held, Held::Yes { .. }) {
+        if matches!(self.held, Held::Yes { .. }) && !self.config.virtual_mac {
             // The neighbours know another hardware address.
             self.schedule = Some(Schedule::start(now, &self.config.announce));
         }
@@ -309,7 +315,10 @@ impl Instance {
             .collect();
         if self.is_holding()
             && !gone.is_empty()
-            && self.addresses.order(Order::Release { vips: gone })
+            && self.addresses.order(Order::Release {
+                links: Vec::new(),
+                vips: gone,
+            })
         {
             self.releases_pending += 1;
         }
@@ -337,18 +346,18 @@ impl Instance {
         self.router.state()
     }
 
-    /// The addresses as the kernel takes them; none while the link is unknown.
+    /// The addresses as the kernel takes them; none while their link is unknown.
     pub(super) fn vips(&self) -> Vec<Vip> {
-        let Some(ifindex) = self.ifindex() else {
-            return Vec::new();
+        let parent = self.ifindex().filter(|_| self.config.virtual_mac);
+        let vip = |vip: &config::VipAddress| {
+            Some(Vip {
+                ifindex: self.place(Family::of(vip.address))?,
+                address: vip.address,
+                prefix_len: vip.prefix_len,
+                lease: self.config.lease,
+                parent,
+            })
         };
-        let vip = |vip: &config::VipAddress| Vip {
-            ifindex,
-            address: vip.address,
-            prefix_len: vip.prefix_len,
-            lease: self.config.lease,
-            parent: None,
-        };
-        self.config.vips.iter().map(vip).collect()
+        self.config.vips.iter().filter_map(vip).collect()
     }
 }

@@ -123,7 +123,12 @@ impl Instances {
         }
         self.directory.clear();
         for (index, instance) in self.list.iter().enumerate() {
-            for key in instance.wire_keys() {
+            // Nothing is received on those that only send; they are here to be used.
+            for key in instance
+                .wire_keys()
+                .into_iter()
+                .chain(instance.sender_keys())
+            {
                 let listeners = self.directory.entry(key).or_default();
                 let vrid = instance.config.settings.vrid;
                 listeners.entry(vrid).or_default().push(index);

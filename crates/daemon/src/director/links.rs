@@ -72,6 +72,9 @@ impl Director {
         if let Some(obstacle) = port_obstacle(&self.facts, &link) {
             return nothing(Some(link), Some(obstacle), false);
         }
+        if let Some(obstacle) = self.instances[index].virtual_obstacle() {
+            return nothing(Some(link), Some(obstacle), false);
+        }
         let found: Vec<(Family, Result<IpAddr, String>)> = families
             .iter()
             .map(|family| (*family, self.source_with_wire(index, &link, *family)))
@@ -105,25 +108,35 @@ impl Director {
             .ok_or_else(|| source_obstacle(instance, &self.facts, link, family))?;
         let key = instance.wire_key(family);
         let generation = self.facts.generation(link.index);
-        match self.wires.ensure(&key, link.index, generation) {
-            Ok(opened) => {
-                if opened {
-                    self.note_opened(&key);
-                }
-                Ok(source)
-            }
-            Err(error) => Err(format!(
-                "no sockets for advertisements on {}: {error}",
-                link.name
-            )),
+        self.ensure_wire(&key, link.index, generation)?;
+        let instance = &self.instances[index];
+        let (outlet, place) = (instance.sender_key(family), instance.place(family));
+        if outlet != key
+            && let Some(place) = place
+        {
+            self.ensure_wire(&outlet, place, 0)?;
         }
+        Ok(source)
+    }
+
+    fn ensure_wire(&mut self, key: &WireKey, ifindex: u32, generation: u64) -> Result<(), String> {
+        let opened = self.wires.ensure(key, ifindex, generation);
+        match opened {
+            Ok(true) => self.note_opened(key),
+            Ok(false) => {}
+            Err(error) => {
+                let link = &key.link;
+                return Err(format!("no sockets for advertisements on {link}: {error}"));
+            }
+        }
+        Ok(())
     }
 
     /// The keeper has the sockets that were closed: the virtual routers of this wire have a will to write again.
     fn note_opened(&mut self, key: &WireKey) {
         for index in 0..self.instances.len() {
             let instance: &Instance = &self.instances[index];
-            if instance.wire_keys().contains(key) {
+            if instance.sender_keys().contains(key) {
                 self.instances[index].will_changed = true;
             }
         }

@@ -15,6 +15,7 @@ mod links;
 mod load;
 mod metrics;
 mod orders;
+mod parent_settings;
 mod plane;
 mod receive;
 mod reload;
@@ -25,6 +26,7 @@ mod status;
 mod steer;
 mod testament;
 mod tracking;
+mod virtual_links;
 mod wires;
 
 use std::path::PathBuf;
@@ -46,6 +48,7 @@ use self::inputs::Input;
 use self::instance::{Instance, Notice};
 use self::instances::Instances;
 use self::journal::{Entry, Journal};
+use self::parent_settings::ParentSettings;
 use self::plane::Plane;
 use self::tracking::{DataPlane, LinkFact};
 use self::wires::Wires;
@@ -79,6 +82,7 @@ struct Director {
     running: Running,
     journal: Journal,
     kernel: Rc<Kernel>,
+    settings: Rc<ParentSettings>,
     keeper: Rc<AsyncChannel>,
     facts: Facts,
     wires: Wires,
@@ -186,7 +190,12 @@ impl Director {
     fn start_instance(&mut self, now: Instant, config: config::Vrrp) {
         self.instances_made += 1;
         let number = self.instances_made;
-        let addresses = Addresses::start(number, Rc::clone(&self.kernel), self.outcomes.clone());
+        let addresses = Addresses::start(
+            number,
+            Rc::clone(&self.kernel),
+            Rc::clone(&self.settings),
+            self.outcomes.clone(),
+        );
         self.instances
             .push(Instance::new(now, number, config, addresses));
         let index = self.instances.len() - 1;
@@ -249,7 +258,10 @@ impl Director {
         self.judge(now);
         for position in 0..self.instances.len() {
             let instance = &self.instances[position];
-            if instance.ifindex() == Some(index) || name == Some(&instance.config.interface) {
+            if instance.uses_link(index) || name == Some(&instance.config.interface) {
+                if matches!(change, Change::LinkGone { .. }) {
+                    self.instances[position].note_link_gone(index);
+                }
                 self.reconcile_one(now, position);
             }
         }
@@ -259,7 +271,7 @@ impl Director {
     fn put_back(&mut self, now: Instant, gone: &Address) {
         for index in 0..self.instances.len() {
             let instance = &self.instances[index];
-            if instance.ifindex() == Some(gone.ifindex)
+            if instance.uses_link(gone.ifindex)
                 && (instance.config.vips.iter()).any(|vip| vip.address == gone.address)
             {
                 let notices = self.instances[index].on_address_removed(now, gone, &self.wires);
@@ -312,9 +324,19 @@ impl Director {
     }
 
     fn on_outcome(&mut self, now: Instant, number: u64, outcome: Outcome) {
-        if let Some(index) = self.instances.position(number) {
-            let notices = self.instances[index].on_outcome(now, outcome, &self.wires);
-            self.on_notices(notices);
+        let Some(index) = self.instances.position(number) else {
+            return;
+        };
+        let about_links = matches!(
+            outcome,
+            Outcome::LinksMade { .. } | Outcome::LinksFailed { .. }
+        );
+        let notices = self.instances[index].on_outcome(now, outcome, &self.wires);
+        self.on_notices(notices);
+        if about_links {
+            self.instances.note_layout_change();
+            self.reconcile_one(now, index);
+            self.close_unused_wires();
         }
     }
 

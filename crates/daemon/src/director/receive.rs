@@ -22,10 +22,11 @@ impl Director {
         self.instances.refresh_directory();
         let mut buffer = [0; BUFFER];
         for _ in 0..BATCH {
-            let Some(wire) = self.wires.get(key) else {
+            let receiver = self.wires.get(key).and_then(|wire| wire.receiver.as_ref());
+            let Some(receiver) = receiver else {
                 return;
             };
-            match wire.receiver.try_receive(&mut buffer) {
+            match receiver.try_receive(&mut buffer) {
                 Ok(Some(received)) => {
                     self.on_datagram(now, key, &buffer[..received.len.min(BUFFER)], &received)
                 }
@@ -165,6 +166,7 @@ mod tests {
             link: "eth0".to_owned(),
             v6: false,
             unicast: None,
+            send_only: false,
         };
         let v6 = WireKey {
             v6: true,

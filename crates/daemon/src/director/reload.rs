@@ -275,16 +275,23 @@ impl Director {
     }
 }
 
-/// Whether one can become the other without leaving: same link, same id, same way of sending.
+/// Whether one can become the other without leaving: same link, same id, same way of sending, same virtual links.
 fn same_wires(a: &config::Vrrp, b: &config::Vrrp) -> bool {
     let key = |config: &config::Vrrp| {
         (
             config.interface.clone(),
             config.settings.vrid,
             config.unicast.as_ref().map(|unicast| unicast.source),
+            config.virtual_mac.then(|| families(config)),
         )
     };
     key(a) == key(b)
+}
+
+/// Whether there are addresses of IPv4 and of IPv6: each has a link with a virtual MAC of its own.
+fn families(config: &config::Vrrp) -> (bool, bool) {
+    let any = |v4| config.vips.iter().any(|vip| vip.address.is_ipv4() == v4);
+    (any(true), any(false))
 }
 
 fn words(result: &ReloadResult) -> String {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use control::EventKind;
 use control::internal::ToKeeper;
-use linux::address::Kernel;
+use linux::address::{Address, Kernel, Link};
 use linux::channel::{AsyncChannel, Channel};
 use linux::monitor::Monitor;
 use linux::process::Capability;
@@ -17,9 +17,10 @@ use tokio::sync::mpsc;
 use super::inputs::{self, Handles, Sources};
 use super::journal::{Entry, Journal};
 use super::load::{self, Loaded};
+use super::parent_settings::{self, ParentSettings};
 use super::plane::Plane;
 use super::reload::Reload;
-use super::{Director, Figures, Running, server, steer, testament, timestamp};
+use super::{Director, Figures, Running, server, steer, testament, timestamp, virtual_links};
 use crate::args::{Args, Role};
 use crate::log::{self, last_words};
 use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
@@ -131,6 +132,11 @@ async fn assemble(
         .sweep(&[])
         .await
         .context("sweep addresses that an earlier run left behind")?;
+    let swept_links = kernel
+        .sweep_links(virtual_links::is_left_behind)
+        .await
+        .context("sweep links that an earlier run left behind")?;
+    let restored = parent_settings::restore(&args.state_dir);
     let listed = inputs::list(&kernel)
         .await
         .context("list links and addresses")?;
@@ -139,6 +145,7 @@ async fn assemble(
     let (listed_in, listed_out) = mpsc::channel(1);
     let (loaded_in, loaded_out) = mpsc::channel(1);
     let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
+    let settings = Rc::new(ParentSettings::new(&args.state_dir));
     let now = Instant::now();
     let mut director = Director {
         args,
@@ -152,6 +159,7 @@ async fn assemble(
         },
         journal,
         kernel,
+        settings,
         keeper: Rc::clone(&keeper),
         facts: super::Facts::default(),
         wires: super::Wires::default(),
@@ -172,7 +180,8 @@ async fn assemble(
             loaded: loaded_in,
         },
     };
-    director.begin(now, listed, swept.len());
+    director.note_left_behind(&swept, &swept_links, &restored);
+    director.begin(now, listed);
     let sources = Sources {
         monitor,
         keeper,
@@ -263,7 +272,7 @@ fn harden(config: &config::Config) -> Result<Vec<String>, Powerless> {
 
 impl Director {
     /// The first steps with everything in place.
-    fn begin(&mut self, now: Instant, listed: inputs::Listed, swept: usize) {
+    fn begin(&mut self, now: Instant, listed: inputs::Listed) {
         let started = if self.args.restarts == 0 {
             "started".to_owned()
         } else {
@@ -272,13 +281,6 @@ impl Director {
         self.journal
             .record(Entry::new(EventKind::Daemon, "director", started));
         steer::remove_all();
-        if swept > 0 {
-            self.journal.record(Entry::new(
-                EventKind::Address,
-                "addresses",
-                format!("{swept} left behind by an earlier run were removed"),
-            ));
-        }
         for note in &self.notes {
             tracing::warn!("{note}");
         }
@@ -301,6 +303,33 @@ impl Director {
             hash = self.running.config.hash,
             "configuration loaded"
         );
+    }
+
+    /// Journals what an earlier run left behind and did not live to take away.
+    fn note_left_behind(&mut self, addresses: &[Address], links: &[Link], settings: &[String]) {
+        let mut note = |subject, words: String| {
+            self.journal
+                .record(Entry::new(EventKind::Address, subject, words));
+        };
+        if !addresses.is_empty() {
+            let count = addresses.len();
+            note(
+                "addresses",
+                format!("{count} left behind by an earlier run were removed"),
+            );
+        }
+        for link in links {
+            note(
+                "links",
+                format!("{} left behind by an earlier run was removed", link.name),
+            );
+        }
+        for name in settings {
+            note(
+                "settings",
+                format!("{name} has the settings back that an earlier run changed"),
+            );
+        }
     }
 
     /// Writes the running configuration aside, from a thread of its own.

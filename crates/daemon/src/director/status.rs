@@ -12,7 +12,7 @@ use vrrp::{Family, State};
 use super::instance::{Dated, Instance};
 use super::signing;
 use super::tracking::DataPlane;
-use super::{Director, timestamp};
+use super::{Director, timestamp, virtual_links};
 
 impl Director {
     /// The whole node.
@@ -283,6 +283,15 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
             control::Family::Ipv4
         },
         interface: instance.config.interface.clone(),
+        link: if instance.config.virtual_mac {
+            instance.virtual_link(family).map(|link| link.name.clone())
+        } else {
+            Some(instance.config.interface.clone())
+        },
+        virtual_mac: instance
+            .config
+            .virtual_mac
+            .then(|| mac_words(virtual_links::mac(family, instance.config.settings.vrid))),
         state: state(instance.state()),
         priority: instance.config.settings.priority.value(),
         effective_priority: instance.effective_priority().value(),
@@ -302,6 +311,10 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
         since: instance.since,
     };
     instance.families().into_iter().map(one).collect()
+}
+
+fn mac_words(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 fn peer_status(peer: &vrrp::PeerStatus, now: Instant) -> PeerStatus {

@@ -28,7 +28,7 @@ fn part(instance: &Instance, wires: &Wires) -> Part {
         return part;
     }
     for advertisement in instance.router.release_adverts() {
-        let Some(wire) = wires.get(&instance.wire_key(advertisement.family)) else {
+        let Some(wire) = wires.get(&instance.sender_key(advertisement.family)) else {
             continue;
         };
         let farewell = |destination: &IpAddr| Farewell {
@@ -46,6 +46,7 @@ fn part(instance: &Instance, wires: &Wires) -> Part {
         prefix_len: vip.prefix_len,
     };
     part.addresses.extend(instance.vips().into_iter().map(held));
+    part.links = instance.virtual_indexes();
     part
 }
 
@@ -80,7 +81,7 @@ fn send_parts(
         .parts
         .extend(gone.map(|number| (*number, Part::default())));
     for instance in instances.unwilled() {
-        for key in instance.wire_keys() {
+        for key in instance.sender_keys() {
             hand_over_sender(wires, &key, keeper)?;
         }
         changes.parts.insert(instance.number, part(instance, wires));

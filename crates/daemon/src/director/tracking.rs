@@ -146,6 +146,7 @@ mod tests {
             announce: Announce::default(),
             track,
             unicast: None,
+            virtual_mac: false,
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct WireKey {
     pub(super) v6: bool,
     /// Our own address, when advertisements are unicast.
     pub(super) unicast: Option<IpAddr>,
+    /// A virtual link, where advertisements leave and none is received.
+    pub(super) send_only: bool,
 }
 
 /// One pair of sockets.
@@ -38,7 +40,8 @@ pub(super) struct Wire {
     pub(super) handed_over: bool,
     pub(super) ifindex: u32,
     generation: u64,
-    pub(super) receiver: RawReceiver,
+    /// None where nothing is received.
+    pub(super) receiver: Option<RawReceiver>,
     pub(super) sender: RawSender,
     /// Packets that belong to no virtual router of ours.
     pub(super) strangers: Counters,
@@ -53,13 +56,20 @@ impl Wire {
             (None, false) => Local::MulticastV4(GROUP_V4),
             (None, true) => Local::MulticastV6(GROUP_V6),
         };
+        let open_sender = if key.send_only {
+            RawSender::open_for_any_source
+        } else {
+            RawSender::open
+        };
         Ok(Self {
             id,
             handed_over: false,
             ifindex,
             generation,
-            receiver: RawReceiver::open(&key.link, ifindex, VRRP_PROTOCOL, local)?,
-            sender: RawSender::open(&key.link, ifindex, VRRP_PROTOCOL, key.v6)?,
+            receiver: (!key.send_only)
+                .then(|| RawReceiver::open(&key.link, ifindex, VRRP_PROTOCOL, local))
+                .transpose()?,
+            sender: open_sender(&key.link, ifindex, VRRP_PROTOCOL, key.v6)?,
             strangers: Counters::default(),
             refusals: Refusals::default(),
         })
@@ -175,12 +185,16 @@ impl Wires {
 
     /// Waits until one of them has something to read; for ever when there is none.
     pub(super) async fn readable(&self) -> WireKey {
-        if self.open.is_empty() {
+        if self.open.values().all(|wire| wire.receiver.is_none()) {
             return std::future::pending().await;
         }
-        let waits = self.open.iter().map(|(key, wire)| {
+        let receivers = self
+            .open
+            .iter()
+            .filter_map(|(key, wire)| Some((key, wire.receiver.as_ref()?)));
+        let waits = receivers.map(|(key, receiver)| {
             Box::pin(async move {
-                if wire.receiver.readable().await.is_err() {
+                if receiver.readable().await.is_err() {
                     // A dead socket is replaced when its link comes back; until then it has nothing to say.
                     std::future::pending::<()>().await;
                 }
@@ -197,6 +211,15 @@ pub(super) fn key(link: &str, family: Family, unicast: Option<IpAddr>) -> WireKe
         link: link.to_owned(),
         v6: family == Family::V6,
         unicast,
+        send_only: false,
+    }
+}
+
+/// The key of the wire by which advertisements of `family` leave a virtual link.
+pub(super) fn outlet(link: &str, family: Family) -> WireKey {
+    WireKey {
+        send_only: true,
+        ..key(link, family, None)
     }
 }
 

@@ -52,7 +52,7 @@ impl Testament {
         self.will.parts.is_empty()
     }
 
-    /// Says priority 0 for each virtual router, then takes the addresses away. Errors are counted: there is nobody left to act on them.
+    /// Says priority 0 for each virtual router, then sets virtual links down and takes the addresses away. Errors are counted: there is nobody left to act on them.
     pub(super) fn execute(&mut self) -> Executed {
         let will = std::mem::take(&mut self.will);
         let mut done = Executed::default();
@@ -68,6 +68,12 @@ impl Testament {
                 &mut done.failures
             }) += 1;
         }
+        // First, because the removal of an IPv6 address is told on the wire, and the virtual MAC may be elsewhere by then.
+        let links: Vec<u32> = (will.parts.values())
+            .flat_map(|part| part.links.iter().copied())
+            .collect();
+        let downs = linux::address::set_down_blocking(&self.netlink, &links);
+        done.failures += downs.iter().filter(|down| down.is_err()).count();
         let held = will.parts.values().flat_map(|part| &part.addresses);
         let held: Vec<Vip> = held.map(vip).collect();
         for removed in linux::address::remove_all_blocking(&self.netlink, &held) {

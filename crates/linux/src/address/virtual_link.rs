@@ -41,8 +41,9 @@ const IPV4_SETTINGS: &[(Protocol, &str, &str)] = &[
     (Protocol::Ipv6, "disable_ipv6", "1"),
 ];
 
-/// The same for IPv6: no address is made from the hardware address, none is learned from routers, none is checked for duplicates.
+/// The same for IPv6: it answers no ARP (for no address of the host, 8), no address is made from the hardware address, none is learned from routers, none is checked for duplicates.
 const IPV6_SETTINGS: &[(Protocol, &str, &str)] = &[
+    (Protocol::Ipv4, "arp_ignore", "8"),
     (Protocol::Ipv6, "addr_gen_mode", "1"),
     (Protocol::Ipv6, "accept_ra", "0"),
     (Protocol::Ipv6, "autoconf", "0"),

@@ -48,7 +48,10 @@ impl Instance {
                 name: self.config.name.clone(),
                 failed: Some(why),
             }),
-            Action::Stopped => self.stopped = true,
+            Action::Stopped => {
+                self.stopped = true;
+                self.remove_virtual_links();
+            }
         }
         None
     }
@@ -62,6 +65,7 @@ impl Instance {
         };
         let order = Order::Claim {
             number: self.claims,
+            links: self.virtual_indexes(),
             vips: self.vips(),
         };
         let queued = !self.vips().is_empty() && self.addresses.order(order);
@@ -72,14 +76,18 @@ impl Instance {
     fn release(&mut self) {
         self.held = Held::No;
         self.schedule = None;
-        if self.addresses.order(Order::Release { vips: self.vips() }) {
+        let order = Order::Release {
+            links: self.virtual_indexes(),
+            vips: self.vips(),
+        };
+        if self.addresses.order(order) {
             self.releases_pending += 1;
         }
     }
 
     fn send(&mut self, advertisement: &Advertisement, wires: &Wires) -> Result<(), String> {
         let stamp = self.signing.stamp(advertisement);
-        let key = self.wire_key(advertisement.family);
+        let key = self.sender_key(advertisement.family);
         let wire = wires
             .get(&key)
             .ok_or_else(|| format!("no socket on {}", key.link))?;
@@ -168,6 +176,14 @@ impl Instance {
                     format!("vrrp {}", self.config.name),
                     words,
                 ))]
+            }
+            (Outcome::LinksMade { parent, links }, _) => {
+                self.take_virtual_links(parent, links);
+                Vec::new()
+            }
+            (Outcome::LinksFailed { parent, reason }, _) => {
+                self.miss_virtual_links(now, parent, reason);
+                Vec::new()
             }
             (Outcome::Released, _) => {
                 self.releases_pending = self.releases_pending.saturating_sub(1);

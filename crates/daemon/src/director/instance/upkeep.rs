@@ -38,6 +38,7 @@ impl Instance {
                 renew_at: self.next_renewal(now),
             };
         }
+        self.retry_virtual_links(now);
         self.announce_due(now);
         self.steer(now);
         self.refresh_signed_will(now);
@@ -134,7 +135,7 @@ impl Instance {
 
     /// Tells the neighbours where `address` is: both forms for IPv4, because some hosts learn from one of them only.
     pub(super) fn announce_one(&self, address: IpAddr) {
-        let Some(announcer) = &self.announcer else {
+        let Some(announcer) = self.announcer_of(address) else {
             return;
         };
         let reply_forms: &[bool] = if address.is_ipv4() {
