@@ -60,6 +60,7 @@ codes! {
     Exposed = "W070", "an administrative port is reachable through a VIP or any address";
     Unordered = "W072", "advertisements too fast, or priorities too close, to order the nodes";
     Password = "W073", "a password that will not be used as written";
+    Refused = "W074", "a listener on a VIP whose packets are dropped (`accept_mode = false`)";
 }
 
 impl fmt::Display for Code {

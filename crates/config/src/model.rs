@@ -163,6 +163,8 @@ pub struct Vrrp {
     pub unicast: Option<Unicast>,
     /// The VIPs are on a link with the virtual MAC, not on the interface with its own.
     pub virtual_mac: bool,
+    /// Packets to the VIPs are taken by this host (Accept_Mode, RFC 9568 §6.1); the owner takes them in any case.
+    pub accept_mode: bool,
 }
 
 /// A VIP with the length of its prefix.

@@ -25,7 +25,7 @@ pub(crate) use group::GroupDraft;
 pub(crate) use health::CheckKind;
 pub(crate) use listener::{ListenerDraft, ListenerProtocol};
 pub(crate) use pair::{PairDraft, PerNode};
-pub(crate) use vrrp::{UnicastDraft, VrrpDraft};
+pub(crate) use vrrp::{Profile, UnicastDraft, VrrpDraft};
 
 use crate::Code;
 use crate::tree::{At, Findings, Item, Section};

@@ -483,3 +483,44 @@ fn the_hash_is_that_of_the_text_on_every_node() {
     assert_eq!(on("lb1", PAIR).hash, on("lb2", PAIR).hash);
     assert_ne!(on("x", &format!("{text}\n")).hash, on("x", text).hash);
 }
+
+#[test]
+fn the_profile_of_the_rfc_has_its_defaults_and_every_key_goes_before_them() {
+    let text = PAIR.replace(
+        "vrid = 51",
+        "vrid = 51\nprofile = \"rfc9568\"\naccept_mode = true",
+    );
+    let vrrp = on("lb1", &text).vrrp.remove(0);
+    let settings = &vrrp.settings;
+    assert_eq!((vrrp.virtual_mac, vrrp.accept_mode), (true, true));
+    assert_eq!(
+        settings.advert_interval.as_duration(),
+        Duration::from_secs(1)
+    );
+    assert_eq!(settings.preempt, Preempt::Immediately);
+    assert_eq!(settings.peer, PeerKnowledge::Unknown);
+    assert_eq!(
+        settings.checksum,
+        ChecksumPolicy::Fixed(ChecksumForm::Rfc9568)
+    );
+    let text = text.replace(
+        "accept_mode = true",
+        "virtual_mac = false\nadvert_interval = \"200ms\"\npreempt = false\nchecksum = \"auto\"",
+    );
+    let facts = Facts {
+        host_name: "lb1".to_owned(),
+        ..Facts::default()
+    };
+    let vrrp = load(Path::new("t.toml"), &text, &facts)
+        .config
+        .unwrap()
+        .vrrp
+        .remove(0);
+    assert_eq!((vrrp.virtual_mac, vrrp.accept_mode), (false, false));
+    assert_eq!(
+        vrrp.settings.advert_interval.as_duration(),
+        Duration::from_millis(200)
+    );
+    assert_eq!(vrrp.settings.preempt, Preempt::Never);
+    assert_eq!(vrrp.settings.checksum, ChecksumPolicy::Auto);
+}

@@ -25,6 +25,9 @@ pub struct VrrpStatus {
     /// Virtual MAC address the neighbours are told, `00:00:5e:00:01:33`; `None` where it is the interface's own.
     #[serde(default)]
     pub virtual_mac: Option<String>,
+    /// Whether packets to the virtual addresses are taken (Accept_Mode, or owner); if not, rules of ours drop them.
+    #[serde(default = "yes")]
+    pub accepts: bool,
     /// State; both families of a name share it.
     pub state: VrrpState,
     /// Priority in the file, 1 to 255.
@@ -39,6 +42,10 @@ pub struct VrrpStatus {
     pub last_transition: Option<TransitionStatus>,
     /// Since when it is in `state`.
     pub since: Timestamp,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Address family.

@@ -233,6 +233,7 @@ fn vrrp_of_an_active_router_in_two_families() {
     other.status.name = "dmz".to_owned();
     other.status.virtual_mac = Some("00:00:5e:00:01:33".to_owned());
     other.status.link = Some("td4.51.2".to_owned());
+    other.status.accepts = false;
     other.status.peer = None;
     other.timers.clear();
     other.status.priority = 255;
@@ -257,6 +258,7 @@ dmz  ACTIVE for 12s  vrid 51 on eth0
   interval    own 100ms
   ipv4        192.0.2.10/24
     mac       00:00:5e:00:01:33  on td4.51.2
+    accepts   no: packets to these addresses are dropped (not ARP, NS, NA)
     peer      never heard
   changes     none yet
 ";

@@ -132,6 +132,10 @@ fn family_lines(router: &VrrpDetail) -> String {
         };
         out.push_str(&inner("mac", &[mac.clone(), link]));
     }
+    if !router.status.accepts {
+        let words = "no: packets to these addresses are dropped (not ARP, NS, NA)";
+        out.push_str(&inner("accepts", &[words.to_owned()]));
+    }
     match &router.status.peer {
         Some(peer) => out.push_str(&inner("peer", &peer_words(peer, router.checksum_sent))),
         None => out.push_str(&inner("peer", &["never heard".to_owned()])),

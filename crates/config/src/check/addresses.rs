@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::nodes::Nodes;
 use crate::model::VipAddress;
-use crate::read::{Draft, ListenerDraft, ListenerProtocol};
+use crate::read::{Draft, ListenerDraft, ListenerProtocol, VrrpDraft};
 use crate::tree::{At, Findings};
 use crate::{Code, Facts};
 
@@ -18,6 +18,37 @@ pub(super) fn check(draft: &Draft, facts: &Facts, nodes: &Nodes<'_>, found: &Fin
     scene.binds(found);
     scene.loops(found);
     exposed(draft, found);
+    refused(draft, nodes, found);
+}
+
+/// A listener on a VIP whose packets nobody takes.
+fn refused(draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_>) {
+    let is_owner = |vrrp: &VrrpDraft| {
+        let priority = vrrp.priority.as_ref();
+        let own = nodes
+            .name()
+            .and_then(|name| Some(priority?.of(&name)?.value));
+        own == Some(u8::MAX)
+    };
+    for vrrp in &draft.vrrp {
+        if vrrp.accept_mode || is_owner(vrrp) {
+            continue;
+        }
+        let name = &vrrp.name.value;
+        for listener in &draft.listeners {
+            for bind in &listener.binds {
+                let address = bind.value.ip();
+                if vrrp.vips.iter().any(|vip| vip.value.address == address) {
+                    let message = format!(
+                        "no client reaches {}: virtual router `{name}` does not take packets to its VIPs",
+                        bind.value
+                    );
+                    let remedy = format!("add `accept_mode = true` to [vrrp.{name}]");
+                    found.warning(Code::Refused, &bind.place, message, remedy);
+                }
+            }
+        }
+    }
 }
 
 fn all_vips(draft: &Draft) -> impl Iterator<Item = &At<VipAddress>> {

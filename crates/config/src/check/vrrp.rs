@@ -10,7 +10,7 @@ use ::vrrp::{AuthMode, Authentication, Freshness, PeerKnowledge, Priority, Setti
 use super::nodes::Nodes;
 use crate::Code;
 use crate::model::{Track, Unicast, Vrrp};
-use crate::read::{Draft, PerNode, UnicastDraft, VrrpDraft};
+use crate::read::{Draft, PerNode, Profile, UnicastDraft, VrrpDraft};
 use crate::tree::{At, Findings};
 use crate::units::show_duration;
 
@@ -48,7 +48,7 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
     settings.priority = Priority::new(priority?);
     settings.advert_interval = vrrp.interval.value;
     settings.preempt = vrrp.preempt;
-    settings.peer = if nodes.listed.len() == 2 {
+    settings.peer = if nodes.listed.len() == 2 && vrrp.profile == Profile::Pair {
         PeerKnowledge::Pair
     } else {
         PeerKnowledge::Unknown
@@ -76,6 +76,7 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         },
         unicast,
         virtual_mac: vrrp.virtual_mac,
+        accept_mode: vrrp.accept_mode,
     })
 }
 

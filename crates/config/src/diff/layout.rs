@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use ::vrrp::{Authentication, ChecksumPolicy, Password, Preempt, Settings, Version};
+use ::vrrp::{Authentication, ChecksumPolicy, Password, PeerKnowledge, Preempt, Settings, Version};
 use balancer::{Check, GroupSettings, ListenerSettings, OnAllDown, RuleAction};
 use std::sync::Arc;
 
@@ -131,6 +131,14 @@ fn vrrp(vrrp: &Vrrp) -> Part {
     part.set("priority", settings.priority);
     vrrp_times(&mut part, vrrp);
     part.set("virtual_mac", vrrp.virtual_mac);
+    part.set("accept_mode", vrrp.accept_mode);
+    part.set(
+        "timing",
+        match settings.peer {
+            PeerKnowledge::Pair => "of a pair",
+            PeerKnowledge::Unknown => "of the RFC",
+        },
+    );
     part.set("track.forwarder", vrrp.track.forwarder);
     let interfaces = vrrp
         .track

@@ -1,6 +1,7 @@
 //! `[vrrp.NAME]`.
 
 mod auth;
+mod profile;
 mod times;
 
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ use super::{Files, duplicates, too_many};
 use crate::Code;
 use crate::model::{Announce, VipAddress};
 use crate::tree::{At, Item, Section};
+
+pub(crate) use profile::Profile;
 
 pub(crate) use auth::AuthDraft;
 
@@ -41,6 +44,8 @@ pub(crate) struct VrrpDraft {
     pub(crate) announce: Announce,
     pub(crate) track: TrackDraft,
     pub(crate) virtual_mac: bool,
+    pub(crate) accept_mode: bool,
+    pub(crate) profile: Profile,
 }
 
 /// Unicast as written; absent when it is off.
@@ -65,14 +70,15 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .get("auth")
         .and_then(|item| auth::read(&item, version, files));
     let (vips, vips_complete) = vips(&section, version);
+    let profile = Profile::read(&section, version, &vips);
     let checksum = section
         .get("checksum")
-        .map_or(ChecksumPolicy::Auto, |item| checksum(&item, version, &vips));
+        .map_or(profile.checksum(), |item| checksum(&item, version, &vips));
     let interval = section
         .get("advert_interval")
         .and_then(|item| times::interval(&item, version));
     let interval = interval.unwrap_or_else(|| At {
-        value: times::default_interval(version),
+        value: profile.interval(version),
         place: section.place().clone(),
     });
     let priority = section
@@ -81,7 +87,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     let preempt = section
         .get("preempt")
         .and_then(|item| times::preempt(&item))
-        .unwrap_or(Preempt::After(times::PREEMPT_DELAY));
+        .unwrap_or(profile.preempt());
     let unicast = section.get("unicast").and_then(|item| unicast(&item));
     let unicast_min_ttl = section.get("unicast_min_ttl").and_then(|item| {
         let place = item.key_place();
@@ -101,10 +107,8 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     if let Some(item) = section.get("hooks") {
         track::hooks(&item);
     }
-    let virtual_mac = section
-        .get("virtual_mac")
-        .and_then(|item| item.boolean())
-        .unwrap_or_default();
+    let virtual_mac = section.get("virtual_mac").and_then(|item| item.boolean());
+    let accept_mode = section.get("accept_mode").and_then(|item| item.boolean());
     unbuilt(&section);
     section.finish();
     VrrpDraft {
@@ -124,7 +128,9 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         lease,
         announce,
         track,
-        virtual_mac,
+        virtual_mac: virtual_mac.unwrap_or(profile.virtual_mac()),
+        accept_mode: accept_mode.unwrap_or(profile.accept_mode()),
+        profile,
     }
 }
 

@@ -443,6 +443,43 @@ pub(crate) const CASES: &[Case] = &[
             "7:1: error[E090]: `group` is not supported yet; remove the line; VIPs of both families in one table already move together",
         ],
     ),
+    // W074
+    (
+        PAIR,
+        "accept_mode = false\npriority = { lb1 = 200, lb2 = 100 }\n[listener.x]\nbind = \"10.0.0.10:99\"\nrespond = \"close\"\n",
+        &[
+            "10:8: warning[W074]: no client reaches 10.0.0.10:99: virtual router `main` does not take packets to its VIPs; add `accept_mode = true` to [vrrp.main]",
+        ],
+    ),
+    // The owner takes them.
+    (
+        PAIR,
+        "accept_mode = false\npriority = { lb1 = 255, lb2 = 100 }\n[listener.x]\nbind = \"10.0.0.10:99\"\nrespond = \"close\"\n",
+        &[],
+    ),
+    // The profile
+    (
+        PAIR,
+        "profile = \"rfc5798\"\naccept = false\n",
+        &[
+            "7:11: error[E011]: `profile` must be one of \"rfc9568\", got \"rfc5798\"",
+            "8:1: error[E012]: unknown key `accept` in [vrrp.main]; did you mean `accept_mode`?",
+        ],
+    ),
+    (
+        PAIR,
+        "profile = \"rfc9568\"\nversion = 2\n",
+        &[
+            "7:11: error[E041]: `profile = \"rfc9568\"` is version 3; remove one of `profile` and `version`",
+        ],
+    ),
+    (
+        PAIR,
+        "profile = \"rfc9568\"\n[vrrp.six]\nprofile = \"rfc9568\"\ninterface = \"eth0\"\nvrid = 6\nvips = [\"2001:db8::10/64\"]\n",
+        &[
+            "12:9: error[E013]: RFC 9568 wants a link-local address among the IPv6 VIPs; add for example \"fe80::10/64\", the same on every router",
+        ],
+    ),
     // W070
     (
         PAIR,

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use linux::address::{AddressError, Kernel, Vip};
 use tokio::sync::mpsc;
 
+use super::nft;
 use super::parent_settings::ParentSettings;
 use super::virtual_links::{self, MadeLink, Plan};
 
@@ -34,6 +35,10 @@ pub(super) enum Order {
     MakeLinks(Plan),
     /// Remove the links that were made.
     RemoveLinks,
+    /// Give nftables the rules that drop packets to the addresses.
+    Refuse(String),
+    /// Take those rules away again.
+    AcceptAgain(String),
 }
 
 /// What became of an order.
@@ -43,8 +48,13 @@ pub(super) enum Outcome {
     Claimed { number: u64 },
     /// Claim `number` failed; what had been added is removed again.
     ClaimFailed { number: u64, reason: String },
-    /// The addresses, or the links, are gone.
+    /// The addresses, the links, or the rules are gone.
     Released,
+    /// What became of the rules.
+    Refused {
+        rules: String,
+        outcome: Result<(), String>,
+    },
     /// The virtual links are there, on the interface of this index.
     LinksMade { parent: u32, links: Vec<MadeLink> },
     /// They could not be made there.
@@ -145,6 +155,16 @@ impl Worker {
             Order::MakeLinks(plan) => Some(self.make_links(plan).await),
             Order::RemoveLinks => {
                 self.remove_links().await;
+                Some(Outcome::Released)
+            }
+            Order::Refuse(rules) => {
+                let outcome = nft::run(&rules).await;
+                Some(Outcome::Refused { rules, outcome })
+            }
+            Order::AcceptAgain(rules) => {
+                if let Err(error) = nft::run(&rules).await {
+                    tracing::warn!(error, "rules not taken away");
+                }
                 Some(Outcome::Released)
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! [`Instance::handle`] is the only way in: an event for the core, its actions carried out in order, failures fed back as events.
 
+mod acceptance;
 mod carrier;
 mod effects;
 mod upkeep;
@@ -15,6 +16,7 @@ use linux::address::{Link, Vip};
 use linux::neighbour::Announcer;
 use vrrp::{Alarm, Counters, Event, Family, PeerKnowledge, State, Transition, VirtualRouter};
 
+use self::acceptance::Refusal;
 use self::carrier::VirtualLinks;
 use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
@@ -86,6 +88,7 @@ pub(super) struct Instance {
     schedule: Option<Schedule>,
     announcer: Option<Announcer>,
     virtual_links: VirtualLinks,
+    refusal: Refusal,
     link: Option<Link>,
     sources: Vec<(Family, Option<IpAddr>)>,
     restored_at: VecDeque<Instant>,
@@ -128,6 +131,7 @@ impl Instance {
             schedule: None,
             announcer: None,
             virtual_links: VirtualLinks::None,
+            refusal: Refusal::None,
             link: None,
             sources: Vec::new(),
             restored_at: VecDeque::new(),
@@ -200,6 +204,7 @@ impl Instance {
             steer_check,
             self.signing.will_due_at,
             self.virtual_retry_at(),
+            self.refusal_retry_at(),
         ]
         .into_iter()
         .flatten()
@@ -323,6 +328,7 @@ impl Instance {
             self.releases_pending += 1;
         }
         self.config = config;
+        self.follow_accept_mode(now);
         self.will_changed = true;
         let mut notices = self.handle(now, Event::Reconfigure(self.config.settings.clone()), wires);
         // The base may have changed under contributions that did not.

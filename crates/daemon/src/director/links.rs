@@ -33,6 +33,7 @@ impl Director {
 
     /// The same for one virtual router.
     pub(super) fn reconcile_one(&mut self, now: Instant, index: usize) {
+        self.instances[index].follow_accept_mode(now);
         let survey = self.survey(index);
         if self.instances[index].obstacle != survey.obstacle {
             self.instances[index].obstacle = survey.obstacle;
@@ -72,7 +73,11 @@ impl Director {
         if let Some(obstacle) = port_obstacle(&self.facts, &link) {
             return nothing(Some(link), Some(obstacle), false);
         }
-        if let Some(obstacle) = self.instances[index].virtual_obstacle() {
+        let instance = &self.instances[index];
+        let obstacle = instance
+            .virtual_obstacle()
+            .or_else(|| instance.refusal_obstacle());
+        if let Some(obstacle) = obstacle {
             return nothing(Some(link), Some(obstacle), false);
         }
         let found: Vec<(Family, Result<IpAddr, String>)> = families

@@ -14,10 +14,12 @@ mod journal;
 mod links;
 mod load;
 mod metrics;
+mod nft;
 mod orders;
 mod parent_settings;
 mod plane;
 mod receive;
+mod refusal;
 mod reload;
 mod server;
 mod signing;
@@ -329,7 +331,7 @@ impl Director {
         };
         let about_links = matches!(
             outcome,
-            Outcome::LinksMade { .. } | Outcome::LinksFailed { .. }
+            Outcome::LinksMade { .. } | Outcome::LinksFailed { .. } | Outcome::Refused { .. }
         );
         let notices = self.instances[index].on_outcome(now, outcome, &self.wires);
         self.on_notices(notices);

@@ -20,7 +20,7 @@ use super::load::{self, Loaded};
 use super::parent_settings::{self, ParentSettings};
 use super::plane::Plane;
 use super::reload::Reload;
-use super::{Director, Figures, Running, server, steer, testament, timestamp, virtual_links};
+use super::{Director, Figures, Running, nft, server, testament, timestamp, virtual_links};
 use crate::args::{Args, Role};
 use crate::log::{self, last_words};
 use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
@@ -280,7 +280,7 @@ impl Director {
         };
         self.journal
             .record(Entry::new(EventKind::Daemon, "director", started));
-        steer::remove_all();
+        nft::remove_all();
         for note in &self.notes {
             tracing::warn!("{note}");
         }
@@ -352,7 +352,7 @@ impl Director {
         self.journal
             .record(Entry::new(EventKind::Daemon, "director", "left"));
         testament::send(&self.keeper, &ToKeeper::Done);
-        steer::remove_all();
+        nft::remove_all();
         // The journal and the log have threads of their own; give them the moment they need.
         std::thread::sleep(Duration::from_millis(5));
     }

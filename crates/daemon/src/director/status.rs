@@ -292,6 +292,7 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
             .config
             .virtual_mac
             .then(|| mac_words(virtual_links::mac(family, instance.config.settings.vrid))),
+        accepts: instance.accepts(),
         state: state(instance.state()),
         priority: instance.config.settings.priority.value(),
         effective_priority: instance.effective_priority().value(),

@@ -14,28 +14,22 @@
 //! Only TCP over a pair is steered. Without the program `nft` nothing is, which is said once.
 
 use std::net::IpAddr;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 use tokio::sync::mpsc;
+
+use super::nft;
 
 /// How long segments are passed on after a takeover: longer than the other node's linger.
 const WINDOW: Duration = Duration::from_millis(500);
 /// How long this node must have held nothing: what the node after it passes on to it must not come back there.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How long one run of `nft` may take.
-const RUN_LIMIT: Duration = Duration::from_secs(2);
 /// Runs that may wait for each other.
 const QUEUED_RUNS: usize = 4;
 /// Connections told apart while the table is in place.
 const FLOWS: u32 = 65_536;
 /// How long a connection is remembered after its last segment, should the table ever be left behind.
 const REMEMBERED: &str = "1h";
-/// What the names of all our tables begin with.
-const PREFIX: &str = "tandem_";
-
 /// One family's part: who held the addresses, and which they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Share {
@@ -147,7 +141,7 @@ impl Steering {
 
 /// The name of the table: of this product, this router, this address space.
 pub(super) fn table_name(vrid: u8, number: u64) -> String {
-    format!("{PREFIX}{vrid}_{number}")
+    format!("{}{vrid}_{number}", nft::PREFIX)
 }
 
 fn removal(table: &str) -> String {
@@ -195,38 +189,10 @@ fn installation(table: &str, link: &str, shares: &[Share]) -> String {
     rules
 }
 
-/// Removes every table of ours: before the first is made, and when the process ends. Takes some milliseconds.
-pub(super) fn remove_all() {
-    let listed = std::process::Command::new("nft")
-        .args(["list", "tables", "netdev"])
-        .stderr(Stdio::null())
-        .output();
-    let Ok(listed) = listed else { return };
-    for table in tables_of_ours(&String::from_utf8_lossy(&listed.stdout)) {
-        let done = std::process::Command::new("nft")
-            .args(["delete", "table", "netdev", table])
-            .stderr(Stdio::null())
-            .status();
-        if !done.is_ok_and(|status| status.success()) {
-            tracing::warn!(table, "table not removed");
-        }
-    }
-}
-
-/// The names in what `nft list tables netdev` prints, a line `table netdev NAME` each.
-fn tables_of_ours(listed: &str) -> Vec<&str> {
-    listed
-        .lines()
-        .filter_map(|line| line.strip_prefix("table netdev "))
-        .map(str::trim)
-        .filter(|name| name.starts_with(PREFIX))
-        .collect()
-}
-
 /// Runs what is queued, one after the other. The first failure is said, and ends steering for this virtual router.
 async fn run_all(mut queue: mpsc::Receiver<String>) {
     while let Some(rules) = queue.recv().await {
-        if let Err(error) = nft(&rules).await {
+        if let Err(error) = nft::run(&rules).await {
             tracing::info!(
                 error,
                 "connections in flight are not kept when the address moves: nftables does not take our rules"
@@ -234,36 +200,6 @@ async fn run_all(mut queue: mpsc::Receiver<String>) {
             return;
         }
     }
-}
-
-async fn nft(rules: &str) -> Result<(), String> {
-    let mut child = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("start nft: {error}"))?;
-    let stdin = child.stdin.take();
-    let work = async {
-        if let Some(mut stdin) = stdin {
-            stdin.write_all(rules.as_bytes()).await?;
-        }
-        child.wait_with_output().await
-    };
-    let output = tokio::time::timeout(RUN_LIMIT, work)
-        .await
-        .map_err(|_| "nft did not end in time".to_owned())?;
-    let output = output.map_err(|error| format!("run nft: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&output.stderr)
-        .lines()
-        .next()
-        .unwrap_or("nft failed without a word")
-        .to_owned())
 }
 
 #[cfg(test)]
@@ -348,12 +284,6 @@ mod tests {
         assert!(!queue.try_recv().unwrap().contains("fwd"));
         steering.update(start, "eth0", Standing::Following, shares);
         assert!(queue.try_recv().unwrap().contains("fwd"));
-    }
-
-    #[test]
-    fn only_tables_of_ours_are_swept() {
-        let listed = "table netdev filter\ntable netdev tandem_51_3\ntable inet tandem_x\ntable netdev mytandem_1\n";
-        assert_eq!(tables_of_ours(listed), ["tandem_51_3"]);
     }
 
     #[test]

@@ -147,6 +147,7 @@ mod tests {
             track,
             unicast: None,
             virtual_mac: false,
+            accept_mode: true,
         }
     }
 

@@ -51,6 +51,7 @@ impl Instance {
             Action::Stopped => {
                 self.stopped = true;
                 self.remove_virtual_links();
+                self.follow_accept_mode(now);
             }
         }
         None
@@ -176,6 +177,10 @@ impl Instance {
                     format!("vrrp {}", self.config.name),
                     words,
                 ))]
+            }
+            (Outcome::Refused { rules, outcome }, _) => {
+                self.note_refusal(now, &rules, outcome);
+                Vec::new()
             }
             (Outcome::LinksMade { parent, links }, _) => {
                 self.take_virtual_links(parent, links);

@@ -39,6 +39,7 @@ impl Instance {
             };
         }
         self.retry_virtual_links(now);
+        self.retry_refusal(now);
         self.announce_due(now);
         self.steer(now);
         self.refresh_signed_will(now);

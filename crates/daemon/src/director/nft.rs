@@ -1,0 +1,87 @@
+//! Running `nft`, the program that gives the kernel tables of rules, and taking away the tables of ours.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// What the names of all our tables begin with.
+pub(super) const PREFIX: &str = "tandem_";
+/// How long one run may take.
+const RUN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Gives the kernel `rules`, all or none of them.
+///
+/// # Errors
+/// A sentence: `nft` is not there, does not end in time, or says no.
+pub(super) async fn run(rules: &str) -> Result<(), String> {
+    let mut child = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("start nft: {error}"))?;
+    let stdin = child.stdin.take();
+    let work = async {
+        if let Some(mut stdin) = stdin {
+            stdin.write_all(rules.as_bytes()).await?;
+        }
+        child.wait_with_output().await
+    };
+    let output = tokio::time::timeout(RUN_LIMIT, work)
+        .await
+        .map_err(|_| "nft did not end in time".to_owned())?;
+    let output = output.map_err(|error| format!("run nft: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr)
+        .lines()
+        .next()
+        .unwrap_or("nft failed without a word")
+        .to_owned())
+}
+
+/// Removes every table of ours: before the first is made, and when the process ends. Takes some milliseconds.
+pub(super) fn remove_all() {
+    let listed = std::process::Command::new("nft")
+        .args(["list", "tables"])
+        .stderr(Stdio::null())
+        .output();
+    let Ok(listed) = listed else { return };
+    for (family, table) in tables_of_ours(&String::from_utf8_lossy(&listed.stdout)) {
+        let done = std::process::Command::new("nft")
+            .args(["delete", "table", family, table])
+            .stderr(Stdio::null())
+            .status();
+        if !done.is_ok_and(|status| status.success()) {
+            tracing::warn!(table, "table not removed");
+        }
+    }
+}
+
+/// Family and name of those in what `nft list tables` prints, a line `table FAMILY NAME` each.
+fn tables_of_ours(listed: &str) -> Vec<(&str, &str)> {
+    listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("table ")?.split_once(' '))
+        .map(|(family, name)| (family, name.trim()))
+        .filter(|(family, name)| matches!(*family, "netdev" | "inet") && name.starts_with(PREFIX))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tables_of_ours_are_swept() {
+        let listed = "table netdev filter\ntable netdev tandem_51_3\ntable inet tandem_accept_51_3\n\
+                      table ip tandem_x\ntable netdev mytandem_1\n";
+        let ours = [("netdev", "tandem_51_3"), ("inet", "tandem_accept_51_3")];
+        assert_eq!(tables_of_ours(listed), ours);
+    }
+}
