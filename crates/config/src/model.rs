@@ -165,6 +165,42 @@ pub struct Vrrp {
     pub virtual_mac: bool,
     /// Packets to the VIPs are taken by this host (Accept_Mode, RFC 9568 §6.1); the owner takes them in any case.
     pub accept_mode: bool,
+    /// What evidence besides advertisements may decide.
+    pub evidence: Evidence,
+}
+
+/// `evidence` of a virtual router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Nobody was ever heard, but somebody answers for a VIP.
+    pub address_answers: OnEvidence,
+}
+
+impl Default for Evidence {
+    fn default() -> Evidence {
+        Evidence {
+            address_answers: OnEvidence::Hold,
+        }
+    }
+}
+
+/// What to do when there is evidence against taking over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnEvidence {
+    /// Do not take over as long as it stands.
+    Hold,
+    /// Take over all the same, and say it.
+    Promote,
+}
+
+impl OnEvidence {
+    /// The word of the file: `hold` or `promote`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnEvidence::Hold => "hold",
+            OnEvidence::Promote => "promote",
+        }
+    }
 }
 
 /// A VIP with the length of its prefix.

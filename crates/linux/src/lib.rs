@@ -9,7 +9,8 @@
 //! | [`sysctl`] | settings of single links |
 //! | [`monitor`] | changes of links and addresses, as they happen |
 //! | [`raw`] | raw IP sockets of one link: one to receive, one to send |
-//! | [`neighbour`] | gratuitous ARP and unsolicited neighbour advertisements |
+//! | [`neighbour`] | gratuitous ARP and unsolicited neighbour advertisements; probes, and who claims an address |
+//! | [`surroundings`] | gateway and frame counter of a link |
 //! | [`process`] | memory, scheduling, capabilities, users, clocks, children |
 //! | [`channel`] | messages with descriptors between processes of one machine |
 //!
@@ -23,4 +24,5 @@ mod netlink;
 pub mod process;
 pub mod raw;
 mod readiness;
+pub mod surroundings;
 pub mod sysctl;

@@ -256,6 +256,16 @@ pub enum AlarmKind {
     ClockSkew,
     /// Advertisements for this virtual router fail authentication.
     Unauthenticated,
+    /// Somebody answers for a virtual address although no Active router is heard.
+    AddressAnswers,
+    /// Somebody else claims a virtual address that is held here (RFC 5227 §2.4).
+    AddressConflict,
+    /// The gateway does not answer since the takeover.
+    GatewaySilent,
+    /// Nothing at all is received.
+    Deaf,
+    /// The peer lives, as another path shows, but is not heard here.
+    FaultBetween,
 }
 
 impl AlarmKind {
@@ -276,6 +286,11 @@ impl AlarmKind {
             Self::Late => "late",
             Self::ClockSkew => "clock_skew",
             Self::Unauthenticated => "unauthenticated",
+            Self::AddressAnswers => "address_answers",
+            Self::AddressConflict => "address_conflict",
+            Self::GatewaySilent => "gateway_silent",
+            Self::Deaf => "deaf",
+            Self::FaultBetween => "fault_between",
         }
     }
 }

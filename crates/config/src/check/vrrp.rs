@@ -70,6 +70,7 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         settings,
         lease: vrrp.lease,
         announce: vrrp.announce.clone(),
+        evidence: vrrp.evidence,
         track: Track {
             forwarder,
             interfaces: vrrp.track.interfaces.clone(),

@@ -161,6 +161,10 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         .iter()
         .map(|(peer, least)| format!("{least} from {peer}"))
         .collect();
+    part.set(
+        "evidence.address_answers",
+        vrrp.evidence.address_answers.as_str(),
+    );
     part.set("unicast_min_ttl", list(&routed));
     part.set("auth", auth(settings));
     part.secret = Secret {

@@ -13,7 +13,7 @@ use super::pair::PerNode;
 use super::track::{self, TrackDraft};
 use super::{Files, duplicates, too_many};
 use crate::Code;
-use crate::model::{Announce, VipAddress};
+use crate::model::{Announce, Evidence, OnEvidence, VipAddress};
 use crate::tree::{At, Item, Section};
 
 pub(crate) use profile::Profile;
@@ -42,6 +42,7 @@ pub(crate) struct VrrpDraft {
     pub(crate) unicast_min_ttl: Option<At<PerNode<u8>>>,
     pub(crate) lease: Option<Duration>,
     pub(crate) announce: Announce,
+    pub(crate) evidence: Evidence,
     pub(crate) track: TrackDraft,
     pub(crate) virtual_mac: bool,
     pub(crate) accept_mode: bool,
@@ -100,6 +101,10 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .section("garp")
         .map(times::announce)
         .unwrap_or_default();
+    let evidence = section
+        .section("evidence")
+        .map(evidence)
+        .unwrap_or_default();
     let track = section
         .section("track")
         .map(track::read)
@@ -127,6 +132,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         unicast_min_ttl,
         lease,
         announce,
+        evidence,
         track,
         virtual_mac: virtual_mac.unwrap_or(profile.virtual_mac()),
         accept_mode: accept_mode.unwrap_or(profile.accept_mode()),
@@ -168,6 +174,20 @@ fn unbuilt(section: &Section<'_>) {
             "remove the line; VIPs of both families in one table already move together",
         );
     }
+}
+
+const ON_EVIDENCE: &[(&str, OnEvidence)] =
+    &[("hold", OnEvidence::Hold), ("promote", OnEvidence::Promote)];
+
+/// What evidence besides advertisements may decide.
+fn evidence(section: Section<'_>) -> Evidence {
+    let mut evidence = Evidence::default();
+    let word = |key| section.get(key).and_then(|item| item.word(ON_EVIDENCE));
+    if let Some(word) = word("address_answers") {
+        evidence.address_answers = word;
+    }
+    section.finish();
+    evidence
 }
 
 fn version(item: &Item<'_>) -> Option<Version> {

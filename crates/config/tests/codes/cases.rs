@@ -401,6 +401,14 @@ pub(crate) const CASES: &[Case] = &[
             "7:1: error[E041]: `unicast_min_ttl` is for unicast; add `unicast = true`, or remove the line",
         ],
     ),
+    (
+        PAIR,
+        "[vrrp.main.evidence]\naddress_answers = \"held\"\nheard = true\n",
+        &[
+            "8:19: error[E011]: `address_answers` must be one of \"hold\", \"promote\", got \"held\"; did you mean \"hold\"?",
+            "9:1: error[E012]: unknown key `heard` in [vrrp.main.evidence]; known keys: address_answers",
+        ],
+    ),
     // E050
     (
         WEB,

@@ -115,6 +115,11 @@ impl Facts {
         }
     }
 
+    /// Whether a link of this host has this hardware address.
+    pub(super) fn has_mac(&self, mac: [u8; 6]) -> bool {
+        self.links.values().any(|link| link.mac == Some(mac))
+    }
+
     /// All addresses of a link.
     pub(super) fn addresses_of(&self, ifindex: u32) -> Vec<IpAddr> {
         self.addresses

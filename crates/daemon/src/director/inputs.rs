@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::addresses::Outcome;
 use super::load::Loaded;
 use super::server::Request;
+use super::watchers::Watchers;
 use super::wires::{WireKey, Wires};
 
 /// One thing that happened.
@@ -25,6 +26,8 @@ pub(super) enum Input {
     },
     /// Packets are waiting on a wire.
     Packets(WireKey),
+    /// Somebody claims addresses on the link of this index.
+    Claims(u32),
     /// A link or an address has changed.
     Change(Change),
     /// The kernel has listed everything again.
@@ -107,7 +110,12 @@ pub(super) struct Sources {
 }
 
 /// Waits for the next input, fairly among all that wait, until `deadline` at the latest.
-pub(super) async fn next(sources: &mut Sources, wires: &Wires, deadline: Instant) -> Input {
+pub(super) async fn next(
+    sources: &mut Sources,
+    wires: &Wires,
+    watchers: &Watchers,
+    deadline: Instant,
+) -> Input {
     let Sources {
         monitor,
         keeper,
@@ -121,6 +129,7 @@ pub(super) async fn next(sources: &mut Sources, wires: &Wires, deadline: Instant
     tokio::select! {
         () = tokio::time::sleep_until(deadline.into()) => Input::Due { expected_at: Some(deadline) },
         key = wires.readable() => Input::Packets(key),
+        ifindex = watchers.readable() => Input::Claims(ifindex),
         change = monitor.next() => Input::Change(change),
         message = keeper.receive() => kept(message),
         _ = terminate.recv() => Input::Terminate,

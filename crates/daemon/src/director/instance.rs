@@ -5,6 +5,7 @@
 mod acceptance;
 mod carrier;
 mod effects;
+mod gathering;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use self::acceptance::Refusal;
 use self::carrier::VirtualLinks;
 use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
+use super::evidence::Evidence;
 use super::facts::Facts;
 use super::journal::Entry;
 use super::signing::Signing;
@@ -76,6 +78,7 @@ pub(super) struct Instance {
     pub(super) counters: Counters,
     pub(super) verdict: Verdict,
     pub(super) signing: Signing,
+    pub(super) evidence: Evidence,
     pub(super) transitions: VecDeque<Dated<Transition>>,
     pub(super) alarms: VecDeque<Dated<Alarm>>,
     pub(super) since: Timestamp,
@@ -120,6 +123,7 @@ impl Instance {
             counters: Counters::default(),
             verdict: Verdict::default(),
             signing: Signing::new(),
+            evidence: Evidence::default(),
             transitions: VecDeque::new(),
             alarms: VecDeque::new(),
             since: Timestamp::from(SystemTime::now()),
@@ -205,6 +209,7 @@ impl Instance {
             self.signing.will_due_at,
             self.virtual_retry_at(),
             self.refusal_retry_at(),
+            self.evidence.deadline(),
         ]
         .into_iter()
         .flatten()

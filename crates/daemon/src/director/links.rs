@@ -34,6 +34,7 @@ impl Director {
     /// The same for one virtual router.
     pub(super) fn reconcile_one(&mut self, now: Instant, index: usize) {
         self.instances[index].follow_accept_mode(now);
+        self.watchers.note_change();
         let survey = self.survey(index);
         if self.instances[index].obstacle != survey.obstacle {
             self.instances[index].obstacle = survey.obstacle;

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod announce;
+mod evidence;
 mod facts;
 mod inputs;
 mod instance;
@@ -29,6 +30,7 @@ mod steer;
 mod testament;
 mod tracking;
 mod virtual_links;
+mod watchers;
 mod wires;
 
 use std::path::PathBuf;
@@ -53,6 +55,7 @@ use self::journal::{Entry, Journal};
 use self::parent_settings::ParentSettings;
 use self::plane::Plane;
 use self::tracking::{DataPlane, LinkFact};
+use self::watchers::Watchers;
 use self::wires::Wires;
 
 pub(crate) use load::load_from_disk;
@@ -88,6 +91,7 @@ struct Director {
     keeper: Rc<AsyncChannel>,
     facts: Facts,
     wires: Wires,
+    watchers: Watchers,
     instances: Instances,
     instances_made: u64,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
@@ -115,6 +119,7 @@ impl Director {
                 }
             }
             Input::Packets(key) => self.receive(now, &key),
+            Input::Claims(ifindex) => self.on_claims(now, ifindex),
             Input::Change(change) => self.on_change(now, &change),
             Input::Listed(listed) => self.on_listed(now, listed),
             Input::Outcome(number, outcome) => self.on_outcome(now, number, outcome),
@@ -150,6 +155,10 @@ impl Director {
         for index in self.instances.in_turn(now) {
             let notices = self.instances[index].run_due(now, &self.wires);
             self.on_notices(notices);
+            if self.instances[index].evidence.take_changed() {
+                let facts = self.plane_facts(now);
+                self.judge_one(now, index, &facts);
+            }
         }
         self.judge_plane(now);
         if self.plane.take_hopeless(now) {
@@ -160,6 +169,7 @@ impl Director {
             self.close_unused_wires();
         }
         self.instances.settle();
+        self.refresh_watchers();
         if self.next_beat_at <= now {
             testament::send(&self.keeper, &ToKeeper::Beat);
             self.next_beat_at = now + testament::beat_limit(&self.instances) / 5;
@@ -175,6 +185,7 @@ impl Director {
     }
 
     fn close_unused_wires(&mut self) {
+        self.watchers.note_change();
         self.instances.refresh_directory();
         self.wires.retain(|key| self.instances.uses(key));
     }
@@ -318,7 +329,9 @@ impl Director {
         let mut verdict = tracking::judge(&instance.config, plane, *settled, |name| {
             self.facts.link_fact(name)
         });
-        verdict.fault = verdict.fault.or_else(|| instance.obstacle.clone());
+        verdict.fault = (verdict.fault)
+            .or_else(|| instance.obstacle.clone())
+            .or_else(|| instance.evidence.obstacle());
         if verdict != instance.verdict {
             let notices = self.instances[index].set_verdict(now, verdict, &self.wires);
             self.on_notices(notices);

@@ -58,6 +58,7 @@ impl Director {
                 for index in self.instances.listening(key, vrid).to_vec() {
                     let instance = &mut self.instances[index];
                     instance.counters.count_accepted(&accepted);
+                    instance.evidence.note_peer();
                     let event = Event::Advertisement {
                         family,
                         source,

@@ -58,7 +58,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (mut director, mut sources) = assemble(args.clone(), loaded, channel, notes).await?;
         while !director.is_finished() {
             let deadline = director.deadline(Instant::now());
-            let input = inputs::next(&mut sources, &director.wires, deadline).await;
+            let input =
+                inputs::next(&mut sources, &director.wires, &director.watchers, deadline).await;
             director.take(input);
         }
         director.say_goodbye();
@@ -163,6 +164,7 @@ async fn assemble(
         keeper: Rc::clone(&keeper),
         facts: super::Facts::default(),
         wires: super::Wires::default(),
+        watchers: super::Watchers::default(),
         instances: super::Instances::default(),
         instances_made: 0,
         outcomes,

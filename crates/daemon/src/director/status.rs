@@ -229,6 +229,10 @@ impl Director {
             .iter()
             .take(4)
             .map(|(name, count)| (name.to_owned(), count))
+            .chain([(
+                "address_conflicts".to_owned(),
+                instance.evidence.conflicts(),
+            )])
             .collect();
         VrrpDetail {
             phase: core.phase.as_str().to_owned(),
@@ -265,7 +269,7 @@ impl Director {
                     signing::status(authentication, peers.find(|peer| peer.family == family))
                 },
             ),
-            evidence: Vec::new(),
+            evidence: instance.evidence_words(now),
             status,
         }
     }

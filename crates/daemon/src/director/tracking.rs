@@ -145,6 +145,7 @@ mod tests {
             lease: None,
             announce: Announce::default(),
             track,
+            evidence: config::Evidence::default(),
             unicast: None,
             virtual_mac: false,
             accept_mode: true,

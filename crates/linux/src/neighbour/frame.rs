@@ -61,6 +61,60 @@ pub fn gratuitous_arp(mac: [u8; 6], vip: Ipv4Addr, form: ArpForm) -> Vec<u8> {
     frame
 }
 
+/// An Ethernet broadcast frame that asks who has `target` and says of nobody that he has it (RFC 5227 §2.1.1).
+pub fn address_probe(mac: [u8; 6], target: Ipv4Addr) -> Vec<u8> {
+    arp_request(mac, Ipv4Addr::UNSPECIFIED, target)
+}
+
+/// An Ethernet broadcast frame in which `sender` asks who has `target` (RFC 826).
+pub fn arp_request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    let mut frame = gratuitous_arp(mac, target, ArpForm::Request);
+    MutableArpPacket::new(&mut frame[ETHERNET_LEN..])
+        .expect(ROOM)
+        .set_sender_proto_addr(sender);
+    frame
+}
+
+/// An Ethernet frame that asks who has `target` (RFC 4861 §7.2.2): from the link-local address `source`, to which the answer goes, or from
+/// none, as duplicate address detection does (RFC 4862 §5.4.2), and the answer goes to all nodes.
+pub fn neighbour_probe(mac: [u8; 6], source: Option<Ipv6Addr>, target: Ipv6Addr) -> Vec<u8> {
+    let [.., a, b, c] = target.octets();
+    let low = [0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c])];
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, low[0], low[1], low[2], low[3]);
+    let message_len = ADVERT_LEN + source.map_or(0, |_| OPTION_LEN);
+    let mut frame = ethernet(
+        MacAddr::from(mac),
+        MacAddr(0x33, 0x33, 0xff, a, b, c),
+        EtherTypes::Ipv6,
+        IPV6_LEN + message_len,
+    );
+    let from = source.unwrap_or(Ipv6Addr::UNSPECIFIED);
+    let mut ip = MutableIpv6Packet::new(&mut frame[ETHERNET_LEN..]).expect(ROOM);
+    ip.set_version(6);
+    ip.set_payload_length(message_len as u16);
+    ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
+    ip.set_hop_limit(HOP_LIMIT);
+    ip.set_source(from);
+    ip.set_destination(group);
+
+    // A solicitation is laid out as an advertisement without flags.
+    let message = &mut frame[ETHERNET_LEN + IPV6_LEN..];
+    if let Some(mut option) = MutableNdpOptionPacket::new(&mut message[ADVERT_LEN..]) {
+        option.set_option_type(NdpOptionTypes::SourceLLAddr);
+        option.set_length(1);
+        option.set_data(&mac);
+    }
+    let mut solicitation = MutableNeighborAdvertPacket::new(message).expect(ROOM);
+    solicitation.set_icmpv6_type(Icmpv6Types::NeighborSolicit);
+    solicitation.set_target_addr(target);
+    let view = Icmpv6Packet::new(message).expect(ROOM);
+    let checksum = icmpv6::checksum(&view, &from, &group);
+    MutableNeighborAdvertPacket::new(message)
+        .expect(ROOM)
+        .set_checksum(checksum);
+    frame
+}
+
 /// An Ethernet frame to all nodes of the link with a neighbour advertisement for `vip` that nobody asked for
 /// (RFC 4861 §7.2.6): override set, solicited clear, router as given, the hardware address in its option.
 pub fn unsolicited_na(mac: [u8; 6], vip: Ipv6Addr, router: bool) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use futures_util::TryStreamExt;
-use linux::neighbour::{Announcer, ArpForm, gratuitous_arp, unsolicited_na};
+use linux::neighbour::{Announcer, ArpForm, Claim, Watcher, gratuitous_arp, unsolicited_na};
 use nix::libc;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -144,5 +144,68 @@ fn announcer_needs_a_link_and_says_when_it_is_down() {
             .announce(ip("10.0.0.101"), false, false)
             .unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENETDOWN));
+    });
+}
+
+/// The next claim, waited for.
+async fn next_claim(watcher: &Watcher) -> Claim {
+    let wait = async {
+        loop {
+            if let Some(claim) = watcher.try_next().unwrap() {
+                return claim;
+            }
+            watcher.readable().await.unwrap();
+        }
+    };
+    tokio::time::timeout(SOON, wait)
+        .await
+        .expect("no claim was heard")
+}
+
+#[test]
+fn who_has_an_address_answers_a_probe_and_a_claim_of_it_is_heard() {
+    run(async |lab: Lab| {
+        let watched = [ip("10.0.0.101"), ip("2001:db8::101"), ip("10.0.0.77")];
+        let (left, right) = (&lab.left.link, lab.right.mac());
+        let watcher = Watcher::open(left.index, &watched).unwrap();
+        let announcer = Announcer::open(left.index, lab.left.mac()).unwrap();
+        // Nobody has them: no answer, and what we say ourselves is not heard.
+        for address in watched {
+            announcer.probe(address, None).unwrap();
+            announcer.announce(address, true, false).unwrap();
+        }
+        for vip in watched[..2].iter() {
+            lab.right
+                .add_foreign(&vip.to_string(), if vip.is_ipv4() { 24 } else { 64 })
+                .await;
+            announcer.probe(*vip, None).unwrap();
+            let expected = Claim {
+                address: *vip,
+                mac: right,
+            };
+            assert_eq!(next_claim(&watcher).await, expected);
+        }
+        // Asked in a name of ours, somebody answers under his own.
+        let (IpAddr::V4(us), IpAddr::V4(them)) = (watched[2], watched[0]) else {
+            unreachable!("both are IPv4");
+        };
+        announcer.ask(us, them).unwrap();
+        let expected = Claim {
+            address: them.into(),
+            mac: right,
+        };
+        assert_eq!(next_claim(&watcher).await, expected);
+        assert_eq!(watcher.try_next().unwrap(), None);
+        // Claims of other addresses never get here; those of ours do, unasked.
+        lab.right.enter();
+        let other = Announcer::open(lab.right.link.index, right).unwrap();
+        other.announce(ip("10.0.0.5"), false, false).unwrap();
+        other.announce(ip("2001:db8::5"), false, false).unwrap();
+        other.announce(watched[2], false, false).unwrap();
+        let expected = Claim {
+            address: watched[2],
+            mac: right,
+        };
+        assert_eq!(next_claim(&watcher).await, expected);
     });
 }

@@ -37,6 +37,7 @@ impl Instance {
             }
             Action::StopAnnouncing => self.schedule = None,
             Action::Transition(transition) => {
+                self.note_for_evidence(now, &transition);
                 notices.push(Notice::Journal(self.note_transition(transition)))
             }
             Action::Alarm(alarm) => notices.extend(self.note_alarm(alarm).map(Notice::Journal)),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use linux::address::{Address, Vip};
-use vrrp::{Event, State};
+use vrrp::State;
 
 use super::{Held, Instance, Notice, RESTORE_LIMIT, RESTORE_WINDOW};
 use crate::director::addresses::{Order, renewal_interval};
@@ -20,11 +20,12 @@ impl Instance {
     /// Does what is due. The core goes first: it may find that this node has been away for too long to touch an address.
     pub(in crate::director) fn run_due(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
         let due = self.router.deadline().is_some_and(|at| at <= now);
-        let notices = if due {
-            self.handle(now, Event::Timer, wires)
+        let mut notices = if due {
+            self.on_timer(now, wires)
         } else {
             Vec::new()
         };
+        notices.extend(self.gather(now));
         if let Held::Yes { renew_at: Some(at) } = self.held
             && at <= now
         {

@@ -1,4 +1,5 @@
 //! Byte by byte.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 
@@ -17,6 +18,48 @@ fn arp_request_form() {
     ];
     let frame = gratuitous_arp(MAC, Ipv4Addr::new(192, 0, 2, 1), ArpForm::Request);
     assert_eq!(frame, expected);
+}
+
+#[test]
+fn a_probe_says_of_nobody_that_he_has_the_address() {
+    let expected = [
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, // to all
+        0x02, 0, 0, 0, 0, 0x0a, // from us
+        0x08, 0x06, // ARP
+        0, 1, 0x08, 0, 6, 4, // Ethernet, IPv4, lengths
+        0, 1, // request
+        0x02, 0, 0, 0, 0, 0x0a, 0, 0, 0, 0, // sender
+        0, 0, 0, 0, 0, 0, 192, 0, 2, 1, // target
+    ];
+    assert_eq!(address_probe(MAC, Ipv4Addr::new(192, 0, 2, 1)), expected);
+}
+
+/// Its checksum is tried on a kernel, which would not answer.
+#[test]
+fn a_probe_over_ipv6_goes_to_the_solicited_node_group() {
+    let target = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0x00aa, 0xbbcc);
+    let frame = neighbour_probe(MAC, None, target);
+    assert_eq!(
+        frame[..14],
+        [
+            0x33, 0x33, 0xff, 0xaa, 0xbb, 0xcc, 2, 0, 0, 0, 0, 0x0a, 0x86, 0xdd
+        ]
+    );
+    assert_eq!(frame[18..22], [0, 24, 58, 255]);
+    assert_eq!(frame[22..38], [0; 16]);
+    let group: Ipv6Addr = "ff02::1:ffaa:bbcc".parse().unwrap();
+    assert_eq!(frame[38..54], group.octets());
+    assert_eq!(frame[54..56], [135, 0]);
+    assert_eq!(frame[58..62], [0; 4]);
+    assert_eq!(frame[62..], target.octets());
+
+    let source: Ipv6Addr = "fe80::7".parse().unwrap();
+    let frame = neighbour_probe(MAC, Some(source), target);
+    assert_eq!(
+        (&frame[18..20], &frame[22..38]),
+        (&[0, 32][..], &source.octets()[..])
+    );
+    assert_eq!(frame[78..], [1, 1, 2, 0, 0, 0, 0, 0x0a]);
 }
 
 #[test]

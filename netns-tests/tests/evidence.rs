@@ -1,0 +1,166 @@
+//! What a node knows besides advertisements: a switch that loses them, one-way loss, a stranger with the address, the gateway.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::LIMIT;
+use netns_tests::{Address, Device as _, Host, Lab, PairConfig, Tandem, wait_until};
+
+/// The switch loses the multicasts to a host, as one does that snoops IGMP and has no querier; everything else passes.
+fn lose_multicasts_to(lab: &Lab, host: Host, lost: bool) {
+    let flood = if lost { "off" } else { "on" };
+    lab.switch()
+        .bridge(&format!("link set dev {} mcast_flood {flood}", host.name()))
+        .unwrap();
+}
+
+/// What `tandem vrrp` shows.
+fn shown(node: &Tandem<'_>) -> String {
+    let (_, out, err) = node.cli(&["vrrp"]).unwrap();
+    // A sentence may go on in the next line.
+    let words: Vec<&str> = out.split_whitespace().collect();
+    assert!(!words.is_empty(), "{err}");
+    words.join(" ")
+}
+
+fn wait_shown(node: &Tandem<'_>, words: &str) {
+    wait_until(words, LIMIT, || shown(node).contains(words))
+        .map_err(|error| format!("{error}: {}", shown(node)))
+        .unwrap();
+}
+
+fn pair() -> PairConfig {
+    PairConfig {
+        listener: false,
+        ..PairConfig::default()
+    }
+}
+
+fn both<'lab>(lab: &'lab Lab, config: &PairConfig) -> (Tandem<'lab>, Tandem<'lab>) {
+    let mut one = Tandem::new(lab, Host::Lb1, config).unwrap();
+    let two = Tandem::new(lab, Host::Lb2, config).unwrap();
+    one.start().unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    (one, two)
+}
+
+#[test]
+fn a_node_that_never_heard_anybody_leaves_an_address_that_answers_alone() {
+    for config in [
+        pair(),
+        PairConfig {
+            listener: false,
+            ..PairConfig::ipv6()
+        },
+    ] {
+        let lab = Lab::new().unwrap();
+        let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+        let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+        one.start().unwrap();
+        let vip = config.address();
+        lab.wait_holder(vip, Host::Lb1, LIMIT).unwrap();
+        lose_multicasts_to(&lab, Host::Lb2, true);
+        two.start().unwrap();
+        two.wait_state("fault", LIMIT).unwrap();
+        let why = "answers at 02:00:00:00:00:02 although no advertisement was ever heard";
+        assert!(shown(&two).contains(why), "{}", shown(&two));
+        assert!(shown(&two).contains("address answers:"), "{}", shown(&two));
+        assert_eq!(lab.holders(vip), [Host::Lb1]);
+        // The switch is mended: it hears, and is an ordinary backup.
+        lose_multicasts_to(&lab, Host::Lb2, false);
+        two.wait_state("backup", LIMIT).unwrap();
+        lose_multicasts_to(&lab, Host::Lb2, true);
+        // What it has heard once is gone when it falls silent.
+        two.wait_state("active", LIMIT).unwrap();
+    }
+}
+
+#[test]
+fn it_takes_over_when_nothing_answers_any_more_or_the_policy_says_so() {
+    let lab = Lab::new().unwrap();
+    let (mut one, mut two) = both(&lab, &pair());
+    lose_multicasts_to(&lab, Host::Lb2, true);
+    two.start().unwrap();
+    two.wait_state("fault", LIMIT).unwrap();
+    one.stop(LIMIT).unwrap();
+    two.wait_state("active", LIMIT).unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+    two.stop(LIMIT).unwrap();
+
+    let config = PairConfig {
+        extra: "\n[vrrp.main.evidence]\naddress_answers = \"promote\"\n".into(),
+        ..pair()
+    };
+    one.start().unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+    two.start().unwrap();
+    two.wait_state("active", LIMIT).unwrap();
+    assert!(
+        shown(&two).contains("taking over all the same"),
+        "{}",
+        shown(&two)
+    );
+}
+
+#[test]
+fn one_way_loss_is_named_with_the_hardware_address_of_the_other() {
+    let lab = Lab::new().unwrap();
+    let (one, mut two) = both(&lab, &pair());
+    two.start().unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    wait_shown(&two, "peer 10.0.0.2");
+    lose_multicasts_to(&lab, Host::Lb2, true);
+    // As VRRP has it, silence means death; but the neighbours are told twice, and that is seen.
+    two.wait_state("active", LIMIT).unwrap();
+    wait_shown(&one, "is claimed by 02:00:00:00:00:03");
+    wait_shown(&two, "is claimed by 02:00:00:00:00:02");
+    lose_multicasts_to(&lab, Host::Lb2, false);
+    two.wait_state("backup", LIMIT).unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+}
+
+#[test]
+fn a_stranger_with_the_address_is_named_and_answered() {
+    let lab = Lab::new().unwrap();
+    let config = pair();
+    let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+    one.start().unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    let net = lab.net(Host::Backend2);
+    net.ip(&format!("addr add {}/24 dev eth0", Address::VIP4))
+        .unwrap();
+    // The probe three seconds after the takeover finds it.
+    wait_shown(&one, "is claimed by 02:00:00:00:00:16");
+    let (_, out, _) = one.cli(&["--json", "vrrp"]).unwrap();
+    let routers: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(
+        routers[0]["counters"]["address_conflicts"].as_u64() >= Some(1),
+        "{out}"
+    );
+    assert_eq!(one.state(), "active");
+}
+
+#[test]
+fn the_gateway_shows_that_a_takeover_was_seen() {
+    let lab = Lab::new().unwrap();
+    let gateway = Host::Client.v4();
+    lab.net(Host::Lb1)
+        .ip(&format!("route add default via {gateway}"))
+        .unwrap();
+    let mut one = Tandem::new(&lab, Host::Lb1, &pair()).unwrap();
+    let begun = Instant::now();
+    one.start().unwrap();
+    one.wait_state("active", LIMIT).unwrap();
+    wait_shown(&one, &format!("the gateway {gateway} answered"));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(shown(&one).contains("eth0 has received"), "{}", shown(&one));
+    assert!(
+        shown(&one).contains("probes for the addresses"),
+        "{}",
+        shown(&one)
+    );
+}
