@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::LIMIT;
-use netns_tests::{Address, Device as _, Host, Lab, PairConfig, Tandem, wait_until};
+use netns_tests::{Address, Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
 
 /// The switch loses the multicasts to a host, as one does that snoops IGMP and has no querier; everything else passes.
 fn lose_multicasts_to(lab: &Lab, host: Host, lost: bool) {
@@ -162,5 +162,89 @@ fn the_gateway_shows_that_a_takeover_was_seen() {
         shown(&one).contains("probes for the addresses"),
         "{}",
         shown(&one)
+    );
+}
+
+const PAIR_KEY: &str = "hex:202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f\n";
+
+/// A pair with a second path over a cable of its own, at `evidence`.
+fn pair_with_second_path<'lab>(lab: &'lab Lab, evidence: &str) -> (Tandem<'lab>, Tandem<'lab>) {
+    let (left, right) = (lab.net(Host::Lb1), lab.net(Host::Lb2));
+    left.ip(&format!(
+        "link add hb0 type veth peer name hb0 netns {}",
+        right.name()
+    ))
+    .unwrap();
+    for (net, address) in [(left, "10.9.0.2"), (right, "10.9.0.3")] {
+        net.ip(&format!("addr add {address}/24 dev hb0")).unwrap();
+        net.ip("link set hb0 up").unwrap();
+    }
+    let config = PairConfig {
+        extra: format!("\n[vrrp.main.evidence]\n{evidence}\n"),
+        ..pair()
+    };
+    let path = "key_file = \"vrrp.key\"\nheartbeat = { lb1 = \"10.9.0.2:5112\", lb2 = \"10.9.0.3:5112\" }\n[vrrp.main]";
+    let node = |host| {
+        let mut node = Tandem::new(lab, host, &config).unwrap();
+        node.write_keys(PAIR_KEY).unwrap();
+        let text = config
+            .tandem(host)
+            .replace("[vrrp.main]\n", &format!("{path}\n"));
+        node.write_config(&text).unwrap();
+        node.start().unwrap();
+        node
+    };
+    let (one, two) = (node(Host::Lb1), node(Host::Lb2));
+    one.wait_state("active", LIMIT).unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    wait_shown(&two, "peer 10.0.0.2");
+    wait_shown(&two, "on the second path that it is active");
+    wait_shown(&one, "on the second path that it is backup");
+    (one, two)
+}
+
+#[test]
+fn a_peer_that_lives_on_the_second_path_is_not_replaced_if_the_policy_says_so() {
+    let lab = Lab::new().unwrap();
+    let (one, two) = pair_with_second_path(&lab, "peer_lives = \"hold\"");
+    lose_multicasts_to(&lab, Host::Lb2, true);
+    two.wait_state("fault", LIMIT).unwrap();
+    let why = "on the second path that it is active: a fault between the nodes";
+    assert!(shown(&two).contains(why), "{}", shown(&two));
+    assert!(shown(&two).contains("fault between:"), "{}", shown(&two));
+    assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+    // It is heard again.
+    lose_multicasts_to(&lab, Host::Lb2, false);
+    two.wait_state("backup", LIMIT).unwrap();
+    // A fault between the nodes, and then the peer dies.
+    lose_multicasts_to(&lab, Host::Lb2, true);
+    two.wait_state("fault", LIMIT).unwrap();
+    let killed = Instant::now();
+    one.kill(Part::All).unwrap();
+    two.wait_state("active", LIMIT).unwrap();
+    assert!(killed.elapsed() < Duration::from_secs(5));
+    lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+    let (code, out, _) = two.cli(&["status"]).unwrap();
+    assert_eq!(code, 3, "degraded: the second path is silent\n{out}");
+    assert!(out.contains("no heartbeat: lb1"), "{out}");
+}
+
+#[test]
+fn by_default_it_is_replaced_and_the_fault_is_named() {
+    let lab = Lab::new().unwrap();
+    let (one, two) = pair_with_second_path(&lab, "peer_lives = \"promote\"");
+    lose_multicasts_to(&lab, Host::Lb2, true);
+    two.wait_state("active", LIMIT).unwrap();
+    wait_shown(&two, "a fault between the nodes; taking over all the same");
+    lose_multicasts_to(&lab, Host::Lb2, false);
+    two.wait_state("backup", LIMIT).unwrap();
+    // A peer that dies says nothing more, on either path: no delay and no such alarm.
+    one.kill(Part::All).unwrap();
+    two.wait_state("active", LIMIT).unwrap();
+    assert_eq!(
+        shown(&two).matches("fault between:").count(),
+        1,
+        "{}",
+        shown(&two)
     );
 }

@@ -31,6 +31,7 @@ pub(crate) fn check(
     host::check(draft, facts, &nodes, found);
     references::check(draft, found);
     let vrrp = vrrp::check(draft, &nodes, found);
+    let pair = nodes.pair(draft.pair.as_ref(), found);
     let listeners: Option<Vec<ListenerSettings>> = draft
         .listeners
         .iter()
@@ -41,7 +42,7 @@ pub(crate) fn check(
         hash,
         node: nodes.name(),
         global: draft.global.global.clone(),
-        pair: nodes.pair()?,
+        pair: pair?,
         vrrp: vrrp?,
         listeners: listeners?,
         groups,

@@ -115,7 +115,10 @@ fn keys((what, name): &(Subject, String), before: &Part, after: &Part, changes: 
     // Other words about it are a change of their own.
     let same_words = before.keys.get("auth") == after.keys.get("auth");
     if before.secret != after.secret && same_words {
-        let key = "secret of auth".to_owned();
+        let key = match what {
+            Subject::Pair => "key".to_owned(),
+            _ => "secret of auth".to_owned(),
+        };
         changes.push(Change {
             what: *what,
             name: name.clone(),
@@ -157,6 +160,7 @@ fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'s
             "log.level" | "log.format" | "trusted_proxies" => IN_PLACE,
             _ => "from the next start on",
         },
+        Subject::Pair if key == "heartbeat" => "socket opened or closed",
         Subject::Pair => "node names and peer timing change",
         Subject::Vrrp => match key {
             "vrid" | "version" | "interface" | "virtual_mac" => "leaves and starts anew as backup",

@@ -1,7 +1,8 @@
 //! The checked values of a file. Whoever holds a [`Config`] need not check anything again.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -114,6 +115,21 @@ pub struct Pair {
     pub nodes: Vec<Node>,
     /// Which of them this node is: an index into `nodes`.
     pub this: usize,
+    /// The second path to the other node.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// `pair.heartbeat`: how the nodes tell each other that they live, besides VRRP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Where this node sends from and listens.
+    pub own: SocketAddr,
+    /// Where the other node listens.
+    pub peer: SocketAddr,
+    /// Its name.
+    pub peer_name: String,
+    /// The pair's key.
+    pub authentication: Arc<vrrp::Authentication>,
 }
 
 impl Pair {
@@ -174,12 +190,15 @@ pub struct Vrrp {
 pub struct Evidence {
     /// Nobody was ever heard, but somebody answers for a VIP.
     pub address_answers: OnEvidence,
+    /// The peer is not heard any more, but says on the second path that it is active.
+    pub peer_lives: OnEvidence,
 }
 
 impl Default for Evidence {
     fn default() -> Evidence {
         Evidence {
             address_answers: OnEvidence::Hold,
+            peer_lives: OnEvidence::Promote,
         }
     }
 }

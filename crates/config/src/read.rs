@@ -56,7 +56,9 @@ pub(crate) struct Draft {
 /// Reads the whole file.
 pub(crate) fn read(root: Section<'_>, files: Files<'_>) -> Draft {
     let global = root.section("global").map(global::read).unwrap_or_default();
-    let pair = root.section("pair").map(pair::read);
+    let pair = root
+        .section("pair")
+        .map(|section| pair::read(section, files));
     let vrrp = named(root.get("vrrp"), |name, section| {
         vrrp::read(name, section, files)
     });

@@ -14,7 +14,7 @@ mod tests;
 mod trailer;
 
 pub use stamp::{Marks, Sequencer, Stamp, WallTime, skew_words};
-pub use trailer::{Proof, TRAILER_LEN};
+pub use trailer::{Proof, TRAILER_LEN, seal};
 pub(crate) use trailer::{Signed, claimed_stamp, sign, verify};
 
 /// Shortest key, in octets.

@@ -34,7 +34,7 @@ pub use action::{
 };
 pub use authentication::{
     AuthMode, Authentication, Freshness, Key, KeyError, Marks, Proof, Sequencer, Stamp,
-    TRAILER_LEN, WallTime, skew_words,
+    TRAILER_LEN, WallTime, seal, skew_words,
 };
 pub use counters::{Counters, Reject};
 pub use event::Event;
@@ -42,7 +42,7 @@ pub use machine::{Directive, MemberId, PeerStatus, PhaseName, Status, Timer, Vir
 pub use priority::{Contribution, effective_priority};
 pub use receive::{
     Accepted, Datagram, Expectation, Guard, Notes, accept, accept_authentic, claimed_skew_s,
-    parse_ipv4,
+    open_sealed, parse_ipv4,
 };
 pub use settings::Settings;
 pub use timing::{down_interval, skew_time};

@@ -24,7 +24,7 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
-pub use guard::{Guard, claimed_skew_s};
+pub use guard::{Guard, claimed_skew_s, open_sealed};
 use guard::{Parted, authenticate};
 
 /// A VRRP message as a socket delivers it, with what the IP header said.

@@ -1,8 +1,11 @@
 //! Which node this is, and values that differ from node to node.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::model::{Node, Pair};
+use ::vrrp::Freshness;
+
+use crate::model::{Heartbeat, Node, Pair};
 use crate::read::{PairDraft, PerNode};
 use crate::tree::{At, Findings, Place};
 use crate::{Code, Facts};
@@ -72,7 +75,11 @@ impl<'d> Nodes<'d> {
     }
 
     /// The pair with this node in it; `None` if there is one, but this node is not in it.
-    pub(super) fn pair(&self) -> Option<Option<Pair>> {
+    pub(super) fn pair(
+        &self,
+        draft: Option<&PairDraft>,
+        found: &Findings<'_>,
+    ) -> Option<Option<Pair>> {
         if self.listed.is_empty() {
             return Some(None);
         }
@@ -80,7 +87,45 @@ impl<'d> Nodes<'d> {
         Some(Some(Pair {
             nodes,
             this: self.this?,
+            heartbeat: draft.and_then(|draft| self.heartbeat(draft, found)),
         }))
+    }
+
+    /// The second path as this node sees it.
+    fn heartbeat(&self, draft: &PairDraft, found: &Findings<'_>) -> Option<Heartbeat> {
+        let At { value, place } = draft.heartbeat.as_ref()?;
+        let own = self.value("heartbeat", value, found)?;
+        let (PerNode::Each(each), 2) = (value, self.listed.len()) else {
+            let message = "`heartbeat` has an address for each of two nodes";
+            let remedy = "write for example { lb1 = \"10.9.0.2:5112\", lb2 = \"10.9.0.3:5112\" }";
+            found.error(Code::MissingKey, place, message, remedy.to_owned());
+            return None;
+        };
+        let this = self.this_node()?;
+        let (name, peer) = each.iter().find(|(name, _)| name.value != this.name)?;
+        if own.value.is_ipv4() != peer.value.is_ipv4() {
+            let message = format!("{} and {} are not of one family", own.value, peer.value);
+            let remedy = "use addresses of one network".to_owned();
+            found.error(Code::Family, place, message, remedy);
+        }
+        if own.value.ip() == peer.value.ip() {
+            let message = format!("both nodes have the address {}", own.value.ip());
+            found.error(
+                Code::Duplicate,
+                place,
+                message,
+                "use each node's own".to_owned(),
+            );
+        }
+        let mut authentication = draft.key.clone()?;
+        // A wrong clock must not part two nodes; the exchange has numbers of its own against recordings.
+        authentication.freshness = Freshness::Growth;
+        Some(Heartbeat {
+            own: own.value,
+            peer: peer.value,
+            peer_name: name.value.clone(),
+            authentication: Arc::new(authentication),
+        })
     }
 
     /// Index of this node in the file.

@@ -97,6 +97,15 @@ fn pair(pair: &Pair) -> Part {
     };
     part.set("nodes", list(&nodes));
     part.set("this node", &pair.this_node().name);
+    let heartbeat = pair.heartbeat.as_ref();
+    part.set(
+        "heartbeat",
+        or(
+            heartbeat.map(|beat| format!("{} to {}", beat.own, beat.peer)),
+            "off",
+        ),
+    );
+    part.secret.authentication = heartbeat.map(|beat| Arc::clone(&beat.authentication));
     part
 }
 
@@ -165,6 +174,7 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         "evidence.address_answers",
         vrrp.evidence.address_answers.as_str(),
     );
+    part.set("evidence.peer_lives", vrrp.evidence.peer_lives.as_str());
     part.set("unicast_min_ttl", list(&routed));
     part.set("auth", auth(settings));
     part.secret = Secret {

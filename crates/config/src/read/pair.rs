@@ -1,6 +1,10 @@
 //! `[pair]`, and values that differ from node to node.
 
-use super::{check_name, duplicates, too_many};
+use std::net::SocketAddr;
+
+use ::vrrp::Authentication;
+
+use super::{Files, check_name, duplicates, keys, too_many};
 use crate::Code;
 use crate::model::Node;
 use crate::tree::{At, Item, Place, Section};
@@ -14,9 +18,12 @@ pub(crate) struct PairDraft {
     pub(crate) place: Place,
     /// Whether every node could be read; if not, nothing can be said about who is missing.
     pub(crate) complete: bool,
+    /// The second path, by node, with its place.
+    pub(crate) heartbeat: Option<At<PerNode<SocketAddr>>>,
+    pub(crate) key: Option<Authentication>,
 }
 
-pub(super) fn read(section: Section<'_>) -> PairDraft {
+pub(super) fn read(section: Section<'_>, files: Files<'_>) -> PairDraft {
     let item = section.require(
         "nodes",
         "nodes = { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }",
@@ -25,20 +32,44 @@ pub(super) fn read(section: Section<'_>) -> PairDraft {
         .as_ref()
         .map_or_else(|| section.place().clone(), Item::place);
     let (nodes, complete) = item.map(|item| nodes(&item)).unwrap_or_default();
-    if let Some(item) = section.get("key_file")
-        && item.string().is_some()
-    {
-        item.not_supported(
-            "`key_file`",
-            "remove the line; nothing is derived from it so far",
-        );
-    }
+    let (heartbeat, key) = heartbeat(&section, files);
     section.finish();
     PairDraft {
         nodes,
         place,
         complete,
+        heartbeat,
+        key,
     }
+}
+
+/// The second path and the key it is signed with; neither is of use alone.
+fn heartbeat(
+    section: &Section<'_>,
+    files: Files<'_>,
+) -> (Option<At<PerNode<SocketAddr>>>, Option<Authentication>) {
+    let key_file = section.get("key_file");
+    let Some(item) = section.get("heartbeat") else {
+        if let Some(item) = key_file
+            && item.string().is_some()
+        {
+            item.not_supported(
+                "`key_file` without `heartbeat`",
+                "remove the line; nothing else uses it so far",
+            );
+        }
+        return (None, None);
+    };
+    if key_file.is_none() {
+        section.missing("key_file", "key_file = \"/etc/tandem/pair.key\"");
+    }
+    let key = key_file.and_then(|item| keys::read(&item, None, files));
+    let each = PerNode::read(&item, |item| item.socket_address("10.9.0.2:5112"));
+    let each = each.map(|value| At {
+        value,
+        place: item.place(),
+    });
+    (each, key)
 }
 
 /// The nodes, and whether that is all of them.

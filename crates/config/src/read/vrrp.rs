@@ -186,6 +186,9 @@ fn evidence(section: Section<'_>) -> Evidence {
     if let Some(word) = word("address_answers") {
         evidence.address_answers = word;
     }
+    if let Some(word) = word("peer_lives") {
+        evidence.peer_lives = word;
+    }
     section.finish();
     evidence
 }

@@ -406,7 +406,22 @@ pub(crate) const CASES: &[Case] = &[
         "[vrrp.main.evidence]\naddress_answers = \"held\"\nheard = true\n",
         &[
             "8:19: error[E011]: `address_answers` must be one of \"hold\", \"promote\", got \"held\"; did you mean \"hold\"?",
-            "9:1: error[E012]: unknown key `heard` in [vrrp.main.evidence]; known keys: address_answers",
+            "9:1: error[E012]: unknown key `heard` in [vrrp.main.evidence]; known keys: address_answers, peer_lives",
+        ],
+    ),
+    (
+        "",
+        "[pair]\nnodes = { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }\nheartbeat = { lb1 = \"10.9.0.2:1\", lb2 = \"[fd09::3]:1\" }\n[vrrp.a]\ninterface = \"eth0\"\nvrid = 1\nvips = [\"10.0.0.10/24\"]\n",
+        &[
+            "1:1: error[E013]: missing key `key_file` in [pair]; add for example `key_file = \"/etc/tandem/pair.key\"`",
+            "3:13: error[E026]: 10.9.0.2:1 and [fd09::3]:1 are not of one family; use addresses of one network",
+        ],
+    ),
+    (
+        "",
+        "[pair]\nnodes = { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }\nkey_file = \"/k\"\nheartbeat = \"10.9.0.2:1\"\n[vrrp.a]\ninterface = \"eth0\"\nvrid = 1\nvips = [\"10.0.0.10/24\"]\n",
+        &[
+            "4:13: error[E013]: `heartbeat` has an address for each of two nodes; write for example { lb1 = \"10.9.0.2:5112\", lb2 = \"10.9.0.3:5112\" }",
         ],
     ),
     // E050

@@ -54,6 +54,34 @@ struct Gateway {
     answered: Option<Duration>,
 }
 
+/// Why it is withheld from taking over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hold {
+    /// Somebody answers for an address.
+    Address(String),
+    /// The peer says that it is active.
+    Peer(String),
+}
+
+impl Hold {
+    fn words(&self) -> &str {
+        match self {
+            Self::Address(words) | Self::Peer(words) => words,
+        }
+    }
+}
+
+/// What the peer says on the second path of the same virtual router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PeerSays {
+    /// Its name.
+    pub(super) name: String,
+    /// When it said so.
+    pub(super) at: Instant,
+    /// Its state, lower case.
+    pub(super) state: String,
+}
+
 /// What to do for the sake of evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Order {
@@ -77,7 +105,7 @@ pub(super) struct Evidence {
     probes: u32,
     probe_at: Option<Instant>,
     probes_afterwards: usize,
-    held: Option<String>,
+    held: Option<Hold>,
     changed: bool,
     conflicts: u64,
     last_conflict: Option<(IpAddr, Answer)>,
@@ -108,7 +136,7 @@ impl Evidence {
 
     /// Why it is withheld from taking over; none if it is not.
     pub(super) fn obstacle(&self) -> Option<String> {
-        self.held.clone()
+        self.held.as_ref().map(|hold| hold.words().to_owned())
     }
 
     /// Whether [`Evidence::obstacle`] has changed since this was asked last.
@@ -142,7 +170,7 @@ impl Evidence {
     /// Starts, or goes on, to ask who has the addresses. `listens` is whether it is Backup, and `interval` its own.
     pub(super) fn arm(&mut self, now: Instant, listens: bool) {
         let unknowing = !self.peer_heard && !self.has_been_active;
-        let wanted = self.held.is_some() || (listens && unknowing);
+        let wanted = self.is_held_by_address() || (listens && unknowing);
         let afterwards = self
             .active_since
             .zip(PROBES_AFTERWARDS.get(self.probes_afterwards));
@@ -168,7 +196,7 @@ impl Evidence {
             if self.active_since.is_some() {
                 self.probes_afterwards += 1;
                 orders.extend(self.deafness(now, frames()).map(Order::Alarm));
-            } else if self.held.is_some() {
+            } else if self.is_held_by_address() {
                 self.probe_at = Some(now + HELD_PROBE_INTERVAL);
             } else {
                 self.probe_at = Some(now + interval.max(PROBE_FLOOR));
@@ -176,7 +204,7 @@ impl Evidence {
             orders.push(Order::Probe);
         }
         self.ask_gateway(now, &mut orders);
-        if self.held.is_some() && !self.is_answered(now) {
+        if self.is_held_by_address() && !self.is_answered(now) {
             self.let_go();
         }
         orders
@@ -249,12 +277,59 @@ impl Evidence {
                 Weighed::Promote(Some(alarm(format!("{words}; taking over all the same"))))
             }
             OnEvidence::Hold => {
-                self.held = Some(words.clone());
+                self.held = Some(Hold::Address(words.clone()));
                 self.changed = true;
                 self.probe_at = Some(now + HELD_PROBE_INTERVAL);
                 Weighed::Hold(alarm(words))
             }
         }
+    }
+
+    /// The active router is silent, and the time to take over has come; `silent_since` is when its next advertisement was due. What the
+    /// peer says counts only if it was said after that: before, it may have died meanwhile.
+    pub(super) fn weigh_peer(
+        &mut self,
+        now: Instant,
+        silent_since: Instant,
+        says: Option<&PeerSays>,
+        policy: OnEvidence,
+    ) -> Weighed {
+        let Some(says) = says.filter(|says| says.state == "active" && says.at > silent_since)
+        else {
+            return Weighed::Promote(None);
+        };
+        let words = format!(
+            "{} is silent here, but said {} ms ago on the second path that it is active: a fault between the nodes",
+            says.name,
+            (now - says.at).as_millis()
+        );
+        let alarm = |words| Alarm {
+            kind: AlarmKind::FaultBetween,
+            words,
+        };
+        match policy {
+            OnEvidence::Promote => {
+                Weighed::Promote(Some(alarm(format!("{words}; taking over all the same"))))
+            }
+            OnEvidence::Hold => {
+                self.held = Some(Hold::Peer(words.clone()));
+                self.changed = true;
+                Weighed::Hold(alarm(words))
+            }
+        }
+    }
+
+    /// The peer may have something else to say now, or nothing.
+    pub(super) fn hear_peer(&mut self, says: Option<&PeerSays>) {
+        if matches!(self.held, Some(Hold::Peer(_)))
+            && says.is_none_or(|says| says.state != "active")
+        {
+            self.let_go();
+        }
+    }
+
+    fn is_held_by_address(&self) -> bool {
+        matches!(self.held, Some(Hold::Address(_)))
     }
 
     /// It has become Active, on a link with this gateway and frame counter.
@@ -335,7 +410,7 @@ impl Evidence {
 
     /// Everything there is, in words.
     pub(super) fn words(&self, now: Instant, link: &str, frames: Option<u64>) -> Vec<String> {
-        let mut words: Vec<String> = self.held.iter().cloned().collect();
+        let mut words: Vec<String> = self.obstacle().into_iter().collect();
         if let (None, Some((address, answer))) = (&self.held, self.fresh(now)) {
             words.push(format!("{address} answers at {}", show(answer.mac)));
         }

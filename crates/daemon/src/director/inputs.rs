@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Outcome;
 use super::load::Loaded;
+use super::second_path::SecondPath;
 use super::server::Request;
 use super::watchers::Watchers;
 use super::wires::{WireKey, Wires};
@@ -28,6 +29,8 @@ pub(super) enum Input {
     Packets(WireKey),
     /// Somebody claims addresses on the link of this index.
     Claims(u32),
+    /// The peer says something on the second path.
+    Heartbeat,
     /// A link or an address has changed.
     Change(Change),
     /// The kernel has listed everything again.
@@ -114,6 +117,7 @@ pub(super) async fn next(
     sources: &mut Sources,
     wires: &Wires,
     watchers: &Watchers,
+    second_path: &SecondPath,
     deadline: Instant,
 ) -> Input {
     let Sources {
@@ -130,6 +134,7 @@ pub(super) async fn next(
         () = tokio::time::sleep_until(deadline.into()) => Input::Due { expected_at: Some(deadline) },
         key = wires.readable() => Input::Packets(key),
         ifindex = watchers.readable() => Input::Claims(ifindex),
+        () = second_path.readable() => Input::Heartbeat,
         change = monitor.next() => Input::Change(change),
         message = keeper.receive() => kept(message),
         _ = terminate.recv() => Input::Terminate,

@@ -21,7 +21,7 @@ use self::acceptance::Refusal;
 use self::carrier::VirtualLinks;
 use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, PeerSays};
 use super::facts::Facts;
 use super::journal::Entry;
 use super::signing::Signing;
@@ -79,6 +79,7 @@ pub(super) struct Instance {
     pub(super) verdict: Verdict,
     pub(super) signing: Signing,
     pub(super) evidence: Evidence,
+    peer_says: Option<PeerSays>,
     pub(super) transitions: VecDeque<Dated<Transition>>,
     pub(super) alarms: VecDeque<Dated<Alarm>>,
     pub(super) since: Timestamp,
@@ -124,6 +125,7 @@ impl Instance {
             verdict: Verdict::default(),
             signing: Signing::new(),
             evidence: Evidence::default(),
+            peer_says: None,
             transitions: VecDeque::new(),
             alarms: VecDeque::new(),
             since: Timestamp::from(SystemTime::now()),

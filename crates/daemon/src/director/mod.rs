@@ -8,6 +8,7 @@ mod addresses;
 mod announce;
 mod evidence;
 mod facts;
+mod heartbeat;
 mod inputs;
 mod instance;
 mod instances;
@@ -22,6 +23,7 @@ mod plane;
 mod receive;
 mod refusal;
 mod reload;
+mod second_path;
 mod server;
 mod signing;
 mod startup;
@@ -54,6 +56,7 @@ use self::instances::Instances;
 use self::journal::{Entry, Journal};
 use self::parent_settings::ParentSettings;
 use self::plane::Plane;
+use self::second_path::SecondPath;
 use self::tracking::{DataPlane, LinkFact};
 use self::watchers::Watchers;
 use self::wires::Wires;
@@ -92,6 +95,7 @@ struct Director {
     facts: Facts,
     wires: Wires,
     watchers: Watchers,
+    second_path: SecondPath,
     instances: Instances,
     instances_made: u64,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
@@ -120,6 +124,7 @@ impl Director {
             }
             Input::Packets(key) => self.receive(now, &key),
             Input::Claims(ifindex) => self.on_claims(now, ifindex),
+            Input::Heartbeat => self.on_heartbeat(now),
             Input::Change(change) => self.on_change(now, &change),
             Input::Listed(listed) => self.on_listed(now, listed),
             Input::Outcome(number, outcome) => self.on_outcome(now, number, outcome),
@@ -141,6 +146,7 @@ impl Director {
             instances,
             settle,
             self.plane.silence_at(now),
+            self.second_path.deadline(),
             self.reload.deadline(),
             Some(self.next_beat_at),
         ]
@@ -152,6 +158,7 @@ impl Director {
 
     /// Does what is due, and looks again at every virtual router that something has happened to.
     fn run_due(&mut self, now: Instant) {
+        self.run_second_path(now);
         for index in self.instances.in_turn(now) {
             let notices = self.instances[index].run_due(now, &self.wires);
             self.on_notices(notices);

@@ -183,6 +183,7 @@ impl Director {
             self.order_forwarder();
         }
         self.apply_routers(now);
+        self.follow_heartbeat(now);
         self.keep_last_good();
         self.notes
             .retain(|note| !note.contains("last good configuration"));

@@ -58,8 +58,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (mut director, mut sources) = assemble(args.clone(), loaded, channel, notes).await?;
         while !director.is_finished() {
             let deadline = director.deadline(Instant::now());
-            let input =
-                inputs::next(&mut sources, &director.wires, &director.watchers, deadline).await;
+            let input = inputs::next(
+                &mut sources,
+                &director.wires,
+                &director.watchers,
+                &director.second_path,
+                deadline,
+            )
+            .await;
             director.take(input);
         }
         director.say_goodbye();
@@ -165,6 +171,7 @@ async fn assemble(
         facts: super::Facts::default(),
         wires: super::Wires::default(),
         watchers: super::Watchers::default(),
+        second_path: super::SecondPath::default(),
         instances: super::Instances::default(),
         instances_made: 0,
         outcomes,
@@ -289,6 +296,7 @@ impl Director {
         testament::send(&self.keeper, &ToKeeper::Beat);
         self.order_forwarder();
         self.facts.replace(listed.links, listed.addresses);
+        self.follow_heartbeat(now);
         for config in self.running.config.vrrp.clone() {
             self.start_instance(now, config);
         }

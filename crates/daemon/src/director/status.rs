@@ -134,6 +134,7 @@ impl Director {
                 result.at
             ));
         }
+        problems.extend(self.second_path.problem(now));
         problems.extend(self.recent_alarms());
         problems.extend(self.notes.iter().cloned());
         problems
@@ -181,7 +182,11 @@ impl Director {
                 } else {
                     peer.map(|(age, _)| millis(age))
                 },
-                config_hash: this.then(|| self.running.config.hash.clone()),
+                config_hash: if this {
+                    Some(self.running.config.hash.clone())
+                } else {
+                    self.second_path.peer_hash(now)
+                },
             }
         };
         Some(PairStatus {

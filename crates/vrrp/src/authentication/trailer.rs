@@ -76,6 +76,17 @@ pub(crate) fn sign(
     Some(trailer)
 }
 
+/// Signs a message that is no advertisement: the trailer goes behind it. The message has at least eight octets; its seventh and eighth are
+/// left out of the signature. Nothing happens if the mode is not to sign.
+///
+/// # Panics
+/// With a shorter message.
+pub fn seal(authentication: &Authentication, source: IpAddr, message: &mut Vec<u8>, stamp: Stamp) {
+    assert!(message.len() >= CHECKSUM.end, "a message has eight octets");
+    let trailer = sign(authentication, Signed { source, message }, stamp);
+    message.extend_from_slice(trailer.as_ref().map_or(&[], <[u8; _]>::as_slice));
+}
+
 /// Whether a trailer was made with one of our keys for just this message. Says nothing of its age.
 pub(crate) fn verify(
     authentication: &Authentication,

@@ -1,10 +1,13 @@
 //! The check of the authentication trailer, between the VRID and the checksum.
 
+use std::net::IpAddr;
+
 use super::{Datagram, Expectation};
 use crate::authentication::{
     AuthMode, Authentication, Marks, Proof, Signed, TRAILER_LEN, WallTime, claimed_stamp, verify,
 };
 use crate::counters::Reject;
+use crate::wire::FIXED_LEN;
 
 /// What a virtual router that authenticates needs besides its [`Expectation`]: the time, and what it has heard.
 #[derive(Debug)]
@@ -66,17 +69,46 @@ pub(super) fn authenticate(
     let proof = verify(authentication, signed, trailer)?;
     // Without a clock nothing can be called fresh.
     let guard = guard.ok_or(Reject::Stale)?;
+    check_age(authentication, datagram.source, proof, guard)?;
+    Ok(Some(proof))
+}
+
+/// The message of something that `seal` has signed, if it is to be believed; moves the mark of its sender.
+///
+/// # Errors
+/// [`Reject::Short`], or what is wrong with the trailer.
+pub fn open_sealed<'p>(
+    authentication: &Authentication,
+    source: IpAddr,
+    packet: &'p [u8],
+    guard: Guard<'_>,
+) -> Result<&'p [u8], Reject> {
+    let (message, trailer) = packet
+        .split_last_chunk::<TRAILER_LEN>()
+        .ok_or(Reject::Short)?;
+    if message.len() < FIXED_LEN {
+        return Err(Reject::Short);
+    }
+    let proof = verify(authentication, Signed { source, message }, trailer)?;
+    check_age(authentication, source, proof, &guard)?;
+    guard.marks.note(source, proof.stamp);
+    Ok(message)
+}
+
+fn check_age(
+    authentication: &Authentication,
+    source: IpAddr,
+    proof: Proof,
+    guard: &Guard<'_>,
+) -> Result<(), Reject> {
     if !authentication.is_fresh(proof.stamp, guard.wall) {
         return Err(Reject::Stale);
     }
-    let source = datagram.source;
-    if !guard
-        .marks
-        .admits(source, proof.stamp, guard.wall, authentication)
-    {
+    let marks = &guard.marks;
+    if !marks.admits(source, proof.stamp, guard.wall, authentication) {
         return Err(Reject::Replay);
     }
-    Ok(Some(proof))
+    Ok(())
 }
 
 /// Whole seconds by which our clock is ahead of the stamp a packet ends with; negative if the sender's is ahead.

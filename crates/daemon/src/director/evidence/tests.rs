@@ -203,3 +203,51 @@ fn what_the_link_has_received_is_said_in_words() {
         ["eth0 has received 42 frames since the start"]
     );
 }
+
+#[test]
+fn a_silent_peer_that_says_it_is_active_is_believed_only_after_its_silence_began() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let says = |ms, state: &str| PeerSays {
+        name: "lb1".to_owned(),
+        at: at(ms),
+        state: state.to_owned(),
+    };
+    let weigh = |says: Option<&PeerSays>, policy| {
+        let mut evidence = Evidence::default();
+        evidence.note_peer();
+        let weighed = evidence.weigh_peer(at(361), at(150), says, policy);
+        (weighed, evidence)
+    };
+    // It may have died just after it said so.
+    let (weighed, _) = weigh(Some(&says(150, "active")), OnEvidence::Hold);
+    assert_eq!(weighed, Weighed::Promote(None));
+    let (weighed, _) = weigh(Some(&says(300, "fault")), OnEvidence::Hold);
+    assert_eq!(weighed, Weighed::Promote(None));
+    assert_eq!(weigh(None, OnEvidence::Hold).0, Weighed::Promote(None));
+
+    let words = "lb1 is silent here, but said 61 ms ago on the second path that it is active: a fault between the nodes";
+    let (weighed, mut evidence) = weigh(Some(&says(300, "active")), OnEvidence::Hold);
+    let alarm = Alarm {
+        kind: AlarmKind::FaultBetween,
+        words: words.to_owned(),
+    };
+    assert_eq!(weighed, Weighed::Hold(alarm));
+    assert_eq!(evidence.obstacle().as_deref(), Some(words));
+    // No answer to a probe is asked for: the hold lasts as long as the peer says so.
+    assert_eq!(
+        times(&mut evidence, at(361), false, 9_000, &Order::Probe),
+        [0_u64; 0]
+    );
+    evidence.hear_peer(Some(&says(9_000, "active")));
+    assert!(evidence.obstacle().is_some());
+    evidence.hear_peer(None);
+    assert_eq!(evidence.obstacle(), None);
+
+    let (weighed, evidence) = weigh(Some(&says(300, "active")), OnEvidence::Promote);
+    let Weighed::Promote(Some(alarm)) = weighed else {
+        panic!("silent or withheld");
+    };
+    assert_eq!(alarm.words, format!("{words}; taking over all the same"));
+    assert_eq!(evidence.obstacle(), None);
+}

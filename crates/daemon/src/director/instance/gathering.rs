@@ -8,18 +8,20 @@ use linux::surroundings;
 use vrrp::{Event, PhaseName, State, Transition};
 
 use super::{Instance, Notice};
-use crate::director::evidence::{Order, Weighed};
+use crate::director::evidence::{Order, PeerSays, Weighed};
 use crate::director::wires::Wires;
 
 impl Instance {
     /// Lets the core's timer through, unless it would take over although somebody answers for the addresses.
     pub(super) fn on_timer(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
         let listens = self.router.status().phase == PhaseName::Backup;
-        let weighed = if listens && self.evidence.is_asked() {
+        let weighed = if !listens {
+            Weighed::Promote(None)
+        } else if self.evidence.is_asked() {
             self.evidence
                 .weigh(now, self.config.evidence.address_answers)
         } else {
-            Weighed::Promote(None)
+            self.weigh_peer(now)
         };
         match weighed {
             Weighed::Promote(alarm) => {
@@ -33,6 +35,27 @@ impl Instance {
                 entry.map(Notice::Journal).into_iter().collect()
             }
         }
+    }
+
+    /// What the peer says on the second path counts when it is silent here: not when it has said farewell or is only to be preempted.
+    fn weigh_peer(&mut self, now: Instant) -> Weighed {
+        let Some(peer) = self.router.status().peer else {
+            return Weighed::Promote(None);
+        };
+        if peer.priority.is_release() || self.hears_a_router(now) {
+            return Weighed::Promote(None);
+        }
+        let interval = peer.interval.as_duration();
+        let silent_since = peer.last_heard + interval + interval / 2;
+        let policy = self.config.evidence.peer_lives;
+        self.evidence
+            .weigh_peer(now, silent_since, self.peer_says.as_ref(), policy)
+    }
+
+    /// The peer has said something on the second path, or has not for too long.
+    pub(in crate::director) fn hear_peer(&mut self, says: Option<PeerSays>) {
+        self.evidence.hear_peer(says.as_ref());
+        self.peer_says = says;
     }
 
     /// Asks what is to be asked, and says what is to be said.
@@ -133,6 +156,15 @@ impl Instance {
     pub(in crate::director) fn evidence_words(&self, now: Instant) -> Vec<String> {
         let link = &self.config.interface;
         let frames = surroundings::frames_received(link).ok().flatten();
-        self.evidence.words(now, link, frames)
+        let mut words = self.evidence.words(now, link, frames);
+        words.extend(self.peer_says.as_ref().map(|says| {
+            format!(
+                "{} said {} ms ago on the second path that it is {}",
+                says.name,
+                now.saturating_duration_since(says.at).as_millis(),
+                says.state
+            )
+        }));
+        words
     }
 }
