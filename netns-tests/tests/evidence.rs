@@ -145,6 +145,24 @@ fn a_stranger_with_the_address_is_named_and_answered() {
 }
 
 #[test]
+fn a_node_that_receives_nothing_says_so() {
+    let lab = Lab::new().unwrap();
+    let (_one, mut two) = both(&lab, &pair());
+    lab.partition(Host::Lb2).unwrap();
+    two.start().unwrap();
+    // Nothing speaks against it, so it does as VRRP says; but it does not keep silent about it.
+    two.wait_state("active", LIMIT).unwrap();
+    wait_shown(
+        &two,
+        "nothing at all was received in the 3 s since the takeover",
+    );
+    assert!(shown(&two).contains("deaf:"), "{}", shown(&two));
+    lab.heal(Host::Lb2).unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+}
+
+#[test]
 fn the_gateway_shows_that_a_takeover_was_seen() {
     let lab = Lab::new().unwrap();
     let gateway = Host::Client.v4();

@@ -227,3 +227,35 @@ fn a_rollout_and_a_rotation_by_reload_cost_nothing() {
         assert_within("took over after", cut.elapsed(), Duration::from_secs(2));
     });
 }
+
+#[test]
+fn a_better_router_of_strangers_with_our_vrid_takes_nothing_from_a_signed_pair() {
+    let lab = Lab::new().unwrap();
+    let (one, two) = Tandem::pair(&lab, &signed()).unwrap();
+    let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+    let strangers = PairConfig {
+        vips: vec![("10.0.0.99".parse().unwrap(), 24)],
+        priorities: (254, 254),
+        listener: false,
+        pair: false,
+        ..PairConfig::default()
+    };
+    // Keepalived would not do: one that gets anything it refuses never takes over.
+    let mut stranger = Tandem::new(&lab, Host::Backend1, &strangers).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let begun = Instant::now();
+    stranger.start().unwrap();
+    wait_until("the stranger advertises", LIMIT, || {
+        observer.adverts(Host::Backend1.v4(), begun).len() >= 10
+    })
+    .unwrap();
+    let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+    assert_eq!(after, before, "{}", one.tail());
+    let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
+    assert!(shown.contains("10.0.0.21"), "{shown}");
+    assert!(
+        rejects(&one)["trailer_missing"].as_u64() >= Some(5),
+        "{shown}"
+    );
+    assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+}

@@ -113,7 +113,10 @@ fn keys((what, name): &(Subject, String), before: &Part, after: &Part, changes: 
         }
     }
     // Other words about it are a change of their own.
-    let same_words = before.keys.get("auth") == after.keys.get("auth");
+    let words = ["auth", "heartbeat"];
+    let same_words = words
+        .iter()
+        .all(|key| before.keys.get(*key) == after.keys.get(*key));
     if before.secret != after.secret && same_words {
         let key = match what {
             Subject::Pair => "key".to_owned(),

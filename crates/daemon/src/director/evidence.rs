@@ -321,11 +321,14 @@ impl Evidence {
 
     /// The peer may have something else to say now, or nothing.
     pub(super) fn hear_peer(&mut self, says: Option<&PeerSays>) {
-        if matches!(self.held, Some(Hold::Peer(_)))
-            && says.is_none_or(|says| says.state != "active")
-        {
+        if self.is_held_by_peer() && says.is_none_or(|says| says.state != "active") {
             self.let_go();
         }
+    }
+
+    /// Whether it is withheld by what the peer says.
+    pub(super) fn is_held_by_peer(&self) -> bool {
+        matches!(self.held, Some(Hold::Peer(_)))
     }
 
     fn is_held_by_address(&self) -> bool {

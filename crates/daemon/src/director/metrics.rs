@@ -26,7 +26,44 @@ impl Director {
             }
         }
         adverts.finish(&mut text);
+        self.write_evidence(&mut text, now);
         text
+    }
+}
+
+impl Director {
+    /// Claims of others, and the second path.
+    fn write_evidence(&self, text: &mut String, now: Instant) {
+        let mut conflicts = Family::new(
+            "tandem_vrrp_address_conflicts_total",
+            "counter",
+            "Claims by others of addresses that are held here.",
+        );
+        for instance in &self.instances {
+            let labels = [("name", instance.config.name.as_str())];
+            conflicts.sample(&labels, instance.evidence.conflicts() as f64);
+        }
+        conflicts.finish(text);
+        let Some(heartbeat) = &self.second_path.heartbeat else {
+            return;
+        };
+        let peer = ("peer", heartbeat.peer_name.as_str());
+        let mut alive = Family::new(
+            "tandem_heartbeat_alive",
+            "gauge",
+            "1 while the other node is heard on the second path.",
+        );
+        alive.sample(&[peer], f64::from(u8::from(heartbeat.is_alive(now))));
+        alive.finish(text);
+        let mut refused = Family::new(
+            "tandem_heartbeat_refused_total",
+            "counter",
+            "Messages on the second path that were not believed.",
+        );
+        for (reason, count) in heartbeat.refused() {
+            refused.sample(&[peer, ("reason", reason)], *count as f64);
+        }
+        refused.finish(text);
     }
 }
 

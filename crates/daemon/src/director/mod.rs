@@ -18,6 +18,7 @@ mod load;
 mod metrics;
 mod nft;
 mod orders;
+mod outlook;
 mod parent_settings;
 mod plane;
 mod receive;
@@ -176,7 +177,7 @@ impl Director {
             self.close_unused_wires();
         }
         self.instances.settle();
-        self.refresh_watchers();
+        self.refresh_watchers(now);
         if self.next_beat_at <= now {
             testament::send(&self.keeper, &ToKeeper::Beat);
             self.next_beat_at = now + testament::beat_limit(&self.instances) / 5;

@@ -214,7 +214,11 @@ impl Director {
             })
             .collect();
         for (index, says) in said.into_iter().enumerate() {
-            self.instances[index].hear_peer(says);
+            if self.instances[index].evidence.is_held_by_peer() {
+                self.instances[index].hear_peer(says);
+            } else {
+                self.instances.quietly(index).hear_peer(says);
+            }
         }
     }
 }

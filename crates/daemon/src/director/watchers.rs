@@ -82,7 +82,7 @@ impl Watchers {
 
 impl Director {
     /// Watches what the virtual routers hold or would hold, and their gateways.
-    pub(super) fn refresh_watchers(&mut self) {
+    pub(super) fn refresh_watchers(&mut self, now: Instant) {
         if !self.watchers.take_stale() {
             return;
         }
@@ -93,7 +93,7 @@ impl Director {
             };
             let link = &instance.config.interface;
             let addresses = wanted.entry(ifindex).or_insert_with(|| {
-                let gateway = linux::surroundings::gateway_v4(link).ok().flatten();
+                let gateway = super::outlook::gateway(now, link);
                 gateway.map(IpAddr::V4).into_iter().collect()
             });
             addresses.extend(instance.config.vips.iter().map(|vip| vip.address));

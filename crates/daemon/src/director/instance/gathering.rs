@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use linux::neighbour::Claim;
-use linux::surroundings;
 use vrrp::{Event, PhaseName, State, Transition};
 
 use super::{Instance, Notice};
 use crate::director::evidence::{Order, PeerSays, Weighed};
+use crate::director::outlook;
 use crate::director::wires::Wires;
 
 impl Instance {
@@ -64,8 +64,8 @@ impl Instance {
             return Vec::new();
         }
         if !self.evidence.has_begun() {
-            let frames = surroundings::frames_received(&self.config.interface);
-            self.evidence.begin(frames.ok().flatten());
+            let frames = outlook::frames(now, &self.config.interface);
+            self.evidence.begin(frames);
         }
         self.evidence.arm(now, self.state() == State::Backup);
         if self.evidence.deadline().is_none_or(|at| at > now) {
@@ -73,7 +73,7 @@ impl Instance {
         }
         let interval = self.config.settings.advert_interval.as_duration();
         let link = &self.config.interface;
-        let frames = || surroundings::frames_received(link).ok().flatten();
+        let frames = || outlook::frames(now, link);
         let orders = self.evidence.due(now, interval, frames);
         self.carry_out_orders(orders)
     }
@@ -142,8 +142,8 @@ impl Instance {
                 // Answers to the virtual MAC go to another link than is watched.
                 let may_ask = !self.config.virtual_mac
                     && self.config.vips.iter().any(|vip| vip.address.is_ipv4());
-                let gateway = surroundings::gateway_v4(link).ok().flatten();
-                let frames = surroundings::frames_received(link).ok().flatten();
+                let gateway = outlook::gateway(now, link);
+                let frames = outlook::frames(now, link);
                 self.evidence
                     .note_active(now, gateway.filter(|_| may_ask), frames);
             }
@@ -155,7 +155,7 @@ impl Instance {
     /// The evidence in words.
     pub(in crate::director) fn evidence_words(&self, now: Instant) -> Vec<String> {
         let link = &self.config.interface;
-        let frames = surroundings::frames_received(link).ok().flatten();
+        let frames = outlook::frames(now, link);
         let mut words = self.evidence.words(now, link, frames);
         words.extend(self.peer_says.as_ref().map(|says| {
             format!(
