@@ -24,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   tandem status                        how is this node?
   tandem vrrp main                     why is it active, or not?
+  tandem why                           the story of the last change of state
   tandem events -f                     what happens, as it happens
   tandem check tandem.toml             is the file right?
   tandem diff tandem.toml              what would a reload change?
@@ -85,6 +86,32 @@ Examples:
         /// Only events after an age (10m), a time or a number
         #[arg(long, value_name = "SINCE")]
         since: Option<Since>,
+    },
+
+    /// Tell the story of a change of state, in words
+    #[command(after_help = "\
+The flight recorder keeps the minute before each change and the two seconds
+after it. Times are distances from the change, by the monotonic clock.
+
+Examples:
+  tandem why                  the last change of this node
+  tandem why main             the last change of [vrrp.main]
+  tandem why 41               the change that is event number 41
+  tandem why --list           which changes have been recorded
+  tandem --json why | jq .facts")]
+    Why {
+        /// Number of an event, or name of a virtual router
+        #[arg(value_name = "NUMBER|NAME")]
+        which: Option<String>,
+        /// The last change (the default)
+        #[arg(long, conflicts_with_all = ["which", "list"])]
+        last: bool,
+        /// List the changes that have been recorded, newest first
+        #[arg(long, conflicts_with_all = ["which", "all"])]
+        list: bool,
+        /// Show every fact of the recording
+        #[arg(long)]
+        all: bool,
     },
 
     /// Read the configuration file again and put it to work

@@ -40,6 +40,8 @@ async fn run(args: &Args) -> Result<Code, Failure> {
         Command::Vrrp { name } => call.vrrp(name.as_deref()).await,
         Command::Targets { group } => call.targets(group.as_deref()).await,
         Command::Events { follow, since } => call.events(*follow, *since).await,
+        Command::Why { list: true, .. } => call.recordings().await,
+        Command::Why { which, all, .. } => call.why(which.as_deref(), *all).await,
         Command::Reload => call.reload().await,
         Command::Handover { name } => call.handover(name.clone()).await,
         Command::Check { file, node } => call.check(file, node.clone()),

@@ -11,6 +11,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod vrrp;
+mod why;
 mod words;
 
 pub(crate) use event::event;
@@ -18,6 +19,7 @@ pub(crate) use order::{handover, reload};
 pub(crate) use status::status;
 pub(crate) use targets::targets;
 pub(crate) use vrrp::vrrp;
+pub(crate) use why::{recordings, why};
 
 /// Columns a screen may take.
 const WIDTH: usize = 80;

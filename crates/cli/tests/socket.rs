@@ -110,6 +110,49 @@ fn vrrp_and_targets_take_a_name() {
 }
 
 #[test]
+fn why_by_number_by_name_and_without() {
+    let recording: Value = serde_json::from_str(WHY).unwrap();
+    let mut summary = recording.clone();
+    for key in ["facts", "complete", "omitted"] {
+        summary.as_object_mut().unwrap().remove(key);
+    }
+    let refusal = json!({"error": "there is no recording of event 7", "remedy": "`tandem why --list` shows the recordings there are"});
+    let daemon = Daemon::new(vec![
+        ("GET /why?seq=41", json_answer(200, WHY)),
+        ("GET /why?seq=7", json_answer(404, &refusal.to_string())),
+        ("GET /why", json_answer(200, WHY)),
+        (
+            "GET /recordings",
+            json_answer(200, &json!([summary]).to_string()),
+        ),
+    ]);
+    for args in [
+        &["why"][..],
+        &["why", "--last"],
+        &["why", "41"],
+        &["why", "main"],
+    ] {
+        let output = daemon.run(args);
+        assert_eq!(code(&output), 0, "{args:?}: {}", err(&output));
+        assert!(out(&output).contains("decided by  silence"), "{args:?}");
+    }
+    let output = daemon.run(&["--json", "why"]);
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed, recording);
+    let output = daemon.run(&["why", "--list"]);
+    assert!(out(&output).starts_with("    41  "), "{}", out(&output));
+    let output = daemon.run(&["why", "nain"]);
+    assert_eq!(
+        (code(&output), err(&output).as_str()),
+        (2, "error: no recording of `nain`; there is: main\n")
+    );
+    let output = daemon.run(&["why", "7"]);
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("there is no recording of event 7"));
+    assert!(err(&output).contains("tandem why --list"));
+}
+
+#[test]
 fn events_since_a_number_or_a_time() {
     let daemon = Daemon::new(vec![
         ("GET /events?since=0", json_answer(200, EVENTS)),

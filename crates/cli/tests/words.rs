@@ -14,6 +14,7 @@ fn help_names_every_command_and_exit_code() {
         "vrrp",
         "targets",
         "events",
+        "why",
         "reload",
         "handover",
         "check",

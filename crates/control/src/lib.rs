@@ -10,6 +10,8 @@
 //! | `GET /config` | [`ConfigText`]: the file the daemon runs, as it was read |
 //! | `GET /events?since=N` | a list of [`Event`] with `seq` above N, oldest first |
 //! | `GET /events?since=N&follow=1` | the same, then each event as it happens: one JSON object a line, an empty line is a sign of life |
+//! | `GET /why` | the latest [`Recording`]; with `?seq=N` the one of that event, with `?name=NAME` the latest of a virtual router |
+//! | `GET /recordings` | a list of [`RecordingSummary`], oldest first |
 //! | `GET /metrics` | Prometheus text |
 //! | `POST /reload` ([`ReloadRequest`]) | [`ReloadResult`], also when the file was refused |
 //! | `POST /handover` ([`HandoverRequest`]) | [`HandoverResult`], also when nobody took over |
@@ -21,6 +23,7 @@
 pub mod client;
 pub mod event;
 pub mod internal;
+pub mod recording;
 pub mod request;
 pub mod response;
 pub mod status;
@@ -29,6 +32,7 @@ pub mod vrrp;
 
 pub use client::{Client, ClientError};
 pub use event::{Event, EventKind};
+pub use recording::{Fact, RecorderStatus, Recording, RecordingSummary, Run, What};
 pub use request::{HandoverRequest, ReloadRequest, path};
 pub use response::{
     ConfigText, ErrorAnswer, HandoverResult, HandoverRouter, Problem, ReloadOutcome, ReloadResult,

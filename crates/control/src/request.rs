@@ -12,6 +12,10 @@ pub mod path {
     pub const CONFIG: &str = "/config";
     /// `GET`, with `since` (a `seq`) and `follow=1`: [`crate::Event`]s.
     pub const EVENTS: &str = "/events";
+    /// `GET`, with `seq` (of an event) or `name` (of a virtual router): [`crate::Recording`].
+    pub const WHY: &str = "/why";
+    /// `GET`: a list of [`crate::RecordingSummary`].
+    pub const RECORDINGS: &str = "/recordings";
     /// `GET`: Prometheus text.
     pub const METRICS: &str = "/metrics";
     /// `POST`: [`crate::ReloadRequest`] to [`crate::ReloadResult`].

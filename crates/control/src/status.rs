@@ -32,6 +32,9 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// The process that moves the bytes.
     pub forwarder: ForwarderStatus,
+    /// How the flight recorder and the journal do; `None` from a daemon without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorder: Option<crate::RecorderStatus>,
     /// What is wrong, a sentence each, worst first; empty when `state` is good.
     #[serde(default)]
     pub problems: Vec<String>,

@@ -3,8 +3,8 @@
 
 use control::{
     ConfigText, ErrorAnswer, Event, EventKind, HandoverRequest, HandoverResult, HandoverRouter,
-    Problem, ReloadOutcome, ReloadRequest, ReloadResult, Role, Severity, Status, TargetCondition,
-    Timestamp, VrrpDetail,
+    Problem, Recording, ReloadOutcome, ReloadRequest, ReloadResult, Role, Severity, Status,
+    TargetCondition, Timestamp, VrrpDetail, What,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 const STATUS: &str = include_str!("recorded/status.json");
 const VRRP: &str = include_str!("recorded/vrrp.json");
 const EVENTS: &str = include_str!("recorded/events.json");
+const WHY: &str = include_str!("recorded/why.json");
 
 /// Reads JSON as `T` and writes it again: every field of the recording must be there, and no other.
 fn there_and_back<T: Serialize + DeserializeOwned>(recorded: &str) -> T {
@@ -30,6 +31,15 @@ fn recordings_are_read_and_written_alike() {
     assert_eq!(vrrp[0].status.name, "main");
     let events: Vec<Event> = there_and_back(EVENTS);
     assert_eq!(events[1].kind, EventKind::Health);
+    let why: Recording = there_and_back(WHY);
+    assert_eq!(why.facts[4].what, What::Claim);
+}
+
+#[test]
+fn a_fact_of_tomorrow_is_passed_over() {
+    let recorded = WHY.replace("\"claimed\"", "\"foreseen\"");
+    let why: Recording = serde_json::from_str(&recorded).unwrap();
+    assert_eq!(why.facts[5].what, What::Other);
 }
 
 #[test]

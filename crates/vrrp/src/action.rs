@@ -47,6 +47,18 @@ pub enum AnnounceReason {
     VipsChanged,
 }
 
+impl AnnounceReason {
+    /// In words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TookOver => "took over",
+            Self::ConflictResolved => "conflict resolved",
+            Self::VipsChanged => "addresses changed",
+        }
+    }
+}
+
 /// Public state of a virtual router (RFC 9568 §6.4, and Fault).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum State {
@@ -149,6 +161,33 @@ pub enum Reason {
     Joined,
     /// A reload took it out of its group, which goes on without it.
     Parted,
+}
+
+impl Reason {
+    /// One word for the cause, lower case with underscores: for counters, and for programs that are told.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Owner => "owner",
+            Self::Silence(_) => "silence",
+            Self::PeerLeft(_) => "peer_left",
+            Self::Preempting { .. } => "preempting",
+            Self::Outranked { .. } => "outranked",
+            Self::Late(_) => "late",
+            Self::Shutdown => "shutdown",
+            Self::HandedOver(_) => "handed_over",
+            Self::Fault(_) => "fault",
+            Self::NoSource => "no_source",
+            Self::ClaimFailed(_) => "claim_failed",
+            Self::AddressLost(_) => "address_lost",
+            Self::SendFailed(_) => "send_failed",
+            Self::Recovered => "recovered",
+            Self::Reconfigured => "reconfigured",
+            Self::Joined => "joined",
+            Self::Parted => "parted",
+        }
+    }
 }
 
 impl fmt::Display for Reason {

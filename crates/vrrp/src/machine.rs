@@ -107,11 +107,16 @@ impl VirtualRouter {
     /// When to call `handle(now, Event::Timer)`, at this instant or later.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let delay = self.preempt_delay();
-        self.phase
-            .timers(delay, self.quickest_interval())
-            .first()
-            .map(|&(_, at)| at)
+        self.next_timer().map(|timer| timer.at)
+    }
+
+    /// The timer that ends first.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Timer> {
+        let timers = self
+            .phase
+            .timers(self.preempt_delay(), self.quickest_interval());
+        timers.first().map(|&(name, at)| Timer { name, at })
     }
 
     /// The public state.

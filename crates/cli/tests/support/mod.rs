@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 pub(crate) const STATUS: &str = include_str!("../../../control/tests/recorded/status.json");
 pub(crate) const VRRP: &str = include_str!("../../../control/tests/recorded/vrrp.json");
 pub(crate) const EVENTS: &str = include_str!("../../../control/tests/recorded/events.json");
+pub(crate) const WHY: &str = include_str!("../../../control/tests/recorded/why.json");
 
 /// A folder of its own for each test, removed with it.
 pub(crate) struct Folder(PathBuf);

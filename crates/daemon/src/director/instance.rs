@@ -8,7 +8,7 @@ mod effects;
 mod gathering;
 mod upkeep;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,6 +23,7 @@ use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
 use super::evidence::{Evidence, PeerSays};
 use super::facts::Facts;
+use super::flight::{Lane, Moved};
 use super::journal::Entry;
 use super::signing::Signing;
 use super::steer::{self, Steering};
@@ -43,6 +44,8 @@ const RESTORE_WINDOW: Duration = Duration::from_secs(1);
 pub(super) enum Notice {
     /// For the journal.
     Journal(Entry),
+    /// The state has changed: for the journal and whoever else is told. The number of the event is not known yet.
+    Moved(Entry, Box<Moved>),
     /// A handover has ended: none when somebody took over, otherwise why not.
     Handover {
         name: String,
@@ -81,10 +84,14 @@ pub(super) struct Instance {
     pub(super) evidence: Evidence,
     peer_says: Option<PeerSays>,
     pub(super) transitions: VecDeque<Dated<Transition>>,
+    /// Transitions by cause, since the start.
+    pub(super) causes: BTreeMap<&'static str, u64>,
     pub(super) alarms: VecDeque<Dated<Alarm>>,
     pub(super) since: Timestamp,
     /// Why the link cannot be used, as the last survey found it.
     pub(super) obstacle: Option<String>,
+    /// What the flight recorder knows of it.
+    pub(super) lane: Lane,
     addresses: Addresses,
     held: Held,
     claims: u64,
@@ -127,9 +134,11 @@ impl Instance {
             evidence: Evidence::default(),
             peer_says: None,
             transitions: VecDeque::new(),
+            causes: BTreeMap::new(),
             alarms: VecDeque::new(),
             since: Timestamp::from(SystemTime::now()),
             obstacle: None,
+            lane: Lane::default(),
             addresses,
             held: Held::No,
             claims: 0,
@@ -176,7 +185,14 @@ impl Instance {
         let mut notices = Vec::new();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.router.handle(now, event) {
+            self.lane.event(now, &event);
+            let due = match event {
+                Event::Timer => self.router.next_timer(),
+                _ => None,
+            };
+            let actions = self.router.handle(now, event);
+            self.lane.actions(now, due, &actions, &self.router);
+            for action in actions {
                 events.extend(self.carry_out(now, action, wires, &mut notices));
             }
         }
@@ -292,6 +308,7 @@ impl Instance {
         let old = std::mem::replace(&mut self.verdict, verdict);
         let mut notices = Vec::new();
         let priority = self.effective_priority();
+        self.lane.verdict(now, &old, &self.verdict);
         if priority != vrrp::effective_priority(self.config.settings.priority, &old.contributions) {
             notices.extend(self.handle(now, Event::PriorityChanged(priority), wires));
         }

@@ -7,11 +7,15 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use control::{Event, EventKind, Timestamp};
 use tokio::sync::broadcast;
+
+use super::flight::Lane;
 
 /// Events kept in memory.
 const KEPT: usize = 1000;
@@ -62,6 +66,9 @@ pub(super) struct Journal {
     recent: VecDeque<Event>,
     followers: broadcast::Sender<Event>,
     file: Option<SyncSender<Event>>,
+    lost: Arc<AtomicU64>,
+    /// What the flight recorder knows of the node.
+    pub(super) lane: Lane,
 }
 
 impl Journal {
@@ -69,8 +76,9 @@ impl Journal {
     pub(super) fn open(node: &str, state_dir: &Path) -> (Self, Option<std::io::Error>) {
         let path = state_dir.join("journal.jsonl");
         let recent = read_tail(&path);
+        let lost = Arc::new(AtomicU64::new(0));
         let (file, error) = match open_file(&path) {
-            Ok(file) => (Some(start_writer(path, file)), None),
+            Ok(file) => (Some(start_writer(path, file, Arc::clone(&lost))), None),
             Err(error) => (None, Some(error)),
         };
         let journal = Self {
@@ -79,12 +87,14 @@ impl Journal {
             recent,
             followers: broadcast::Sender::new(FOLLOWER_LAG),
             file,
+            lost,
+            lane: Lane::default(),
         };
         (journal, error)
     }
 
-    /// Numbers, keeps, publishes and logs one entry.
-    pub(super) fn record(&mut self, entry: Entry) {
+    /// Numbers, keeps, publishes and logs one entry; its number is the answer.
+    pub(super) fn record(&mut self, entry: Entry) -> u64 {
         self.last_seq += 1;
         log(&entry);
         let event = Event {
@@ -97,8 +107,11 @@ impl Journal {
             reason: entry.reason,
             kind: entry.kind,
         };
-        if let Some(file) = &self.file {
-            let _ = file.try_send(event.clone());
+        self.lane.journaled(Instant::now(), &event);
+        if let Some(file) = &self.file
+            && file.try_send(event.clone()).is_err()
+        {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
         // Nobody following is the usual case.
         let _ = self.followers.send(event.clone());
@@ -106,6 +119,12 @@ impl Journal {
             self.recent.pop_front();
         }
         self.recent.push_back(event);
+        self.last_seq
+    }
+
+    /// Lines that could not be written to the file.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Events numbered above `seq`, oldest first, as far as they are kept.
@@ -170,24 +189,32 @@ fn open_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn start_writer(path: PathBuf, file: File) -> SyncSender<Event> {
+fn start_writer(path: PathBuf, file: File, lost: Arc<AtomicU64>) -> SyncSender<Event> {
     let (sender, events) = sync_channel(QUEUED);
     let thread = std::thread::Builder::new()
         .name("tandem-journal".to_owned())
         .stack_size(256 * 1024);
     // Without the thread the journal lives in memory only: try_send fails and costs nothing.
-    let _ = thread.spawn(move || write_events(&path, file, &events));
+    let _ = thread.spawn(move || write_events(&path, file, &events, &lost));
     sender
 }
 
-fn write_events(path: &Path, mut file: File, events: &Receiver<Event>) {
+fn write_events(path: &Path, mut file: File, events: &Receiver<Event>, lost: &AtomicU64) {
+    let mut broken = false;
     for event in events {
         let Ok(mut line) = serde_json::to_vec(&event) else {
             continue;
         };
         line.push(b'\n');
+        if std::mem::take(&mut broken) {
+            // What was written of a lost line must not spoil this one.
+            line.insert(0, b'\n');
+        }
         // A full disk costs this line.
-        let _ = file.write_all(&line);
+        if file.write_all(&line).is_err() {
+            broken = true;
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
         if file.metadata().is_ok_and(|about| about.len() > FILE_LIMIT) {
             let _ = std::fs::rename(path, path.with_extension("jsonl.1"));
             if let Ok(fresh) = open_file(path) {

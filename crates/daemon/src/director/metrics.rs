@@ -27,6 +27,7 @@ impl Director {
         }
         adverts.finish(&mut text);
         self.write_evidence(&mut text, now);
+        self.write_history(&mut text);
         text
     }
 }
@@ -64,6 +65,40 @@ impl Director {
             refused.sample(&[peer, ("reason", reason)], *count as f64);
         }
         refused.finish(text);
+    }
+
+    /// Changes of state by cause, and what could not be written of them.
+    fn write_history(&self, text: &mut String) {
+        let mut transitions = Family::new(
+            "tandem_vrrp_transitions_total",
+            "counter",
+            "Changes of state by cause.",
+        );
+        for instance in &self.instances {
+            for (cause, count) in &instance.causes {
+                transitions.sample(
+                    &[("name", &instance.config.name), ("cause", cause)],
+                    *count as f64,
+                );
+            }
+        }
+        transitions.finish(text);
+        let status = self.recorder.status(self.journal.lost());
+        let mut written = Family::new(
+            "tandem_flight_recordings_total",
+            "counter",
+            "Recordings of changes of state by what became of them.",
+        );
+        written.sample(&[("result", "written")], status.written as f64);
+        written.sample(&[("result", "lost")], status.lost as f64);
+        written.finish(text);
+        let mut lines = Family::new(
+            "tandem_journal_lines_lost_total",
+            "counter",
+            "Lines of the journal that could not be written.",
+        );
+        lines.sample(&[], status.journal_lines_lost as f64);
+        lines.finish(text);
     }
 }
 

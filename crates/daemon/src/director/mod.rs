@@ -8,6 +8,7 @@ mod addresses;
 mod announce;
 mod evidence;
 mod facts;
+mod flight;
 mod heartbeat;
 mod inputs;
 mod instance;
@@ -30,6 +31,7 @@ mod signing;
 mod startup;
 mod status;
 mod steer;
+mod stories;
 mod testament;
 mod tracking;
 mod virtual_links;
@@ -90,6 +92,7 @@ struct Director {
     log: crate::log::LogHandle,
     running: Running,
     journal: Journal,
+    recorder: flight::Recorder,
     kernel: Rc<Kernel>,
     settings: Rc<ParentSettings>,
     keeper: Rc<AsyncChannel>,
@@ -119,8 +122,10 @@ impl Director {
         let now = Instant::now();
         match input {
             Input::Due { expected_at } => {
-                if expected_at.is_some_and(|at| now.saturating_duration_since(at) > ABSENCE) {
+                let away = expected_at.map(|at| now.saturating_duration_since(at));
+                if let Some(away) = away.filter(|away| *away > ABSENCE) {
                     self.plane.excuse(now);
+                    self.journal.lane.away(now, away);
                 }
             }
             Input::Packets(key) => self.receive(now, &key),
@@ -149,6 +154,7 @@ impl Director {
             self.plane.silence_at(now),
             self.second_path.deadline(),
             self.reload.deadline(),
+            self.recorder.deadline(),
             Some(self.next_beat_at),
         ]
         .into_iter()
@@ -173,6 +179,7 @@ impl Director {
             testament::send(&self.keeper, &ToKeeper::RestartForwarder);
         }
         self.expire_reload(now);
+        self.record_due(now);
         if self.instances.remove_departed() {
             self.close_unused_wires();
         }
@@ -201,7 +208,8 @@ impl Director {
     fn on_notices(&mut self, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
-                Notice::Journal(entry) => self.journal.record(entry),
+                Notice::Journal(entry) => drop(self.journal.record(entry)),
+                Notice::Moved(entry, moved) => self.on_moved(entry, *moved),
                 Notice::Handover { name, failed } => self.on_handover_end(&name, failed),
             }
         }
@@ -260,6 +268,7 @@ impl Director {
         {
             inputs::forget_unanswered(Rc::clone(&self.kernel), link.index);
         }
+        self.journal.lane.change(now, change);
         self.facts.apply(change);
         let (index, name) = match change {
             // Our own renewal, most often, or our own removal: nothing that an election depends on has changed.

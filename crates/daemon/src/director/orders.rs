@@ -36,6 +36,8 @@ impl Director {
             Request::Events { since, answer } => {
                 drop(answer.send((self.journal.since(since), self.journal.follow())))
             }
+            Request::Recordings(answer) => drop(answer.send(self.recorder.list())),
+            Request::Why { wanted, answer } => drop(answer.send(self.recording(&wanted))),
             Request::Metrics(answer) => drop(answer.send(self.metrics(now))),
             Request::Reload(answer) => self.begin_reload(Some(answer)),
             Request::Handover { order, answer } => self.begin_handover(now, &order, answer),

@@ -6,11 +6,12 @@
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use control::{
-    ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, ReloadResult, Status,
-    VrrpDetail, path,
+    ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, Recording, RecordingSummary,
+    ReloadResult, Status, VrrpDetail, path,
 };
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -21,6 +22,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+
+use super::stories::Wanted;
 
 /// Connections served at once; further ones wait in the kernel.
 const CONNECTIONS: usize = 32;
@@ -52,6 +55,11 @@ pub(super) enum Request {
     Events {
         since: u64,
         answer: oneshot::Sender<Following>,
+    },
+    Recordings(oneshot::Sender<Vec<RecordingSummary>>),
+    Why {
+        wanted: Wanted,
+        answer: oneshot::Sender<Result<Arc<Recording>, ErrorAnswer>>,
     },
     Metrics(oneshot::Sender<String>),
     Reload(oneshot::Sender<ReloadResult>),
@@ -154,6 +162,8 @@ async fn dispatch(
         (&Method::GET, path::VRRP) => json(ask(requests, Request::Vrrp).await),
         (&Method::GET, path::CONFIG) => json(ask(requests, Request::Config).await),
         (&Method::GET, path::EVENTS) => events(&query, requests).await,
+        (&Method::GET, path::RECORDINGS) => json(ask(requests, Request::Recordings).await),
+        (&Method::GET, path::WHY) => why(&query, requests).await,
         (&Method::GET, path::METRICS) => {
             refresh(requests).await;
             ask(requests, Request::Metrics)
@@ -174,6 +184,8 @@ async fn dispatch(
             | path::VRRP
             | path::CONFIG
             | path::EVENTS
+            | path::WHY
+            | path::RECORDINGS
             | path::METRICS
             | path::RELOAD
             | path::HANDOVER,
@@ -185,7 +197,7 @@ async fn dispatch(
         _ => refuse(
             StatusCode::NOT_FOUND,
             &format!("there is no {wanted}"),
-            Some("try /status, /vrrp, /config, /events or /metrics"),
+            Some("try /status, /vrrp, /config, /events, /why or /metrics"),
         ),
     }
 }
@@ -236,6 +248,28 @@ async fn handover(
             &format!("the body is no handover order: {error}"),
             Some("send {} or {\"name\": \"main\"}"),
         ),
+    }
+}
+
+async fn why(query: &str, requests: &mpsc::Sender<Request>) -> Response<Body> {
+    let wanted = match (query_value(query, "seq"), query_value(query, "name")) {
+        (Some(seq), _) => match seq.parse() {
+            Ok(seq) => Wanted::Event(seq),
+            Err(_) => {
+                return refuse(
+                    StatusCode::BAD_REQUEST,
+                    "seq is no event number",
+                    Some("GET /recordings lists them"),
+                );
+            }
+        },
+        (None, Some(name)) => Wanted::Router(name.to_owned()),
+        (None, None) => Wanted::Latest,
+    };
+    match ask(requests, |answer| Request::Why { wanted, answer }).await {
+        Some(Ok(recording)) => json(Some(&*recording)),
+        Some(Err(refusal)) => full_json(StatusCode::NOT_FOUND, &refusal),
+        None => gone(),
     }
 }
 

@@ -155,6 +155,7 @@ async fn assemble(
     let settings = Rc::new(ParentSettings::new(&args.state_dir));
     let now = Instant::now();
     let mut director = Director {
+        recorder: super::flight::Recorder::start(&args.state_dir),
         args,
         log,
         running: Running {

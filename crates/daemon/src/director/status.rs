@@ -33,6 +33,7 @@ impl Director {
             listeners: self.figures.listeners.clone(),
             groups: self.figures.groups.clone(),
             forwarder: self.forwarder_status(now),
+            recorder: Some(self.recorder.status(self.journal.lost())),
             problems,
         }
     }
@@ -135,9 +136,26 @@ impl Director {
             ));
         }
         problems.extend(self.second_path.problem(now));
+        problems.extend(self.recorder_problems());
         problems.extend(self.recent_alarms());
         problems.extend(self.notes.iter().cloned());
         problems
+    }
+
+    /// What the recorder and the journal could not write.
+    fn recorder_problems(&self) -> Vec<String> {
+        let status = self.recorder.status(self.journal.lost());
+        let folder = self.args.state_dir.display();
+        let said = |count: u64, what: &str| {
+            (count > 0).then(|| format!("{count} {what} could not be written to {folder}"))
+        };
+        [
+            said(status.lost, "flight recordings"),
+            said(status.journal_lines_lost, "journal lines"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Alarms of the last five minutes.
@@ -260,7 +278,7 @@ impl Director {
             down_interval_ms: millis(core.down_interval),
             counters,
             rejects,
-            transitions: instance.transitions.iter().map(transition).collect(),
+            transitions: instance.transitions.iter().map(dated_transition).collect(),
             alarms: instance.alarms.iter().map(alarm).collect(),
             held_back: core.held_back.map(|peer| {
                 format!(
@@ -317,7 +335,7 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
             .iter()
             .find(|peer| Family::of(peer.address) == family)
             .map(|peer| peer_status(peer, now)),
-        last_transition: instance.transitions.front().map(transition),
+        last_transition: instance.transitions.front().map(dated_transition),
         since: instance.since,
     };
     instance.families().into_iter().map(one).collect()
@@ -392,14 +410,21 @@ fn contribution(contribution: &vrrp::Contribution) -> ContributionStatus {
     }
 }
 
-fn transition(dated: &Dated<vrrp::Transition>) -> TransitionStatus {
-    let Dated { at, what } = dated;
+/// A change of state as it is told outside.
+pub(super) fn transition(
+    at: control::Timestamp,
+    transition: &vrrp::Transition,
+) -> TransitionStatus {
     TransitionStatus {
-        from: state(what.from),
-        to: state(what.to),
-        reason: what.reason.to_string(),
-        at: *at,
+        from: state(transition.from),
+        to: state(transition.to),
+        reason: transition.reason.to_string(),
+        at,
     }
+}
+
+fn dated_transition(dated: &Dated<vrrp::Transition>) -> TransitionStatus {
+    transition(dated.at, &dated.what)
 }
 
 fn alarm(dated: &Dated<vrrp::Alarm>) -> AlarmStatus {

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
-use control::{EventKind, Timestamp};
+use control::{EventKind, RecordingSummary, Timestamp};
 use vrrp::{Action, Advertisement, Alarm, AlarmKind, Event, Transition};
 
 use super::{ALARM_INTERVAL, Dated, Held, Instance, KEPT, Notice};
 use crate::director::addresses::{Order, Outcome};
 use crate::director::announce::Schedule;
+use crate::director::flight::Moved;
 use crate::director::journal::Entry;
+use crate::director::status;
 use crate::director::wires::Wires;
 
 impl Instance {
@@ -38,7 +40,7 @@ impl Instance {
             Action::StopAnnouncing => self.schedule = None,
             Action::Transition(transition) => {
                 self.note_for_evidence(now, &transition);
-                notices.push(Notice::Journal(self.note_transition(transition)))
+                notices.push(self.note_transition(now, transition));
             }
             Action::Alarm(alarm) => notices.extend(self.note_alarm(alarm).map(Notice::Journal)),
             Action::HandedOver => notices.push(Notice::Handover {
@@ -109,7 +111,7 @@ impl Instance {
         Ok(())
     }
 
-    fn note_transition(&mut self, transition: Transition) -> Entry {
+    fn note_transition(&mut self, now: Instant, transition: Transition) -> Notice {
         let entry = Entry::new(
             EventKind::Transition,
             format!("vrrp {}", self.config.name),
@@ -117,8 +119,22 @@ impl Instance {
         )
         .states(transition.from.as_str(), transition.to.as_str());
         self.since = Timestamp::from(SystemTime::now());
+        *self.causes.entry(transition.reason.cause()).or_default() += 1;
+        let moved = Moved {
+            instance: self.number,
+            at: now,
+            summary: RecordingSummary {
+                seq: 0,
+                node: String::new(),
+                name: self.config.name.clone(),
+                vrid: self.config.settings.vrid.value(),
+                interface: self.config.interface.clone(),
+                cause: transition.reason.cause().to_owned(),
+                transition: status::transition(self.since, &transition),
+            },
+        };
         keep(&mut self.transitions, transition);
-        entry
+        Notice::Moved(entry, Box::new(moved))
     }
 
     /// Whether an alarm of this kind would say nothing new.

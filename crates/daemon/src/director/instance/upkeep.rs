@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use control::What;
 use linux::address::{Address, Vip};
 use vrrp::State;
 
@@ -132,6 +133,8 @@ impl Instance {
             for vip in self.config.vips.clone() {
                 self.announce_one(vip.address);
             }
+            let addresses = self.config.vips.len() as u64;
+            self.lane.note(now, What::Announced { addresses });
         }
     }
 
