@@ -11,6 +11,7 @@ use vrrp::{Alarm, AlarmKind};
 
 #[cfg(test)]
 mod tests;
+mod words;
 
 /// How long an answer says that somebody is there.
 const FRESH: Duration = Duration::from_secs(3);
@@ -240,20 +241,23 @@ impl Evidence {
             .map_or(now + ASK_INTERVAL, |delay| since + *delay);
     }
 
-    /// Some time after a takeover: whether anything at all has come in since.
+    /// Some time after a takeover: nothing at all has come in since, although the gateway was asked. A link on which nobody has to speak
+    /// may be quiet for as long.
     fn deafness(&self, now: Instant, frames: Option<u64>) -> Option<Alarm> {
         let since = self.active_since?;
-        let gateway_answers = self
-            .gateway
-            .is_some_and(|gateway| gateway.answered.is_some());
-        let deaf = frames.is_some() && frames == self.frames_at_takeover && !gateway_answers;
+        let unanswered = self.gateway?.answered.is_none();
+        let deaf = unanswered && self.is_quiet(frames);
         deaf.then(|| Alarm {
             kind: AlarmKind::Deaf,
             words: format!(
-                "nothing at all was received in the {} s since the takeover: this node is cut off, or deaf",
+                "nothing at all was received in the {} s since the takeover, not even of the gateway: this node is cut off, or deaf",
                 (now - since).as_secs()
             ),
         })
+    }
+
+    fn is_quiet(&self, frames: Option<u64>) -> bool {
+        frames.is_some() && frames == self.frames_at_takeover
     }
 
     /// The time to take over has come. What to say, and whether to take over all the same.
@@ -409,49 +413,6 @@ impl Evidence {
                 words,
             }),
         ]
-    }
-
-    /// Everything there is, in words.
-    pub(super) fn words(&self, now: Instant, link: &str, frames: Option<u64>) -> Vec<String> {
-        let mut words: Vec<String> = self.obstacle().into_iter().collect();
-        if let (None, Some((address, answer))) = (&self.held, self.fresh(now)) {
-            words.push(format!("{address} answers at {}", show(answer.mac)));
-        }
-        if self.probes > 0 && self.answers.is_empty() {
-            words.push(format!(
-                "nobody answered {} probes for the addresses",
-                self.probes
-            ));
-        }
-        if let Some((address, answer)) = &self.last_conflict {
-            words.push(format!(
-                "{} claims of our addresses by others, the last of {address} by {} {} s ago",
-                self.conflicts,
-                show(answer.mac),
-                (now - answer.at).as_secs()
-            ));
-        }
-        if let (Some(gateway), Some(since)) = (self.gateway, self.active_since) {
-            words.push(match gateway.answered {
-                Some(took) => format!(
-                    "the gateway {} answered {} ms after the takeover",
-                    gateway.address,
-                    took.as_millis()
-                ),
-                None => format!(
-                    "the gateway {} has not answered in the {} s since the takeover",
-                    gateway.address,
-                    (now - since).as_secs()
-                ),
-            });
-        }
-        if let (Some(before), Some(frames)) = (self.frames_at_start, frames) {
-            words.push(match frames.saturating_sub(before) {
-                0 => format!("{link} has received nothing at all since the start: deaf, or alone"),
-                count => format!("{link} has received {count} frames since the start"),
-            });
-        }
-        words
     }
 
     fn fresh(&self, now: Instant) -> Option<(IpAddr, Answer)> {

@@ -174,9 +174,10 @@ fn after_a_takeover_the_old_holder_is_looked_for_and_deafness_noticed() {
     let probes = times(&mut evidence, start, false, 12_000, &Order::Probe);
     assert_eq!(probes, [3_000, 10_000]);
 
-    for (frames, deaf) in [(7, true), (8, false)] {
+    let asked = Some(gateway());
+    for (gateway, frames, deaf) in [(asked, 7, true), (asked, 8, false), (None, 7, false)] {
         let mut evidence = Evidence::default();
-        evidence.note_active(start, None, Some(7));
+        evidence.note_active(start, gateway, Some(7));
         evidence.arm(start, false);
         let now = start + Duration::from_secs(3);
         let orders = evidence.due(now, INTERVAL, || Some(frames));
@@ -185,6 +186,13 @@ fn after_a_takeover_the_old_holder_is_looked_for_and_deafness_noticed() {
             .any(|order| matches!(order, Order::Alarm(alarm) if alarm.kind == AlarmKind::Deaf));
         assert_eq!(told, deaf, "{orders:?}");
     }
+    // Who is not asked may be silent; it is shown all the same.
+    let mut evidence = Evidence::default();
+    evidence.note_active(start, None, Some(7));
+    let now = start + Duration::from_secs(3);
+    let quiet = ["eth0 has received nothing in the 3 s since the takeover"];
+    assert_eq!(evidence.words(now, "eth0", Some(7)), quiet);
+    assert!(evidence.words(now, "eth0", Some(8)).is_empty());
 }
 
 #[test]
