@@ -4,8 +4,12 @@
 
 mod common;
 
-use common::LIMIT;
-use netns_tests::{Device as _, Lab, PairConfig, Part, Tandem, wait_until};
+use std::time::{Duration, Instant};
+
+use common::{LIMIT, assert_within, measured};
+use netns_tests::{
+    Address, Device as _, Host, Lab, Observer, PairConfig, Part, Tandem, VipWatch, wait_until,
+};
 use serde_json::Value;
 
 /// The latest recording of a node, when it is complete.
@@ -30,8 +34,8 @@ fn facts<'s>(story: &'s Value, kind: &str) -> Vec<&'s Value> {
 fn a_takeover_is_told_in_words_and_survives_the_director() {
     let lab = Lab::new().unwrap();
     let config = PairConfig::default();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    one.kill(Part::All).unwrap();
+    let (_one, two) = Tandem::pair(&lab, &config).unwrap();
+    lab.partition(Host::Lb1).unwrap();
     two.wait_state("active", LIMIT).unwrap();
 
     let story = complete_story(&two);
@@ -73,4 +77,118 @@ fn a_takeover_is_told_in_words_and_survives_the_director() {
         list.contains("backup -> active  no active router"),
         "{list}"
     );
+}
+
+/// No advertisement may be later than half an interval.
+fn assert_punctual(observer: &Observer, host: Host, config: &PairConfig, from: Instant) {
+    let silence = observer.longest_silence(host.v4(), from, Instant::now());
+    assert_within(
+        "the longest silence of the active router",
+        silence,
+        config.interval * 3 / 2,
+    );
+}
+
+#[test]
+fn a_full_disk_costs_records_and_nothing_else() {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, mut two) = Tandem::pair(&lab, &config).unwrap();
+        two.stop(LIMIT).unwrap();
+        two.fill_disk();
+        two.start().unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        two.wait_ready(LIMIT).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let (code, out, err) = one.cli(&["handover"]).unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+        two.wait_state("active", LIMIT).unwrap();
+        let began = Instant::now();
+
+        let story = complete_story(&two);
+        assert_eq!(story["cause"], "peer_left", "{story}");
+        let lost = |what: &str| two.status().unwrap()["recorder"][what].as_u64().unwrap();
+        wait_until("what is lost is counted", LIMIT, || {
+            lost("lost") > 0 && lost("journal_lines_lost") > 0
+        })
+        .unwrap();
+        assert_eq!(lost("written"), 0);
+        let problems = two.status().unwrap()["problems"].to_string();
+        assert!(problems.contains("could not be written"), "{problems}");
+        assert_punctual(&observer, Host::Lb2, &config, began);
+    });
+}
+
+#[test]
+fn a_storm_of_kernel_events_moves_nothing() {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let net = lab.net(Host::Lb1);
+        net.ip_batch("link add storm0 type veth peer name storm1\nlink set storm0 up\n")
+            .unwrap();
+        let before = [
+            one.last_transition().unwrap(),
+            two.last_transition().unwrap(),
+        ];
+        let observer = Observer::start(&lab).unwrap();
+        let began = Instant::now();
+        // 50 addresses come and go in each of 100 rounds of 50 ms: 2,000 events a second.
+        let (rounds, pace) = (100, Duration::from_millis(50));
+        for round in 0..rounds {
+            let lines: String = ["add", "del"]
+                .iter()
+                .flat_map(|verb| {
+                    (1..=50).map(move |n| format!("addr {verb} 10.77.0.{n}/32 dev storm0\n"))
+                })
+                .collect();
+            net.ip_batch(&lines).unwrap();
+            // The pace is the scenario.
+            std::thread::sleep(
+                (began + pace * (round + 1)).saturating_duration_since(Instant::now()),
+            );
+        }
+        let rate = f64::from(rounds * 100) / began.elapsed().as_secs_f64();
+        assert_punctual(&observer, Host::Lb1, &config, began);
+        assert!(rate >= 1000.0, "only {rate:.0} events a second");
+        let after = [
+            one.last_transition().unwrap(),
+            two.last_transition().unwrap(),
+        ];
+        assert_eq!(before, after, "nothing had a cause to move");
+    });
+}
+
+#[test]
+fn two_nodes_that_sleep_for_ten_seconds_wake_as_one() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig::default();
+    let (one, two) = Tandem::pair(&lab, &config).unwrap();
+    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    one.freeze(Part::All).unwrap();
+    let slept = two.freeze(Part::All).unwrap();
+    // The length of the sleep is the scenario.
+    std::thread::sleep((slept + Duration::from_secs(10)).saturating_duration_since(Instant::now()));
+    assert!(
+        lab.holders(Address::VIP4).is_empty(),
+        "the lease ended in the sleep"
+    );
+    two.thaw(Part::All).unwrap();
+    let woke = one.thaw(Part::All).unwrap();
+    wait_until("lb1 advertises again", LIMIT, || {
+        !observer.adverts(Host::Lb1.v4(), woke).is_empty()
+    })
+    .unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    one.wait_state("active", LIMIT).unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    assert!(
+        watch.log().longest_overlap(woke) <= Duration::from_millis(250),
+        "both had the address"
+    );
+    let (_, all, _) = one.cli(&["why", "main", "--all"]).unwrap();
+    assert!(all.contains("this process did not run for"), "{all}");
 }

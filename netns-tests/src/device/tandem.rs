@@ -25,6 +25,7 @@ pub struct Tandem<'lab> {
     host: Host,
     folder: PathBuf,
     process: Option<Process>,
+    full_disk: bool,
 }
 
 impl<'lab> Tandem<'lab> {
@@ -47,6 +48,7 @@ impl<'lab> Tandem<'lab> {
             host,
             folder,
             process: None,
+            full_disk: false,
         };
         tandem.write_config(&config.tandem(host))?;
         Ok(tandem)
@@ -71,6 +73,11 @@ impl<'lab> Tandem<'lab> {
         two.wait_ready(limit)?;
         lab.wait_holder(config.address(), Host::Lb1, limit)?;
         Ok((one, two))
+    }
+
+    /// From the next start on its state directory is on a disk without an octet of room, seen by this node alone.
+    pub fn fill_disk(&mut self) {
+        self.full_disk = true;
     }
 
     /// Where its configuration is.
@@ -233,7 +240,11 @@ impl Device for Tandem<'_> {
         );
         // What a killed one left behind would answer for the one to be started.
         let _ = std::fs::remove_file(self.socket());
-        let mut command = Command::new(program("tandemd")?);
+        let mut command = if self.full_disk {
+            on_a_full_disk(&self.folder.join("state"), &program("tandemd")?)
+        } else {
+            Command::new(program("tandemd")?)
+        };
         command
             .arg("--config")
             .arg(self.config_path())
@@ -338,4 +349,17 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// Begins a command with a mount namespace of its own, in which `folder` is a small file system that is full. The mount goes with the
+/// processes that see it.
+fn on_a_full_disk(folder: &Path, program: &Path) -> Command {
+    let script = r#"mount -t tmpfs -o size=16k tmpfs "$1" || exit 1
+        cat /dev/zero >"$1/ballast" 2>/dev/null
+        shift
+        exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+    command.arg(script).arg("sh").arg(folder).arg(program);
+    command
 }
