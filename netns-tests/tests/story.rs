@@ -35,6 +35,12 @@ fn a_takeover_is_told_in_words_and_survives_the_director() {
     let lab = Lab::new().unwrap();
     let config = PairConfig::default();
     let (_one, two) = Tandem::pair(&lab, &config).unwrap();
+    wait_until("some advertisements were heard", LIMIT, || {
+        let (_, out, _) = two.cli(&["--json", "vrrp"]).unwrap_or_default();
+        let routers: Value = serde_json::from_str(&out).unwrap_or_default();
+        routers[0]["counters"]["accepted"].as_u64() >= Some(20)
+    })
+    .unwrap();
     lab.partition(Host::Lb1).unwrap();
     two.wait_state("active", LIMIT).unwrap();
 
@@ -48,6 +54,12 @@ fn a_takeover_is_told_in_words_and_survives_the_director() {
         .unwrap();
     // Three intervals of 100 ms and the skew of priority 100, 60.9 ms.
     assert!(claim - last >= 360_000, "{story}");
+    // Each advertisement counts once: not more of them than intervals, but for a reply or two.
+    for run in facts(&story, "heard") {
+        let number = |key: &str| run[key].as_i64().unwrap();
+        let intervals = (number("at_us") - number("first_us")) / 100_000;
+        assert!(number("count") <= intervals + 3, "{run}");
+    }
     for kind in ["claimed", "announced", "timer", "decision"] {
         assert!(!facts(&story, kind).is_empty(), "{kind}: {story}");
     }

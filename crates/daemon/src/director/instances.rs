@@ -136,7 +136,11 @@ impl Instances {
             {
                 let listeners = self.directory.entry(key).or_default();
                 let vrid = instance.config.settings.vrid;
-                listeners.entry(vrid).or_default().push(index);
+                let here = listeners.entry(vrid).or_default();
+                // Most receive and send on one wire: what comes in there concerns them once.
+                if here.last() != Some(&index) {
+                    here.push(index);
+                }
             }
         }
     }
