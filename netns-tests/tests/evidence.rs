@@ -151,6 +151,10 @@ fn a_node_that_receives_nothing_says_so() {
     lab.net(Host::Lb2)
         .ip(&format!("route add default via {}", Host::Client.v4()))
         .unwrap();
+    // The switch's own port is a host of IPv6 as well and would speak to the node, partition or not.
+    lab.switch()
+        .sysctl("ipv6/conf/lb2/disable_ipv6", "1")
+        .unwrap();
     lab.partition(Host::Lb2).unwrap();
     two.start().unwrap();
     // Nothing speaks against it, so it does as VRRP says; but it does not keep silent about it.
