@@ -55,7 +55,10 @@ pub(super) enum Notice {
 
 /// What is kept of a transition or an alarm.
 pub(super) struct Dated<T> {
+    /// For people.
     pub(super) at: Timestamp,
+    /// For its age: the clock for people may be set.
+    pub(super) noted_at: Instant,
     pub(super) what: T,
 }
 

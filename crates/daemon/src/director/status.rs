@@ -12,7 +12,7 @@ use vrrp::{Family, State};
 use super::instance::{Dated, Instance};
 use super::signing;
 use super::tracking::DataPlane;
-use super::{Director, timestamp, virtual_links};
+use super::{Director, virtual_links};
 
 impl Director {
     /// The whole node.
@@ -160,8 +160,8 @@ impl Director {
 
     /// Alarms of the last five minutes.
     fn recent_alarms(&self) -> Vec<String> {
-        let now = timestamp();
-        let recent = |alarm: &&Dated<vrrp::Alarm>| alarm.at.age(now) < Duration::from_secs(300);
+        let recent =
+            |alarm: &&Dated<vrrp::Alarm>| alarm.noted_at.elapsed() < Duration::from_secs(300);
         let words = |instance: &Instance| -> Vec<String> {
             instance
                 .alarms

@@ -139,9 +139,8 @@ impl Instance {
 
     /// Whether an alarm of this kind would say nothing new.
     pub(in crate::director) fn has_lately_alarmed(&self, kind: AlarmKind) -> bool {
-        let now = Timestamp::from(SystemTime::now());
         let mut alarms = self.alarms.iter();
-        alarms.any(|old| old.what.kind == kind && old.at.age(now) < ALARM_INTERVAL)
+        alarms.any(|old| old.what.kind == kind && old.noted_at.elapsed() < ALARM_INTERVAL)
     }
 
     /// Keeps an alarm; it is journaled when its kind has not been for a while.
@@ -229,6 +228,7 @@ fn keep<T>(list: &mut VecDeque<Dated<T>>, what: T) {
     }
     list.push_front(Dated {
         at: Timestamp::from(SystemTime::now()),
+        noted_at: Instant::now(),
         what,
     });
 }
