@@ -1,18 +1,22 @@
 //! A group of targets: picks one for a request or connection, and accounts for it until it ends.
 //!
 //! A pick prefers targets that are known healthy, then those not checked yet, then the backups in the same order, then
-//! (if the group fails open) those that fail their check. An order to drain or maintain is never overridden. Among
-//! targets of one standing the group's algorithm decides.
+//! (if the group fails open) those that live traffic has taken out, then those that fail their check. An order to drain
+//! or maintain is never overridden. Among targets of one standing the group's algorithm decides. A target that has as much
+//! to do as it may have is passed over; if all of that standing have, the request has to wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::key::PickKey;
+use crate::passive::{Guard, Phase};
+use crate::queue::Queue;
+use crate::retry::RetryBudget;
 use crate::ring::Ring;
 use crate::schedule::Schedule;
-use crate::settings::{Algorithm, GroupSettings, HashKey, OnAllDown};
-use crate::target::{Health, Order, Outcome, Target, TargetId, TargetState};
+use crate::settings::{Algorithm, GroupSettings, HashKey, OnAllDown, TargetSettings};
+use crate::target::{Health, Order, Outcome, Target, TargetId, TargetState, WHOLE_SHARE};
 
 use pick::Candidates;
 
@@ -27,6 +31,17 @@ pub struct Group {
     backups: Rank,
     /// Only if the group hashes. Primaries and backups are on one ring: who cannot be picked is passed over.
     ring: Option<Ring>,
+    guard: Arc<Guard>,
+    budget: Arc<RetryBudget>,
+}
+
+/// Why there is no target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoPick {
+    /// None may be tried.
+    Nobody,
+    /// Each that may be tried has as much to do as it may have, or others wait already.
+    Full,
 }
 
 /// The turns of the primaries, or of the backups.
@@ -69,6 +84,23 @@ fn ring(settings: &GroupSettings) -> Option<Ring> {
     }
 }
 
+/// The state of each target, kept from before where the address is the same.
+fn states(settings: &GroupSettings, previous: Option<&Arc<Group>>) -> Vec<Arc<TargetState>> {
+    let joins_others = previous.is_some_and(|group| !group.targets.is_empty());
+    let state = |target: &TargetSettings| {
+        let kept = previous.and_then(|group| group.find(&target.name));
+        match kept.filter(|kept| kept.settings.address == target.address) {
+            Some(kept) => Arc::clone(&kept.state),
+            None if joins_others => Arc::new(TargetState::added()),
+            None => Arc::new(TargetState::default()),
+        }
+    };
+    settings.targets.iter().map(state).collect()
+}
+
+/// Looks at the targets before giving up, should others be faster each time.
+const LOOKS: usize = 4;
+
 /// How good it is to pick a target, the best first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Standing {
@@ -80,6 +112,8 @@ enum Standing {
     BackupHealthy,
     /// A backup not checked yet.
     BackupUnknown,
+    /// Taken out by live traffic, primary or backup, in a group that fails open.
+    Ejected,
     /// Failing, in a group that fails open.
     Failing,
     /// A backup that is failing, in a group that fails open.
@@ -91,20 +125,27 @@ impl Group {
         if let Some(previous) = previous.filter(|previous| previous.settings == settings) {
             return Arc::clone(previous);
         }
-        let targets = settings.targets.iter().zip(0u32..).map(|(target, id)| {
-            let kept = previous.and_then(|group| group.find(&target.name));
-            let state = match kept.filter(|kept| kept.settings.address == target.address) {
-                Some(kept) => Arc::clone(&kept.state),
-                None => Arc::new(TargetState::default()),
-            };
+        let states = states(&settings, previous);
+        let weighty = settings.targets.iter().zip(&states);
+        let members = weighty.filter(|(target, _)| target.weight > 0);
+        let guard = Arc::new(Guard::new(
+            &settings,
+            members.map(|(_, state)| Arc::clone(state)).collect(),
+            previous.map(|group| &*group.guard),
+        ));
+        let targets = settings.targets.iter().zip(states).zip(0u32..);
+        let targets = targets.map(|((target, state), id)| {
             Arc::new(Target {
                 id: TargetId(id),
                 settings: target.clone(),
                 state,
+                guard: Arc::clone(&guard),
             })
         });
         Arc::new(Group {
             targets: targets.collect(),
+            guard: Arc::clone(&guard),
+            budget: previous.map_or_else(Arc::default, |group| Arc::clone(&group.budget)),
             primaries: Rank::build(&settings, false, previous.map(|group| &group.primaries)),
             backups: Rank::build(&settings, true, previous.map(|group| &group.backups)),
             ring: ring(&settings),
@@ -143,11 +184,11 @@ impl Group {
 
     /// Number of targets that could get traffic for their own merit at `now`, backups included: healthy, or unknown
     /// while none is known healthy. A group that fails open has 0 here.
-    pub fn usable(&self, _now: Instant) -> usize {
+    pub fn usable(&self, now: Instant) -> usize {
         let count = |one, other| {
             self.targets
                 .iter()
-                .filter_map(|target| self.standing(target))
+                .filter_map(|target| self.standing(target, now))
                 .filter(|standing| *standing == one || *standing == other)
                 .count()
         };
@@ -162,15 +203,59 @@ impl Group {
         self.targets.len()
     }
 
+    /// Who waits for a place at its targets.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.guard.queue
+    }
+
+    /// What is left for retries.
+    pub fn budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    /// Requests or connections its targets were ever picked for.
+    pub fn picks_total(&self) -> u64 {
+        let totals = self.targets.iter();
+        totals.map(|target| target.state.requests_total()).sum()
+    }
+
     /// Picks a target that is not in `exclude`; `None` if there is none to try. `random` is for algorithms that draw,
     /// `key` for a group that hashes ([`Group::hash_key`]): without one it goes round.
     pub fn pick(
         &self,
-        _now: Instant,
+        now: Instant,
         random: u64,
         key: Option<PickKey>,
         exclude: &[TargetId],
     ) -> Option<Lease> {
+        self.try_pick(now, random, key, exclude).ok()
+    }
+
+    /// The same, with the reason why not. While others wait for a place, one that has not waited gets none.
+    pub fn try_pick(
+        &self,
+        now: Instant,
+        random: u64,
+        key: Option<PickKey>,
+        exclude: &[TargetId],
+    ) -> Result<Lease, NoPick> {
+        if self.settings.limits.per_target.is_some() && self.guard.queue.waiting() > 0 {
+            return match self.best_standing(now, exclude) {
+                Some(_) => Err(NoPick::Full),
+                None => Err(NoPick::Nobody),
+            };
+        }
+        self.pick_in_line(now, random, key, exclude)
+    }
+
+    /// The same, for one who has waited.
+    pub fn pick_in_line(
+        &self,
+        now: Instant,
+        random: u64,
+        key: Option<PickKey>,
+        exclude: &[TargetId],
+    ) -> Result<Lease, NoPick> {
         let first = match self.settings.algorithm {
             Algorithm::RoundRobin => self.next_turn(&self.primaries),
             Algorithm::LeastConnections
@@ -179,29 +264,110 @@ impl Group {
             | Algorithm::First
             | Algorithm::ConsistentHash { .. } => None,
         };
+        let first = first.filter(|first| self.keeps_turn(first, now, random));
         if let Some(first) = first
-            && self.standing(first) == Some(Standing::Healthy)
+            && self.standing(first, now) == Some(Standing::Healthy)
             && !exclude.contains(&first.id)
+            && let Some(lease) = self.lease(first, now, random)
         {
-            return Some(Lease::new(first));
+            return Ok(lease);
         }
-        // A second look, should the health of all candidates change during the first.
-        (0..2).find_map(|_| {
+        // Further looks, should things change during the first.
+        for _ in 0..LOOKS {
             let candidates = Candidates {
                 group: self,
-                standing: self.best_standing(exclude)?,
+                standing: self.best_standing(now, exclude).ok_or(NoPick::Nobody)?,
                 exclude,
+                now,
             };
             let first = first.filter(|first| candidates.allows(first));
-            first
-                .or_else(|| candidates.choose(random, key))
-                .map(Lease::new)
+            let chosen = first.or_else(|| candidates.choose(random, key));
+            if let Some(lease) = chosen.and_then(|chosen| self.lease(chosen, now, random)) {
+                return Ok(lease);
+            }
+        }
+        match self.settings.limits.per_target {
+            Some(_) => Err(NoPick::Full),
+            None => Err(NoPick::Nobody),
+        }
+    }
+
+    /// True if a target that may be picked has a place to give.
+    pub fn has_place(&self, now: Instant) -> bool {
+        let Some(standing) = self.best_standing(now, &[]) else {
+            return false;
+        };
+        let candidates = Candidates {
+            group: self,
+            standing,
+            exclude: &[],
+            now,
+        };
+        self.targets.iter().any(|target| candidates.allows(target))
+    }
+
+    /// The lease on a chosen target; `None` if somebody was faster.
+    fn lease(&self, target: &Arc<Target>, now: Instant, random: u64) -> Option<Lease> {
+        let state = &target.state;
+        let probe = match (self.guard.outlier.is_some(), state.passive()) {
+            (false, _) | (true, Phase::Ok) => false,
+            (true, Phase::Ejected | Phase::Probing) => state.passive.claim(now),
+        };
+        if !state.start(self.limit(target, now)) {
+            if probe {
+                self.guard.give_up_probe(state);
+            }
+            return None;
+        }
+        Some(Lease {
+            target: Arc::clone(target),
+            random,
+            probe,
+            ended: false,
         })
+    }
+
+    /// How much a target may have to do: less in its slow start, or one that is idle is flooded.
+    fn limit(&self, target: &Target, now: Instant) -> Option<u32> {
+        let limit = self.settings.limits.per_target?;
+        let share = u64::from(self.share(target, now));
+        let limit = u64::from(limit) * share / u64::from(WHOLE_SHARE);
+        Some(u32::try_from(limit).unwrap_or(u32::MAX).max(1))
+    }
+
+    fn share(&self, target: &Target, now: Instant) -> u32 {
+        target.state.share(now, self.settings.slow_start)
+    }
+
+    /// True unless the target is in its slow start and lets this turn pass, which the next in turn takes.
+    fn keeps_turn(&self, target: &Target, now: Instant, random: u64) -> bool {
+        let share = self.share(target, now);
+        if share >= WHOLE_SHARE {
+            return true;
+        }
+        let drawn = (random ^ u64::from(target.id.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+        drawn < u64::from(share) || !self.others_are_warm(target, now)
+    }
+
+    /// True if somebody else is healthy and not in its slow start: where all begin at once, nobody begins slowly.
+    fn others_are_warm(&self, target: &Target, now: Instant) -> bool {
+        let others = self.targets.iter().filter(|other| other.id != target.id);
+        let warm = |other: &&Arc<Target>| {
+            self.share(other, now) == WHOLE_SHARE && self.is_peer(other, target, now)
+        };
+        others.into_iter().any(|other| warm(&other))
+    }
+
+    fn is_peer(&self, other: &Target, target: &Target, now: Instant) -> bool {
+        self.standing(other, now).is_some()
+            && self.standing(other, now) <= self.standing(target, now)
     }
 
     fn rank(&self, standing: Standing) -> &Rank {
         match standing {
-            Standing::Healthy | Standing::Unknown | Standing::Failing => &self.primaries,
+            Standing::Healthy | Standing::Unknown | Standing::Ejected | Standing::Failing => {
+                &self.primaries
+            }
             Standing::BackupHealthy | Standing::BackupUnknown | Standing::BackupFailing => {
                 &self.backups
             }
@@ -213,12 +379,12 @@ impl Group {
         self.targets.get(turn as usize)
     }
 
-    /// The best standing of a target outside `exclude`. Failing ones are only tried when nobody at all is better: that
+    /// The best standing of a target outside `exclude`. Last resorts are only tried when nobody at all is better: that
     /// the better ones were tried for this request does not make a failing one worth trying.
-    fn best_standing(&self, exclude: &[TargetId]) -> Option<Standing> {
+    fn best_standing(&self, now: Instant, exclude: &[TargetId]) -> Option<Standing> {
         let (mut best_of_all, mut best) = (None, None);
         for target in &self.targets {
-            let Some(standing) = self.standing(target) else {
+            let Some(standing) = self.standing(target, now) else {
                 continue;
             };
             let better = |than: Option<Standing>| than.is_none_or(|than| standing < than);
@@ -229,12 +395,12 @@ impl Group {
                 best = Some(standing);
             }
         }
-        let last_resort = |standing: Option<Standing>| standing >= Some(Standing::Failing);
+        let last_resort = |standing: Option<Standing>| standing >= Some(Standing::Ejected);
         best.filter(|_| !last_resort(best) || last_resort(best_of_all))
     }
 
     /// How good it is to pick this target; `None` if it must not be.
-    fn standing(&self, target: &Target) -> Option<Standing> {
+    fn standing(&self, target: &Target, now: Instant) -> Option<Standing> {
         if target.state.order() != Order::Ready || target.settings.weight == 0 {
             return None;
         }
@@ -243,15 +409,22 @@ impl Group {
         } else {
             Health::Up
         };
+        let fails_open = self.settings.on_all_down == OnAllDown::Try;
+        if health != Health::Down
+            && self.guard.outlier.is_some()
+            && !target.state.passive.may_be_used(now)
+        {
+            return fails_open.then_some(Standing::Ejected);
+        }
         match (health, target.settings.backup) {
             (Health::Up, false) => Some(Standing::Healthy),
             (Health::Up, true) => Some(Standing::BackupHealthy),
             (Health::Unknown, false) => Some(Standing::Unknown),
             (Health::Unknown, true) => Some(Standing::BackupUnknown),
-            (Health::Down, backup) => match (self.settings.on_all_down, backup) {
-                (OnAllDown::Try, false) => Some(Standing::Failing),
-                (OnAllDown::Try, true) => Some(Standing::BackupFailing),
-                (OnAllDown::Refuse, _) => None,
+            (Health::Down, backup) => match (fails_open, backup) {
+                (true, false) => Some(Standing::Failing),
+                (true, true) => Some(Standing::BackupFailing),
+                (false, _) => None,
             },
         }
     }
@@ -261,34 +434,38 @@ impl Group {
 #[derive(Debug)]
 pub struct Lease {
     target: Arc<Target>,
+    /// For the jitter of an ejection.
+    random: u64,
+    /// It is the one that tries a target taken out.
+    probe: bool,
     ended: bool,
 }
 
 impl Lease {
-    fn new(target: &Arc<Target>) -> Self {
-        target.state.started();
-        Self {
-            target: Arc::clone(target),
-            ended: false,
-        }
-    }
-
     /// The target that was picked.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
     }
 
     /// Gives the target back and says how it went.
-    pub fn finish(mut self, _now: Instant, outcome: Outcome) {
+    pub fn finish(mut self, now: Instant, outcome: Outcome) {
         self.ended = true;
-        self.target.state.ended(Some(outcome));
+        let Target { state, guard, .. } = &*self.target;
+        guard.observe(now, state, outcome, self.probe, self.random);
+        state.ended(Some(outcome));
+        guard.queue.call_next();
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.ended {
-            self.target.state.ended(None);
+            let Target { state, guard, .. } = &*self.target;
+            if self.probe {
+                guard.give_up_probe(state);
+            }
+            state.ended(None);
+            guard.queue.call_next();
         }
     }
 }

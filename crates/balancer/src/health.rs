@@ -42,6 +42,23 @@ pub enum CheckFailure {
         /// The statuses that pass.
         want: Vec<RangeInclusive<u16>>,
     },
+    /// The body did not contain this text.
+    Body(String),
+}
+
+impl CheckFailure {
+    /// True if nothing was heard: the machine is gone, cut off or frozen. A refusal, or an answer that says no, comes
+    /// from one that is alive and may be about to finish what it has.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::ConnectTimeout | Self::ConnectFailed(_) | Self::Timeout => true,
+            Self::ConnectRefused
+            | Self::Closed
+            | Self::NotHttp
+            | Self::Status { .. }
+            | Self::Body(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for CheckFailure {
@@ -65,6 +82,7 @@ impl fmt::Display for CheckFailure {
                 }
                 f.write_str(")")
             }
+            Self::Body(want) => write!(f, "body lacks {want:?}"),
         }
     }
 }
@@ -172,6 +190,13 @@ impl HealthMachine {
             Health::Up => self.failures > 0,
             Health::Down => self.passes > 0,
         }
+    }
+
+    /// True if the last check failed and heard nothing.
+    pub fn is_silent(&self) -> bool {
+        self.last_failure
+            .as_ref()
+            .is_some_and(CheckFailure::is_silence)
     }
 
     /// Why it fails, with the count: `http 503 (want 200-399) 3/3`; `None` after a pass.

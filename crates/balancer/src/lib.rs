@@ -11,26 +11,33 @@
 //! - [`schedule`]: the order of turns of smooth weighted round robin.
 //! - [`target`]: one target and the state of it that outlives a reload.
 //! - [`health`]: rise and fall of one target, from check results.
-//! - [`retry`]: may a failed attempt be made again, and where.
+//! - [`passive`]: what live traffic says about a target, and who is taken out for it.
+//! - [`queue`]: who waits for a place at the targets of a group.
+//! - [`retry`]: may a failed attempt be made again, and where; how many may.
 
 pub mod group;
 pub mod health;
 pub mod key;
+pub mod passive;
 pub mod plan;
+pub mod queue;
 pub mod retry;
 pub mod ring;
 pub mod schedule;
 pub mod settings;
 pub mod target;
 
-pub use group::{Group, Lease};
+pub use group::{Group, Lease, NoPick};
 pub use health::{CheckFailure, HealthChange, HealthMachine};
 pub use key::PickKey;
+pub use passive::{Ejection, Phase};
 pub use plan::{Listener, Plan, PlanError, RequestView, Route};
-pub use retry::{Attempt, BodyProgress, Failure, Retry, decide_retry};
+pub use queue::{Queue, Ticket};
+pub use retry::{Attempt, BodyProgress, Failure, Retry, RetryBudget, decide_retry};
 pub use ring::Ring;
 pub use settings::{
     Algorithm, Check, GroupSettings, GroupTimeouts, HashKey, HealthSettings, ListenerLimits,
-    ListenerSettings, ListenerTimeouts, OnAllDown, Protocol, RuleAction, TargetSettings,
+    ListenerSettings, ListenerTimeouts, OnAllDown, OutlierSettings, Protocol, RetrySettings,
+    RuleAction, TargetLimits, TargetSettings,
 };
 pub use target::{Health, Order, Outcome, Target, TargetId, TargetState};

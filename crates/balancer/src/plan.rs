@@ -63,6 +63,14 @@ pub enum PlanError {
         /// The points it would have.
         points: u64,
     },
+    /// A number or time that must be above 0 is not.
+    #[error("group {group} has {key} = 0")]
+    Zero {
+        /// The group.
+        group: String,
+        /// The setting that is 0.
+        key: &'static str,
+    },
     /// A number or time of a health check is 0.
     #[error("group {group} has a health check with {key} = 0")]
     ZeroHealth {
@@ -243,11 +251,34 @@ fn check_group(group: &GroupSettings) -> Result<(), PlanError> {
         ("rise", health.rise == 0),
         ("fall", health.fall == 0),
     ];
+    check_protection(group)?;
     match zero
         .into_iter()
         .find(|(_, zero)| *zero && health.check.is_on())
     {
         Some((key, _)) => Err(PlanError::ZeroHealth {
+            group: group.name.clone(),
+            key,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_protection(group: &GroupSettings) -> Result<(), PlanError> {
+    let outlier = group.outlier.as_ref();
+    let zero = [
+        (
+            "outlier.consecutive_errors",
+            outlier.is_some_and(|outlier| outlier.consecutive_errors == 0),
+        ),
+        (
+            "outlier.eject",
+            outlier.is_some_and(|outlier| outlier.eject.is_zero()),
+        ),
+        ("limits.per_target", group.limits.per_target == Some(0)),
+    ];
+    match zero.into_iter().find(|(_, zero)| *zero) {
+        Some((key, _)) => Err(PlanError::Zero {
             group: group.name.clone(),
             key,
         }),

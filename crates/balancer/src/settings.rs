@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+mod protection;
+
+pub use protection::{OutlierSettings, RetrySettings, TargetLimits};
+
 /// One `[listener.NAME]`: where connections come in and what becomes of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenerSettings {
@@ -146,6 +150,14 @@ pub struct GroupSettings {
     pub timeouts: GroupTimeouts,
     /// What happens when every target fails its check.
     pub on_all_down: OnAllDown,
+    /// When live traffic takes a target out; `None` for never.
+    pub outlier: Option<OutlierSettings>,
+    /// How often a request may be tried again.
+    pub retry: RetrySettings,
+    /// How long a target that comes back gets less than its share; `None` (default) for not at all.
+    pub slow_start: Option<Duration>,
+    /// How much a target gets at once.
+    pub limits: TargetLimits,
     /// How long connections to a target that is taken out of the group, or ordered to drain, may go on (default 300 s).
     pub drain: Duration,
 }
@@ -173,6 +185,10 @@ impl GroupSettings {
             health: HealthSettings::default(),
             timeouts: GroupTimeouts::default(),
             on_all_down: OnAllDown::Try,
+            outlier: Some(OutlierSettings::default()),
+            retry: RetrySettings::default(),
+            slow_start: None,
+            limits: TargetLimits::default(),
             drain: Duration::from_secs(300),
         }
     }
@@ -374,6 +390,8 @@ pub enum Check {
         host: Option<String>,
         /// Statuses that pass.
         status: Vec<RangeInclusive<u16>>,
+        /// Text the body must contain, within its first 64 KiB.
+        body: Option<String>,
     },
 }
 
@@ -384,6 +402,7 @@ impl Check {
             path: path.into(),
             host: None,
             status: vec![200..=399],
+            body: None,
         }
     }
 

@@ -1,14 +1,18 @@
 //! One target of a group, and the state of it that outlives a reload.
 //!
-//! What is observed ([`Health`]) and what was ordered ([`Order`]) are two axes. All state is atomic: threads share it
-//! without a lock.
+//! What is observed ([`Health`] by checks, [`Phase`] by traffic) and what was ordered ([`Order`]) are axes of their own.
+//! All state is atomic: threads share it without a lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
+};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+use crate::health::{HealthChange, HealthMachine};
+use crate::passive::{Ejection, Guard, Passive, Phase, Verdict};
 use crate::settings::TargetSettings;
 
 /// Place of a target in its group, counted from 0; meaningful only together with that group.
@@ -103,6 +107,8 @@ impl Order {
 pub enum Outcome {
     /// It did what it should.
     Ok,
+    /// It answered with this status, 500 or above.
+    ServerError(u16),
     /// No connection could be opened.
     ConnectFailed,
     /// It closed or reset the connection in the middle.
@@ -116,11 +122,33 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// True if the target is to blame.
+    /// True if the target is to blame. Of its own answers these are 502, 503 and 504: it says that it cannot serve.
     pub fn is_error(self) -> bool {
+        self.verdict(false) == Verdict::Bad
+    }
+
+    /// What it says about the target; `count_5xx`: every answer from 500 on is bad.
+    pub(crate) fn verdict(self, count_5xx: bool) -> Verdict {
         match self {
-            Self::Ok | Self::ClientGone => false,
-            Self::ConnectFailed | Self::Reset | Self::TimedOut | Self::BadResponse => true,
+            Self::Ok => Verdict::Good,
+            Self::ServerError(502..=504) => Verdict::Bad,
+            Self::ServerError(_) if count_5xx => Verdict::Bad,
+            Self::ServerError(_) => Verdict::Good,
+            Self::ClientGone => Verdict::None,
+            Self::ConnectFailed | Self::Reset | Self::TimedOut | Self::BadResponse => Verdict::Bad,
+        }
+    }
+
+    /// What went wrong, in words: `connect failed`, `http 503`.
+    pub fn words(self) -> String {
+        match self {
+            Self::Ok => "ok".to_owned(),
+            Self::ServerError(status) => format!("http {status}"),
+            Self::ConnectFailed => "connect failed".to_owned(),
+            Self::Reset => "reset".to_owned(),
+            Self::TimedOut => "timeout".to_owned(),
+            Self::BadResponse => "bad answer".to_owned(),
+            Self::ClientGone => "client gone".to_owned(),
         }
     }
 }
@@ -131,6 +159,7 @@ pub struct Target {
     pub(crate) id: TargetId,
     pub(crate) settings: TargetSettings,
     pub(crate) state: Arc<TargetState>,
+    pub(crate) guard: Arc<Guard>,
 }
 
 impl Target {
@@ -160,6 +189,16 @@ pub struct TargetState {
     order: AtomicU8,
     why: ArcSwapOption<String>,
     leave_at: ArcSwapOption<Instant>,
+    pub(crate) passive: Passive,
+    /// How often its check has begun to fail.
+    falls: AtomicU32,
+    /// Whether the check that failed last heard nothing at all.
+    silent: AtomicBool,
+    /// It was added to a group that was there already, and has not been up yet.
+    added: bool,
+    /// It is in its slow start, or was in one that nobody has looked at since.
+    warming: AtomicBool,
+    warming_since: ArcSwapOption<Instant>,
 }
 
 impl Default for TargetState {
@@ -172,11 +211,30 @@ impl Default for TargetState {
             order: AtomicU8::new(Order::Ready.to_u8()),
             why: ArcSwapOption::empty(),
             leave_at: ArcSwapOption::empty(),
+            passive: Passive::default(),
+            falls: AtomicU32::new(0),
+            silent: AtomicBool::new(false),
+            added: false,
+            warming: AtomicBool::new(false),
+            warming_since: ArcSwapOption::empty(),
         }
     }
 }
 
+/// A whole share; what a target in its slow start gets is a part of it.
+pub(crate) const WHOLE_SHARE: u32 = 1024;
+/// The share a slow start begins with.
+const FIRST_SHARE: u32 = WHOLE_SHARE / 10;
+
 impl TargetState {
+    /// The state of a target that joins a group others are in already.
+    pub(crate) fn added() -> Self {
+        Self {
+            added: true,
+            ..Self::default()
+        }
+    }
+
     /// Requests (HTTP) or connections (TCP) it is serving.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
@@ -232,13 +290,103 @@ impl TargetState {
         self.leave_at.store(leave_at.map(Arc::new));
     }
 
-    pub(crate) fn started(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+    /// What live traffic says.
+    pub fn passive(&self) -> Phase {
+        self.passive.phase()
+    }
+
+    /// Why live traffic has taken it out, while it has.
+    pub fn ejection(&self) -> Option<Ejection> {
+        self.passive.ejection()
+    }
+
+    /// How often it was taken out.
+    pub fn ejections_total(&self) -> u64 {
+        self.passive.ejections_total()
+    }
+
+    /// How often its check has begun to fail: whoever waits for the target can tell that this has
+    /// happened since it began.
+    pub fn falls(&self) -> u32 {
+        self.falls.load(Relaxed)
+    }
+
+    /// True if the check that failed last heard nothing at all: the target is gone, not busy or leaving.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Relaxed)
+    }
+
+    /// Takes over what a check has found, the reason first: whoever sees the health finds its reason.
+    pub fn observe(&self, now: Instant, machine: &HealthMachine, change: Option<HealthChange>) {
+        self.set_why(machine.why());
+        self.silent.store(machine.is_silent(), Relaxed);
+        match change.map(|change| (change.from, change.to)) {
+            Some((_, Health::Down)) => {
+                self.falls.fetch_add(1, Relaxed);
+            }
+            Some((Health::Down, Health::Up)) => self.warm_up(now),
+            Some((Health::Unknown, Health::Up)) if self.added => self.warm_up(now),
+            Some(_) | None => {}
+        }
+        self.set_health(machine.health());
+    }
+
+    /// Begins a slow start, where the group has one.
+    pub fn warm_up(&self, now: Instant) {
+        self.warming_since.store(Some(Arc::new(now)));
+        self.warming.store(true, Relaxed);
+    }
+
+    /// The share of its traffic it is ready for, of [`WHOLE_SHARE`]: grows over `length` from a tenth.
+    pub(crate) fn share(&self, now: Instant, length: Option<Duration>) -> u32 {
+        let Some(length) = length.filter(|_| self.warming.load(Relaxed)) else {
+            return WHOLE_SHARE;
+        };
+        let Some(since) = self.warming_since.load_full() else {
+            return WHOLE_SHARE;
+        };
+        let elapsed = now.saturating_duration_since(*since);
+        if elapsed >= length {
+            self.warming.store(false, Relaxed);
+            return WHOLE_SHARE;
+        }
+        let whole = u128::from(WHOLE_SHARE);
+        let grown = elapsed.as_nanos() * whole / length.as_nanos().max(1);
+        u32::try_from(grown).unwrap_or(WHOLE_SHARE).max(FIRST_SHARE)
+    }
+
+    /// How much of its slow start is done, in percent; `None` if it is not in one.
+    pub fn warm_percent(&self, now: Instant, length: Option<Duration>) -> Option<u32> {
+        let share = self.share(now, length);
+        (share < WHOLE_SHARE).then_some(share * 100 / WHOLE_SHARE)
+    }
+
+    /// True if it has as much to do as it may have.
+    pub(crate) fn is_full(&self, limit: Option<u32>) -> bool {
+        // Sequentially consistent with the line of those who wait: see `Queue::waiting`.
+        limit.is_some_and(|limit| self.in_flight.load(SeqCst) >= limit)
+    }
+
+    /// Counts one more, unless that would be above the limit.
+    pub(crate) fn start(&self, limit: Option<u32>) -> bool {
+        match limit {
+            None => {
+                self.in_flight.fetch_add(1, Relaxed);
+            }
+            Some(limit) => {
+                let one_more = |count: u32| (count < limit).then_some(count + 1);
+                let started = self.in_flight.fetch_update(SeqCst, SeqCst, one_more);
+                if started.is_err() {
+                    return false;
+                }
+            }
+        }
         self.requests_total.fetch_add(1, Relaxed);
+        true
     }
 
     pub(crate) fn ended(&self, outcome: Option<Outcome>) {
-        let before = self.in_flight.fetch_sub(1, Relaxed);
+        let before = self.in_flight.fetch_sub(1, SeqCst);
         debug_assert!(before > 0, "a lease ends once");
         if outcome.is_some_and(Outcome::is_error) {
             self.errors_total.fetch_add(1, Relaxed);

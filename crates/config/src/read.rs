@@ -13,6 +13,7 @@ mod health;
 mod keys;
 mod listener;
 mod pair;
+mod protection;
 mod rule;
 mod track;
 mod unbuilt;

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use balancer::{Algorithm, Check, HashKey, OnAllDown, Protocol, RuleAction};
+use balancer::{
+    Algorithm, Check, GroupSettings, HashKey, OnAllDown, OutlierSettings, Protocol, RuleAction,
+    TargetLimits,
+};
 use config::{Config, Facts, Level, LogFormat, TrackedInterface, Unicast, VipAddress, load};
 use vrrp::{ChecksumForm, ChecksumPolicy, PeerKnowledge, Preempt, Priority, Version, Vrid};
 
@@ -121,7 +124,8 @@ fn the_listener_and_its_group_of_the_shortest_pair() {
         Check::Http {
             path: "/healthz".to_owned(),
             host: None,
-            status: vec![200..=399]
+            status: vec![200..=399],
+            body: None,
         }
     );
     assert_eq!(
@@ -352,12 +356,19 @@ forward = "own"
 bind = "0.0.0.0:3"
 forward = "unchecked"
 [defaults.group]
-health = { http = "/up", host = "h.internal", every = "4s", timeout = "2s", rise = 5, fall = 6, port = 99 }
+health = { http = "/up", host = "h.internal", body = "fine", every = "4s", timeout = "2s", rise = 5, fall = 6, port = 99 }
 timeouts = { connect = "1s", idle = "2s" }
 on_all_down = "503"
 drain = "10s"
+outlier = { consecutive_errors = 7, eject = "20s", max_ejected = "40%", count_5xx = true }
+retry = { tries = 3, budget = "10%" }
+slow_start = "15s"
+limits = { per_target = 50, queue = 60, queue_for = "7s" }
 [group.plain]
 targets = ["10.0.0.1:1"]
+outlier = { eject = "2s" }
+limits = { queue = 9 }
+retry = { tries = 1 }
 [group.own]
 targets = [{ name = "one", address = "10.0.0.1:1", weight = 7, backup = false }]
 algorithm = "round_robin"
@@ -366,7 +377,8 @@ timeouts = { connect = "9s", first_byte = "8s", pool_idle = "7s" }
 on_all_down = "try"
 slow_start = "0s"
 outlier = "off"
-retry = { tries = 0 }
+retry = "off"
+limits = "off"
 http = "1.1"
 [group.unchecked]
 targets = ["10.0.0.1:1"]
@@ -378,6 +390,7 @@ health = "off"
         path: "/up".to_owned(),
         host: Some("h.internal".to_owned()),
         status: vec![200..=399],
+        body: Some("fine".to_owned()),
     };
     assert_eq!((&plain.health.check, plain.health.port), (&check, Some(99)));
     assert_eq!(
@@ -417,6 +430,27 @@ health = "off"
         (OnAllDown::Try, Duration::from_secs(10))
     );
     assert_eq!(groups[2].health.check, Check::Off);
+    protection(plain, own);
+}
+
+fn protection(plain: &GroupSettings, own: &GroupSettings) {
+    let outlier = OutlierSettings {
+        consecutive_errors: 7,
+        count_5xx: true,
+        eject: Duration::from_secs(2),
+        max_ejected: 40,
+    };
+    assert_eq!((&plain.outlier, &own.outlier), (&Some(outlier), &None));
+    assert_eq!((plain.retry.tries, plain.retry.budget), (1, 10));
+    assert_eq!((own.retry.tries, own.retry.budget), (0, 10));
+    assert_eq!(plain.slow_start, Some(Duration::from_secs(15)));
+    assert_eq!(own.slow_start, None);
+    let limits = TargetLimits {
+        per_target: Some(50),
+        queue: 9,
+        queue_for: Duration::from_secs(7),
+    };
+    assert_eq!((&plain.limits, own.limits.per_target), (&limits, None));
 }
 
 #[test]

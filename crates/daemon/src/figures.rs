@@ -51,6 +51,9 @@ pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
             TargetStanding::Up => TargetCondition::Up,
             TargetStanding::Down => TargetCondition::Down,
             TargetStanding::Unknown => TargetCondition::Unknown,
+            TargetStanding::Ejected => TargetCondition::Ejected,
+            TargetStanding::Probing => TargetCondition::Probing,
+            TargetStanding::Starting => TargetCondition::Starting,
             TargetStanding::Drain => TargetCondition::Drain,
             TargetStanding::Maint => TargetCondition::Maint,
         },
@@ -61,7 +64,9 @@ pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
             CheckStanding::Down => CheckState::Down,
         },
         passive: match target.passive {
+            PassiveStanding::Off => PassiveState::Off,
             PassiveStanding::Ok => PassiveState::Ok,
+            PassiveStanding::Ejected | PassiveStanding::Probing => PassiveState::Ejected,
         },
         order: match target.order {
             balancer::Order::Ready => Order::Ready,

@@ -48,6 +48,12 @@ causes! {
     BodyTooLarge = "limit@body", 413;
     /// No target may be tried.
     NoTarget = "target-down@pick", 503;
+    /// Every target has as much to do as it may have, and as many wait as may.
+    QueueFull = "limit@queue", 503;
+    /// No target had a place in time.
+    QueueTimeout = "queue-timeout@queue", 503;
+    /// The client closed its side while it waited for a place.
+    QueueClientGone = "client-abort@queue", 503;
     /// No target took the connection.
     ConnectFailed = "connect-refused@connect", 502;
     /// The target did not take the connection in time.
@@ -60,6 +66,10 @@ causes! {
     TargetTimeout = "target-timeout@headers", 504;
     /// The target did not read the request in time.
     TargetStalled = "target-timeout@request", 504;
+    /// The target was found dead before it answered.
+    TargetDied = "target-down@headers", 502;
+    /// The target was found dead before it took the connection.
+    ConnectDied = "target-down@connect", 502;
     /// What the target answered was not understood.
     BadResponse = "target-malformed@headers", 502;
     /// The target broke its answer off, or its body was malformed.

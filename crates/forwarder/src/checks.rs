@@ -1,9 +1,11 @@
 //! The health thread: runs the checks of every target of the plan and records what they find.
 //!
-//! A reload leaves alone the checks of targets that stay as they were.
+//! A reload leaves alone the checks of targets that stay as they were. Beside that the thread does what has to be done now
+//! and then for groups, off the way of requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,26 +45,73 @@ impl Drop for Running {
     }
 }
 
-/// Runs checks for the last plan received, until nobody is left to send one.
-pub(crate) fn run(runtime: &tokio::runtime::Runtime, mut plans: UnboundedReceiver<Arc<Plan>>) {
+/// How often those who wait for a place at a target are looked after.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Looks between two settlings of what groups may retry.
+const LOOKS_PER_SETTLING: u32 = 10;
+
+/// Runs checks for the last plan received, until nobody is left to send one. `wake` is called when a target has turned
+/// dead, for those who wait for it.
+pub(crate) fn run(
+    runtime: &tokio::runtime::Runtime,
+    mut plans: UnboundedReceiver<Arc<Plan>>,
+    wake: impl Fn() + 'static,
+) {
+    let wake: Rc<dyn Fn()> = Rc::new(wake);
     let local = LocalSet::new();
     local.block_on(runtime, async move {
         let mut running: BTreeMap<(String, String), Running> = BTreeMap::new();
-        while let Some(plan) = plans.recv().await {
-            let wanted = subjects(&plan);
-            running.retain(|name, running| {
-                wanted
-                    .get(name)
-                    .is_some_and(|subject| running.subject.is_same(subject))
-            });
-            for (order, (name, subject)) in wanted.into_iter().enumerate() {
-                running.entry(name).or_insert_with(|| {
-                    let task = spawn_local(check(subject.clone(), order));
-                    Running { subject, task }
-                });
+        let mut current = Arc::new(Plan::default());
+        let mut looks = 0u32;
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                plan = plans.recv() => match plan {
+                    Some(plan) => {
+                        rearrange(&mut running, &plan, &wake);
+                        current = plan;
+                    }
+                    None => return,
+                },
+                _ = look.tick() => {
+                    looks = looks.wrapping_add(1);
+                    look_after(&current, looks.is_multiple_of(LOOKS_PER_SETTLING));
+                }
             }
         }
     });
+}
+
+fn rearrange(running: &mut BTreeMap<(String, String), Running>, plan: &Plan, wake: &Rc<dyn Fn()>) {
+    let wanted = subjects(plan);
+    running.retain(|name, running| {
+        wanted
+            .get(name)
+            .is_some_and(|subject| running.subject.is_same(subject))
+    });
+    for (order, (name, subject)) in wanted.into_iter().enumerate() {
+        running.entry(name).or_insert_with(|| {
+            let task = spawn_local(check(subject.clone(), order, Rc::clone(wake)));
+            Running { subject, task }
+        });
+    }
+}
+
+/// Calls those who wait for a place when one has become free by itself: a target has come back, or may have more. Now and
+/// then takes in the requests that earn retries.
+fn look_after(plan: &Plan, settle: bool) {
+    let now = Instant::now();
+    for group in plan.groups() {
+        let queue = group.queue();
+        if queue.waiting() > 0 && (group.has_place(now) || group.usable(now) == 0) {
+            queue.call_next();
+        }
+        if settle {
+            let percent = group.settings().retry.budget;
+            group.budget().settle(now, group.picks_total(), percent);
+        }
+    }
 }
 
 fn subjects(plan: &Plan) -> BTreeMap<(String, String), Subject> {
@@ -86,7 +135,7 @@ fn members(group: &Group) -> impl Iterator<Item = ((String, String), Subject)> {
     })
 }
 
-async fn check(subject: Subject, order: usize) {
+async fn check(subject: Subject, order: usize, wake: Rc<dyn Fn()>) {
     let known = subject.state.health();
     let mut machine = HealthMachine::resume(subject.settings.clone(), known);
     if known == Health::Unknown {
@@ -97,10 +146,11 @@ async fn check(subject: Subject, order: usize) {
         tokio::time::sleep_until(next_at.into()).await;
         let result = probe::run(&subject.settings, subject.address).await;
         let change = machine.observe(Instant::now(), result);
-        // The reason first: whoever sees the health finds its reason.
-        subject.state.set_why(machine.why());
-        subject.state.set_health(machine.health());
+        subject.state.observe(Instant::now(), &machine, change);
         if let Some(change) = change {
+            if change.to == Health::Down {
+                wake();
+            }
             tracing::info!(
                 group = subject.group,
                 target = subject.target,

@@ -81,10 +81,11 @@ impl Forwarder {
             .map(|index| start_worker(index, &leaving))
             .collect::<io::Result<Vec<_>>>()?;
         let (plans, received) = unbounded_channel();
+        let wake = wake_all(&workers);
         let runtime = worker::runtime()?;
         let health_thread = std::thread::Builder::new()
             .name("tandem-health".to_owned())
-            .spawn(move || checks::run(&runtime, received))?;
+            .spawn(move || checks::run(&runtime, received, wake))?;
         Ok(Forwarder {
             plan: ArcSwap::default(),
             listening: AtomicBool::new(false),
@@ -373,6 +374,17 @@ impl Drop for Forwarder {
         for thread in threads.chain(self.health_thread.take()) {
             // A thread that panicked has ended as well.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Wakes every connection of every worker, so that it looks at its target.
+fn wake_all(workers: &[WorkerHandle]) -> impl Fn() + Send + 'static {
+    let orders: Vec<_> = workers.iter().map(|worker| worker.orders.clone()).collect();
+    move || {
+        for orders in &orders {
+            // Nobody waits for the confirmation; a worker that is gone has no connections.
+            let _ = orders.send((Command::Wake, mpsc::channel().0));
         }
     }
 }

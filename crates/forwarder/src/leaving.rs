@@ -1,11 +1,12 @@
-//! Targets that must be left: taken out of their group or ordered away, with a time by which connections must end.
+//! Targets that must be left: taken out of their group or ordered away, with a time by which connections must end; and
+//! targets that are found dead while they are waited for.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use balancer::TargetState;
+use balancer::{Health, TargetState};
 
 use crate::idlers::IdleSlot;
 
@@ -45,21 +46,55 @@ impl Leaving {
     }
 }
 
+/// Looks at a target while it is waited for.
+#[derive(Debug)]
+pub(crate) struct Watch<'w> {
+    target: &'w TargetState,
+    falls: u32,
+}
+
+impl<'w> Watch<'w> {
+    /// Begins to look. That its check fails already is nothing new: whoever chose it knew.
+    pub(crate) fn new(target: &'w TargetState) -> Self {
+        Self {
+            target,
+            falls: target.falls(),
+        }
+    }
+
+    /// True if its check has begun to fail since, and still does.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.target.falls() != self.falls && self.target.health() == Health::Down
+    }
+
+    /// True if its check hears nothing at all.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.target.is_silent()
+    }
+
+    /// True if the time by which it must be left has come.
+    pub(crate) fn must_leave(&self) -> bool {
+        let leave_at = self.target.leave_at();
+        leave_at.is_some_and(|leave_at| Instant::now() >= leave_at)
+    }
+}
+
 /// Polls `work` until it is done; `None` if the time by which the target must be left comes first.
 pub(crate) async fn unless_left<T>(
     target: &TargetState,
     slot: &mut IdleSlot,
     mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
+    let watch = Watch::new(target);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work(cx) {
             return Poll::Ready(Some(done));
         }
         slot.register(cx.waker());
-        match target.leave_at() {
-            Some(leave_at) if Instant::now() >= leave_at => Poll::Ready(None),
-            Some(_) | None => Poll::Pending,
+        if watch.must_leave() {
+            return Poll::Ready(None);
         }
+        Poll::Pending
     })
     .await
 }

@@ -12,7 +12,7 @@
 //! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
 //! - `worker`, `accept`, `sockets`, `listener`, `idlers`: threads and how connections come in.
 //! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection.
-//! - `leaving`: the end of connections to targets that are taken away.
+//! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
 
@@ -33,11 +33,12 @@ mod snapshot;
 mod sockets;
 mod tcp;
 mod upstream;
+mod waiting;
 mod worker;
 
 pub use error::{ApplyError, OrderError};
 pub use forwarder::{Forwarder, ForwarderSettings};
 pub use snapshot::{
-    CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, Readiness, Snapshot,
-    TargetSnapshot, TargetStanding,
+    CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, QueueTotals, Readiness,
+    Snapshot, TargetSnapshot, TargetStanding,
 };

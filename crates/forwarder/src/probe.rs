@@ -9,8 +9,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::http::body::{Body, Framing};
+use crate::http::chunked::Emit;
+
 /// Bytes of an answer that are looked at for its head.
 const MAX_HEAD: usize = 16 * 1024;
+/// Bytes of a body that are looked at for a text.
+const MAX_BODY: usize = 64 * 1024;
 /// Fields of an answer that are looked at.
 const MAX_FIELDS: usize = 128;
 
@@ -28,13 +33,16 @@ pub(crate) async fn run(
     };
     match &settings.check {
         Check::Off | Check::Tcp => Ok(()),
-        Check::Http { path, host, status } => {
+        Check::Http {
+            path,
+            host,
+            status,
+            body,
+        } => {
             let host = host.clone().unwrap_or_else(|| address.to_string());
-            match timeout_at(limit_at, ask(stream, path, &host)).await {
-                Ok(Ok(got)) => judge(got, status),
-                Ok(Err(failure)) => Err(failure),
-                Err(_) => Err(CheckFailure::Timeout),
-            }
+            let asked = ask(stream, path, &host, status, body.as_deref());
+            let answered = timeout_at(limit_at, asked).await;
+            answered.unwrap_or(Err(CheckFailure::Timeout))
         }
     }
 }
@@ -57,8 +65,14 @@ fn judge(got: u16, want: &[RangeInclusive<u16>]) -> Result<(), CheckFailure> {
     })
 }
 
-/// The status of the answer to one GET.
-async fn ask(mut stream: TcpStream, path: &str, host: &str) -> Result<u16, CheckFailure> {
+/// Asks with one GET, and judges the answer.
+async fn ask(
+    mut stream: TcpStream,
+    path: &str,
+    host: &str,
+    statuses: &[RangeInclusive<u16>],
+    text: Option<&str>,
+) -> Result<(), CheckFailure> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tandem-health/{}\r\nConnection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
@@ -67,38 +81,95 @@ async fn ask(mut stream: TcpStream, path: &str, host: &str) -> Result<u16, Check
         .write_all(request.as_bytes())
         .await
         .map_err(|_| CheckFailure::Closed)?;
-    let mut head = Vec::with_capacity(1024);
-    loop {
-        match stream.read_buf(&mut head).await {
+    let mut input = Vec::with_capacity(1024);
+    let head = loop {
+        match stream.read_buf(&mut input).await {
             Ok(count) if count > 0 => {}
-            Ok(_) if head.is_empty() => return Err(CheckFailure::Closed),
+            Ok(_) if input.is_empty() => return Err(CheckFailure::Closed),
             Ok(_) => return Err(CheckFailure::NotHttp),
             Err(_) => return Err(CheckFailure::Closed),
         }
-        match status(&head) {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if head.len() < MAX_HEAD => {}
-            Ok(None) | Err(CheckFailure::NotHttp) => return Err(CheckFailure::NotHttp),
-            Err(failure) => return Err(failure),
+        match head(&input)? {
+            Some(head) => break head,
+            None if input.len() < MAX_HEAD => {}
+            None => return Err(CheckFailure::NotHttp),
+        }
+    };
+    judge(head.status, statuses)?;
+    match text {
+        Some(text) => search(stream, input.split_off(head.length), head.framing, text).await,
+        None => Ok(()),
+    }
+}
+
+/// Reads the body, which begins with `input`, until the text is found in it.
+async fn search(
+    mut stream: TcpStream,
+    mut input: Vec<u8>,
+    framing: Framing,
+    text: &str,
+) -> Result<(), CheckFailure> {
+    let mut body = Body::new(framing, Emit::Data, None);
+    let mut seen = Vec::new();
+    loop {
+        let passed = body.filter(&mut input).map_err(|_| CheckFailure::NotHttp)?;
+        seen.extend_from_slice(&input[..passed.kept]);
+        seen.truncate(MAX_BODY);
+        if memchr::memmem::find(&seen, text.as_bytes()).is_some() {
+            return Ok(());
+        }
+        input.drain(..passed.consumed);
+        let ended = body.is_done() || seen.len() == MAX_BODY;
+        if ended || !matches!(stream.read_buf(&mut input).await, Ok(1..)) {
+            return Err(CheckFailure::Body(text.to_owned()));
         }
     }
 }
 
-/// The status of a complete head that is not an answer before the answer.
-fn status(head: &[u8]) -> Result<Option<u16>, CheckFailure> {
-    let mut rest = head;
+/// What of a head matters to a check.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Head {
+    status: u16,
+    /// Bytes up to its end.
+    length: usize,
+    framing: Framing,
+}
+
+/// A complete head that is not an answer before the answer.
+fn head(input: &[u8]) -> Result<Option<Head>, CheckFailure> {
+    let mut start = 0;
     loop {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut fields);
-        match response.parse(rest) {
+        match response.parse(&input[start..]) {
             Ok(httparse::Status::Complete(length)) => match response.code {
-                Some(100..=199) => rest = &rest[length..],
-                code => return Ok(code),
+                Some(100..=199) => start += length,
+                Some(status) => {
+                    return Ok(Some(Head {
+                        status,
+                        length: start + length,
+                        framing: framing(response.headers),
+                    }));
+                }
+                None => return Err(CheckFailure::NotHttp),
             },
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(_) => return Err(CheckFailure::NotHttp),
         }
     }
+}
+
+fn framing(fields: &[httparse::Header<'_>]) -> Framing {
+    let field = |name: &str| {
+        let named = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name);
+        let field = fields.iter().find(named);
+        field.and_then(|field| std::str::from_utf8(field.value).ok())
+    };
+    if field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        return Framing::Chunked;
+    }
+    let length = field("content-length").and_then(|length| length.trim().parse().ok());
+    length.map_or(Framing::UntilClose, Framing::Length)
 }
 
 #[cfg(test)]
@@ -107,6 +178,7 @@ mod tests {
 
     #[test]
     fn the_status_is_that_of_the_final_answer() {
+        let status = |input| head(input).map(|head| head.map(|head| head.status));
         assert_eq!(status(b"HTTP/1.1 200 OK\r\n\r\n"), Ok(Some(200)));
         assert_eq!(
             status(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 No\r\nA: b\r\n\r\n"),
@@ -115,6 +187,29 @@ mod tests {
         assert_eq!(status(b"HTTP/1.1 100 Continue\r\n\r\n"), Ok(None));
         assert_eq!(status(b"HTTP/1.1 200 OK\r\nA"), Ok(None));
         assert_eq!(status(b"SSH-2.0-x\r\n"), Err(CheckFailure::NotHttp));
+    }
+
+    #[test]
+    fn where_the_body_ends_is_as_the_head_says() {
+        let framing = |input: &[u8]| head(input).map(|head| head.map(|head| head.framing));
+        let rows: [(&[u8], Framing); 4] = [
+            (
+                b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n",
+                Framing::Length(7),
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Framing::Chunked,
+            ),
+            (b"HTTP/1.1 200 OK\r\n\r\n", Framing::UntilClose),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+                Framing::UntilClose,
+            ),
+        ];
+        for (input, want) in rows {
+            assert_eq!(framing(input), Ok(Some(want)));
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use balancer::{Group, Health, Order, Plan, Protocol, RuleAction, Target};
+use balancer::{
+    Group, GroupSettings, Health, Order, Phase, Plan, Protocol, RuleAction, Target, TargetState,
+};
 
 /// Everything at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -48,8 +50,27 @@ pub struct GroupSnapshot {
     pub usable: usize,
     /// Targets in all.
     pub total: usize,
+    /// Requests or connections that wait for a place at a target.
+    pub queued: u32,
+    /// How often a request or connection had to wait, found too many waiting, or waited in vain.
+    pub queue_totals: QueueTotals,
+    /// Attempts that were made again, on another target or a new connection.
+    pub retries_total: u64,
+    /// Retries for which the budget was spent.
+    pub retries_refused_total: u64,
     /// Its targets, in the order of the file.
     pub targets: Vec<TargetSnapshot>,
+}
+
+/// What happened in the line of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct QueueTotals {
+    /// Joined it.
+    pub waited: u64,
+    /// Found it full.
+    pub overflows: u64,
+    /// Left it without a place because the time was up.
+    pub timeouts: u64,
 }
 
 /// One target.
@@ -59,7 +80,7 @@ pub struct TargetSnapshot {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The two axes in one word: the order if there is one, else what the check says.
+    /// All axes in one word: the order if there is one, else what the check says, else what live traffic says.
     pub state: TargetStanding,
     /// What the active check says.
     pub check: CheckStanding,
@@ -75,6 +96,10 @@ pub struct TargetSnapshot {
     pub requests_total: u64,
     /// Requests or connections that failed by its fault.
     pub errors_total: u64,
+    /// How often live traffic has taken it out.
+    pub ejections_total: u64,
+    /// How much of its share it gets in its slow start, in percent; `None` outside of one.
+    pub warm_percent: Option<u32>,
     /// Why it is not up, in words; empty when there is nothing to say.
     pub why: String,
 }
@@ -88,6 +113,12 @@ pub enum TargetStanding {
     Down,
     /// Its first check has not finished.
     Unknown,
+    /// Live traffic has taken it out.
+    Ejected,
+    /// One request tries whether it can come back.
+    Probing,
+    /// It has come back and gets a growing share.
+    Starting,
     /// It is ordered to drain.
     Drain,
     /// It is in maintenance.
@@ -101,6 +132,9 @@ impl TargetStanding {
             Self::Up => "up",
             Self::Down => "down",
             Self::Unknown => "unknown",
+            Self::Ejected => "ejected",
+            Self::Probing => "probing",
+            Self::Starting => "starting",
             Self::Drain => "drain",
             Self::Maint => "maint",
         }
@@ -135,15 +169,24 @@ impl CheckStanding {
 /// What live traffic says about a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PassiveStanding {
+    /// It is not asked.
+    Off,
     /// Nothing against it.
     Ok,
+    /// It was taken out.
+    Ejected,
+    /// One request tries whether it can come back.
+    Probing,
 }
 
 impl PassiveStanding {
     /// The word used in status.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Off => "off",
             Self::Ok => "ok",
+            Self::Ejected => "ejected",
+            Self::Probing => "probing",
         }
     }
 }
@@ -173,48 +216,109 @@ pub(crate) fn first_health_round_done(plan: &Plan) -> bool {
 }
 
 fn group(group: &Arc<Group>) -> GroupSnapshot {
-    let checked = group.settings().health.check.is_on();
+    let now = Instant::now();
+    let (queue, budget) = (group.queue(), group.budget());
     GroupSnapshot {
         name: group.settings().name.clone(),
         algorithm: group.settings().algorithm.as_str(),
-        usable: group.usable(Instant::now()),
+        usable: group.usable(now),
         total: group.total(),
+        queued: queue.waiting(),
+        queue_totals: QueueTotals {
+            waited: queue.waited_total(),
+            overflows: queue.overflows_total(),
+            timeouts: queue.timeouts_total(),
+        },
+        retries_total: budget.retries_total(),
+        retries_refused_total: budget.refused_total(),
         targets: group
             .targets()
             .iter()
-            .map(|each| target(each, checked))
+            .map(|each| target(each, group.settings(), now))
             .collect(),
     }
 }
 
-fn target(target: &Target, checked: bool) -> TargetSnapshot {
+fn target(target: &Target, group: &GroupSettings, now: Instant) -> TargetSnapshot {
     let settings = target.settings();
     let state = target.state();
+    let checked = group.health.check.is_on();
     let check = match (checked, state.health()) {
         (false, Health::Unknown | Health::Up | Health::Down) => CheckStanding::Off,
         (true, Health::Unknown) => CheckStanding::Unknown,
         (true, Health::Up) => CheckStanding::Up,
         (true, Health::Down) => CheckStanding::Down,
     };
-    let standing = match (state.order(), check) {
-        (Order::Maint, _) => TargetStanding::Maint,
-        (Order::Drain, _) => TargetStanding::Drain,
-        (Order::Ready, CheckStanding::Off | CheckStanding::Up) => TargetStanding::Up,
-        (Order::Ready, CheckStanding::Unknown) => TargetStanding::Unknown,
-        (Order::Ready, CheckStanding::Down) => TargetStanding::Down,
+    let passive = match (group.outlier.is_some(), state.passive()) {
+        (false, Phase::Ok | Phase::Ejected | Phase::Probing) => PassiveStanding::Off,
+        (true, Phase::Ok) => PassiveStanding::Ok,
+        (true, Phase::Ejected) => PassiveStanding::Ejected,
+        (true, Phase::Probing) => PassiveStanding::Probing,
     };
-    let why = if checked { state.why() } else { None };
+    let warm_percent = state.warm_percent(now, group.slow_start);
     TargetSnapshot {
         name: settings.name.clone(),
         address: settings.address,
-        state: standing,
+        state: standing(state.order(), check, passive, warm_percent),
         check,
-        passive: PassiveStanding::Ok,
+        passive,
         order: state.order(),
         weight: settings.weight,
         in_flight: state.in_flight(),
         requests_total: state.requests_total(),
         errors_total: state.errors_total(),
-        why: why.map(|why| why.as_ref().clone()).unwrap_or_default(),
+        ejections_total: state.ejections_total(),
+        warm_percent,
+        why: why(state, checked, passive, now),
     }
+}
+
+/// All axes in one word; the worst wins.
+fn standing(
+    order: Order,
+    check: CheckStanding,
+    passive: PassiveStanding,
+    warm_percent: Option<u32>,
+) -> TargetStanding {
+    match (order, check, passive) {
+        (Order::Maint, _, _) => TargetStanding::Maint,
+        (Order::Drain, _, _) => TargetStanding::Drain,
+        (Order::Ready, CheckStanding::Down, _) => TargetStanding::Down,
+        (Order::Ready, _, PassiveStanding::Ejected) => TargetStanding::Ejected,
+        (Order::Ready, _, PassiveStanding::Probing) => TargetStanding::Probing,
+        (Order::Ready, CheckStanding::Unknown, _) => TargetStanding::Unknown,
+        (Order::Ready, CheckStanding::Off | CheckStanding::Up, _) if warm_percent.is_some() => {
+            TargetStanding::Starting
+        }
+        (Order::Ready, CheckStanding::Off | CheckStanding::Up, _) => TargetStanding::Up,
+    }
+}
+
+/// Why it is not up: `connect refused 3/3`, `ejected for 22s, time 2 in a row: 5 errors, last http 502`.
+fn why(state: &TargetState, checked: bool, passive: PassiveStanding, now: Instant) -> String {
+    let check = state.why().filter(|_| checked);
+    let ejection = state
+        .ejection()
+        .filter(|_| passive != PassiveStanding::Off)
+        .map(|ejection| {
+            let left = ejection.until.saturating_duration_since(now).as_secs();
+            let time = if left > 0 {
+                format!("ejected for {left}s")
+            } else {
+                "ejected until a request succeeds".to_owned()
+            };
+            let (times, errors, last) = (ejection.times, ejection.errors, ejection.last.words());
+            let again = if times > 1 {
+                format!(", time {times} in a row")
+            } else {
+                String::new()
+            };
+            format!("{time}{again}: {errors} errors, last {last}")
+        });
+    let words: Vec<String> = check
+        .map(|why| why.as_ref().clone())
+        .into_iter()
+        .chain(ejection)
+        .collect();
+    words.join("; ")
 }

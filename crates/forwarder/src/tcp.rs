@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use balancer::{Group, HashKey, Lease, Outcome, PickKey, RequestView, Route, TargetId};
+use balancer::{Group, HashKey, Lease, NoPick, PickKey, RequestView, Route, TargetId};
 use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
@@ -18,10 +18,8 @@ use crate::leaving::unless_left;
 use crate::listener::Admission;
 use crate::relay::{self, RelayEnd, RelayTimeouts, reset_on_close};
 use crate::upstream::Upstream;
+use crate::waiting;
 use crate::worker::Worker;
-
-/// Targets tried for one connection.
-const MAX_ATTEMPTS: usize = 3;
 
 /// Serves one connection.
 pub(crate) async fn serve(
@@ -45,7 +43,9 @@ pub(crate) async fn serve(
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     admission.listener().count_request(worker.index);
     let causes = &admission.listener().causes;
-    let (lease, mut target) = match open(&worker, &group, peer, &mut alarm).await {
+    let mut slot = IdleSlot::new(&worker.idlers);
+    let waits = (&mut client, &mut alarm, &mut slot);
+    let (lease, mut target) = match open(&worker, &group, peer, waits).await {
         Ok(opened) => opened,
         Err(cause) => {
             causes.count(cause);
@@ -57,7 +57,6 @@ pub(crate) async fn serve(
         idle: settings.timeouts.tunnel,
         half_closed: settings.timeouts.half_closed,
     };
-    let mut slot = IdleSlot::new(&worker.idlers);
     let end = {
         let streams = (&mut client, &mut target.stream);
         let mut relaying = pin!(relay::run(
@@ -88,33 +87,34 @@ async fn open(
     worker: &Worker,
     group: &Group,
     peer: SocketAddr,
-    alarm: &mut Alarm,
+    (client, alarm, slot): (&mut TcpStream, &mut Alarm, &mut IdleSlot),
 ) -> Result<(Lease, Upstream), Cause> {
     // The address is all a connection shows.
     let by_source = group.hash_key() == Some(&HashKey::Source);
     let key = by_source.then(|| PickKey::of_address(peer.ip()));
+    let settings = group.settings();
     let mut tried: Vec<TargetId> = Vec::new();
-    let mut failed = Cause::NoTarget;
-    while tried.len() < MAX_ATTEMPTS {
-        let Some(lease) = group.pick(Instant::now(), worker.random(), key, &tried) else {
-            break;
+    let mut failed = None;
+    loop {
+        let leased = match group.try_pick(Instant::now(), worker.random(), key, &tried) {
+            Ok(lease) => Ok(lease),
+            Err(NoPick::Nobody) => Err(Cause::NoTarget),
+            Err(NoPick::Full) => waiting::wait(worker, group, (key, &tried), client, alarm).await,
         };
+        let lease = leased.map_err(|cause| failed.unwrap_or(cause))?;
         let target = Arc::clone(lease.target());
-        match Upstream::connect(
-            target.settings().address,
-            group.settings().timeouts.connect,
-            alarm,
-        )
-        .await
-        {
+        match Upstream::connect(&target, settings.timeouts.connect, alarm, slot).await {
             Ok(upstream) => return Ok((lease, upstream)),
             Err(error) => {
-                failed = error.cause();
-                tracing::debug!(group = group.settings().name, target = target.settings().name, %error, "not taken");
-                lease.finish(Instant::now(), Outcome::ConnectFailed);
+                tracing::debug!(group = settings.name, target = target.settings().name, %error, "not taken");
+                lease.finish(Instant::now(), error.outcome());
+                if tried.len() >= settings.retry.tries as usize {
+                    return Err(error.cause());
+                }
+                failed = Some(error.cause());
                 tried.push(target.id());
+                group.budget().count_retry();
             }
         }
     }
-    Err(failed)
 }

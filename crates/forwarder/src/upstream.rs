@@ -9,11 +9,14 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use balancer::{Outcome, Target};
 use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer};
 use crate::cause::Cause;
+use crate::idlers::IdleSlot;
+use crate::leaving::Watch;
 
 /// A connection to a target.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub(crate) enum ConnectError {
     /// The time limit passed.
     #[error("no connection in time")]
     TimedOut,
+    /// The target was found dead meanwhile.
+    #[error("the target is down")]
+    TargetDied,
     /// The system said why.
     #[error("no connection")]
     Failed(#[source] io::Error),
@@ -43,28 +49,45 @@ impl ConnectError {
     pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::TimedOut => Cause::ConnectTimeout,
+            Self::TargetDied => Cause::ConnectDied,
             Self::Failed(_) => Cause::ConnectFailed,
         }
     }
 }
 
+impl ConnectError {
+    /// What it says about the target. That it was found dead, its check has said already.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::TimedOut | Self::Failed(_) => Outcome::ConnectFailed,
+            Self::TargetDied => Outcome::ClientGone,
+        }
+    }
+}
+
 impl Upstream {
-    /// Opens a connection; `alarm` is set to the limit.
+    /// Opens a connection to a target; `alarm` is set to the limit.
     pub(crate) async fn connect(
-        address: SocketAddr,
+        target: &Target,
         limit: Duration,
         alarm: &mut Alarm,
+        slot: &mut IdleSlot,
     ) -> Result<Upstream, ConnectError> {
         alarm.set(limit);
+        let address = target.settings().address;
+        let watch = Watch::new(target.state());
         let mut connecting = pin!(TcpStream::connect(address));
-        let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => alarm.poll(cx).map(|()| None),
+        let connected = poll_fn(|cx| {
+            if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(ConnectError::Failed));
+            }
+            slot.register(cx.waker());
+            if watch.is_dead() {
+                return Poll::Ready(Err(ConnectError::TargetDied));
+            }
+            alarm.poll(cx).map(|()| Err(ConnectError::TimedOut))
         });
-        let stream = connected
-            .await
-            .ok_or(ConnectError::TimedOut)?
-            .map_err(ConnectError::Failed)?;
+        let stream = connected.await?;
         stream.set_nodelay(true).map_err(ConnectError::Failed)?;
         Ok(Upstream {
             stream,

@@ -5,38 +5,42 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Group, Standing};
 use crate::key::PickKey;
 use crate::settings::Algorithm;
-use crate::target::{Target, TargetId};
+use crate::target::{Target, TargetId, WHOLE_SHARE};
 
-/// The targets one pick may take: all of one standing, but those tried before.
+/// The targets one pick may take: all of one standing, but those tried before and those that are full.
 #[derive(Clone, Copy)]
 pub(super) struct Candidates<'g> {
     pub(super) group: &'g Group,
     pub(super) standing: Standing,
     pub(super) exclude: &'g [TargetId],
+    pub(super) now: Instant,
 }
 
 impl<'g> Candidates<'g> {
     /// One of them, by the group's algorithm; `None` if their health changed in the meantime.
     pub(super) fn choose(&self, random: u64, key: Option<PickKey>) -> Option<&'g Arc<Target>> {
         match &self.group.settings.algorithm {
-            Algorithm::RoundRobin => self.turn(|_| true),
-            Algorithm::LeastConnections => self.least_connections(),
+            Algorithm::RoundRobin => self.turn(random, |_| true),
+            Algorithm::LeastConnections => self.least_connections(random),
             Algorithm::PowerOfTwo => self.power_of_two(random),
             Algorithm::Random => self.draw(random, None),
             Algorithm::First => self.first(),
             Algorithm::ConsistentHash { .. } => match key {
                 Some(key) => self.owner(key),
-                None => self.turn(|_| true),
+                None => self.turn(random, |_| true),
             },
         }
     }
 
     pub(super) fn allows(&self, target: &Target) -> bool {
-        self.group.standing(target) == Some(self.standing) && !self.exclude.contains(&target.id)
+        self.group.standing(target, self.now) == Some(self.standing)
+            && !self.exclude.contains(&target.id)
+            && !target.state.is_full(self.group.limit(target, self.now))
     }
 
     fn iter(&self) -> impl Iterator<Item = &'g Arc<Target>> {
@@ -53,11 +57,16 @@ impl<'g> Candidates<'g> {
     }
 
     /// The one whose turn it is, among those who are `wanted`.
-    fn turn(&self, wanted: impl Fn(&Target) -> bool) -> Option<&'g Arc<Target>> {
+    fn turn(&self, random: u64, wanted: impl Fn(&Target) -> bool) -> Option<&'g Arc<Target>> {
         let rank = self.group.rank(self.standing);
+        let mut random = random;
         for _ in 0..rank.schedule.len() {
             let target = self.group.next_turn(rank)?;
-            if self.allows(target) && wanted(target) {
+            random = another(random);
+            if self.allows(target)
+                && wanted(target)
+                && self.group.keeps_turn(target, self.now, random)
+            {
                 return Some(target);
             }
         }
@@ -66,11 +75,13 @@ impl<'g> Candidates<'g> {
     }
 
     /// The one least loaded, by turns if several are.
-    fn least_connections(&self) -> Option<&'g Arc<Target>> {
+    fn least_connections(&self, random: u64) -> Option<&'g Arc<Target>> {
+        let idle_first = self.idle_first();
+        let load = |target: &Target| self.load(target).with_one_more(idle_first);
         let mut best: Option<(&Arc<Target>, Load)> = None;
         let mut tied = false;
         for target in self.iter() {
-            let load = Load::with_one_more(target);
+            let load = load(target);
             match best.as_ref().map(|(_, least)| load.cmp(least)) {
                 None | Some(Ordering::Less) => (best, tied) = (Some((target, load)), false),
                 Some(Ordering::Equal) => tied = true,
@@ -81,15 +92,26 @@ impl<'g> Candidates<'g> {
         if !tied {
             return Some(target);
         }
-        let turn = self.turn(|other| Load::with_one_more(other) == least);
+        let turn = self.turn(random, |other| load(other) == least);
         Some(turn.unwrap_or(target))
+    }
+
+    /// Whether idle targets come before all others. Not if the only idle ones are in their slow start and others are
+    /// not: they would get each request that comes.
+    fn idle_first(&self) -> bool {
+        if self.group.settings.slow_start.is_none() {
+            return true;
+        }
+        let is_warm = |target: &Arc<Target>| self.group.share(target, self.now) == WHOLE_SHARE;
+        let warm_and_idle = |target: &Arc<Target>| is_warm(target) && target.state.in_flight() == 0;
+        self.iter().any(warm_and_idle) || !self.iter().any(is_warm)
     }
 
     /// The less loaded of two that are drawn; the first drawn if they are equal.
     fn power_of_two(&self, random: u64) -> Option<&'g Arc<Target>> {
         let one = self.draw(random, None)?;
         match self.draw(another(random), Some(one.id)) {
-            Some(two) if Load::now(two) < Load::now(one) => Some(two),
+            Some(two) if self.load(two) < self.load(one) => Some(two),
             Some(_) | None => Some(one),
         }
     }
@@ -97,15 +119,16 @@ impl<'g> Candidates<'g> {
     /// One at random, by weight, but not `except`.
     fn draw(&self, random: u64, except: Option<TargetId>) -> Option<&'g Arc<Target>> {
         let others = || self.iter().filter(|target| Some(target.id) != except);
-        let total: u64 = others().map(|target| weight(target)).sum();
+        let total: u64 = others().map(|target| self.weight(target)).sum();
         let place = (u128::from(random) * u128::from(total)) >> 64;
         let mut left = u64::try_from(place).unwrap_or(u64::MAX);
         let mut last = None;
         for target in others() {
-            if left < weight(target) {
+            let weight = self.weight(target);
+            if left < weight {
                 return Some(target);
             }
-            left -= weight(target);
+            left -= weight;
             last = Some(target);
         }
         last // one before it has become unusable in between
@@ -118,10 +141,20 @@ impl<'g> Candidates<'g> {
         let ring = self.group.ring.as_ref()?;
         ring.owner(key, allowed).and_then(at)
     }
-}
 
-fn weight(target: &Target) -> u64 {
-    u64::from(target.settings.weight)
+    /// Its weight, as far as it is ready for it.
+    fn weight(&self, target: &Target) -> u64 {
+        let share = self.group.share(target, self.now);
+        u64::from(target.settings.weight) * u64::from(share)
+    }
+
+    /// What is in flight there.
+    fn load(&self, target: &Target) -> Load {
+        Load {
+            count: u64::from(target.state.in_flight()),
+            weight: self.weight(target),
+        }
+    }
 }
 
 /// A second random number of the first (the step of SplitMix64).
@@ -140,21 +173,13 @@ struct Load {
 }
 
 impl Load {
-    /// What is in flight there.
-    fn now(target: &Target) -> Self {
+    /// What would be in flight after the pick, but nothing if it is idle and that counts: all idle targets are as good,
+    /// or the heaviest would get everything as long as there is little to do.
+    fn with_one_more(self, idle_first: bool) -> Self {
+        let idle = self.count == 0 && idle_first;
         Self {
-            count: u64::from(target.state.in_flight()),
-            weight: weight(target),
-        }
-    }
-
-    /// What would be in flight after the pick, but nothing if it is idle: all idle targets are as good, or the heaviest
-    /// would get everything as long as there is little to do.
-    fn with_one_more(target: &Target) -> Self {
-        let now = Self::now(target);
-        Self {
-            count: if now.count == 0 { 0 } else { now.count + 1 },
-            ..now
+            count: if idle { 0 } else { self.count + 1 },
+            ..self
         }
     }
 }

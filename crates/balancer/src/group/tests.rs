@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::settings::{Check, TargetSettings};
 
+mod protection;
+
 fn group(weights: &[u32]) -> Arc<Group> {
     let mut settings = GroupSettings::new("g", []);
     for (index, weight) in weights.iter().enumerate() {

@@ -286,7 +286,12 @@ fn group(group: &GroupSettings) -> Part {
         match &health.check {
             Check::Off => "off".to_owned(),
             Check::Tcp => "tcp".to_owned(),
-            Check::Http { path, host, status } => {
+            Check::Http {
+                path,
+                host,
+                status,
+                body,
+            } => {
                 let statuses: Vec<String> = status
                     .iter()
                     .map(|range| format!("{}-{}", range.start(), range.end()))
@@ -294,7 +299,10 @@ fn group(group: &GroupSettings) -> Part {
                 let host = host
                     .as_ref()
                     .map_or(String::new(), |host| format!(" host {host}"));
-                format!("http {path}{host} status {}", list(&statuses))
+                let body = body
+                    .as_ref()
+                    .map_or(String::new(), |body| format!(" body {body:?}"));
+                format!("http {path}{host} status {}{body}", list(&statuses))
             }
         },
     );
@@ -316,7 +324,30 @@ fn group(group: &GroupSettings) -> Part {
             OnAllDown::Refuse => "503",
         },
     );
+    protection(&mut part, group);
     part
+}
+
+fn protection(part: &mut Part, group: &GroupSettings) {
+    match &group.outlier {
+        None => part.set("outlier", "off"),
+        Some(outlier) => {
+            part.set("outlier.consecutive_errors", outlier.consecutive_errors);
+            part.set("outlier.count_5xx", outlier.count_5xx);
+            part.time("outlier.eject", outlier.eject);
+            part.set(
+                "outlier.max_ejected",
+                format_args!("{}%", outlier.max_ejected),
+            );
+        }
+    }
+    part.set("retry.tries", group.retry.tries);
+    part.set("retry.budget", format_args!("{}%", group.retry.budget));
+    part.set("slow_start", or(group.slow_start.map(show_duration), "off"));
+    let limits = &group.limits;
+    part.set("limits.per_target", or(limits.per_target, "off"));
+    part.set("limits.queue", limits.queue);
+    part.time("limits.queue_for", limits.queue_for);
 }
 
 fn list<T: Display>(values: &[T]) -> String {

@@ -7,6 +7,7 @@ use balancer::{Algorithm, GroupSettings, GroupTimeouts, OnAllDown, TargetSetting
 
 use super::algorithm;
 use super::health::{self, HealthDraft};
+use super::protection::ProtectionDraft;
 use super::{duplicate, duplicates, too_many, unbuilt};
 use crate::Code;
 use crate::tree::{At, Findings, Item, Section};
@@ -52,6 +53,7 @@ impl GroupDraft {
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
         settings.drain = common.drain.unwrap_or(settings.drain);
+        common.protection.apply(&mut settings);
         settings.targets = self.targets.iter().map(TargetDraft::settings).collect();
         settings
     }
@@ -76,6 +78,7 @@ pub(super) struct Common {
     timeouts: Timeouts,
     on_all_down: Option<OnAllDown>,
     drain: Option<Duration>,
+    protection: ProtectionDraft,
 }
 
 impl Common {
@@ -101,8 +104,10 @@ impl Common {
         let drain = section
             .get("drain")
             .and_then(|item| item.duration_in(Duration::ZERO..=day));
+        let protection = ProtectionDraft::read(section);
         unbuilt::refuse(section);
         Common {
+            protection,
             algorithm,
             health,
             timeouts,
@@ -118,6 +123,7 @@ impl Common {
             timeouts: self.timeouts.over(&defaults.timeouts),
             on_all_down: self.on_all_down.or(defaults.on_all_down),
             drain: self.drain.or(defaults.drain),
+            protection: self.protection.over(&defaults.protection),
         }
     }
 }
@@ -125,6 +131,7 @@ impl Common {
 pub(super) fn read(name: At<String>, section: Section<'_>, defaults: &Common) -> GroupDraft {
     let targets = targets(&section);
     let common = Common::read(&section).over(defaults);
+    common.protection.check(&section);
     section.finish();
     GroupDraft {
         name,

@@ -20,6 +20,7 @@ pub(crate) struct HealthDraft {
     pub(crate) port: Option<u16>,
     pub(super) host: Option<String>,
     pub(super) status: Option<Vec<RangeInclusive<u16>>>,
+    pub(super) body: Option<String>,
 }
 
 /// What is asked.
@@ -49,6 +50,7 @@ impl HealthDraft {
             port: self.port.or(inherit.port.filter(|_| same_kind)),
             host: self.host.or(inherit.host.filter(|_| same_kind)),
             status: self.status.or(inherit.status.filter(|_| same_kind)),
+            body: self.body.or(inherit.body.filter(|_| same_kind)),
             kind: self.kind.or(inherit.kind),
         }
     }
@@ -76,6 +78,7 @@ impl HealthDraft {
                 path: path.clone(),
                 host: self.host.clone(),
                 status: self.status.clone().unwrap_or_else(|| vec![200..=399]),
+                body: self.body.clone(),
             },
             Some(CheckKind::Tcp | CheckKind::Udp) | None => Check::Tcp,
         };
@@ -133,6 +136,7 @@ pub(super) fn read(item: &Item<'_>) -> HealthDraft {
         .and_then(|item| item.string_like("a host name like \"app.internal\""))
         .map(str::to_owned);
     let status = status.map(|item| statuses(&item));
+    let body = http_only(&section, "body", &kind).and_then(|item| body(&item));
     section.finish();
     HealthDraft {
         kind,
@@ -143,7 +147,19 @@ pub(super) fn read(item: &Item<'_>) -> HealthDraft {
         port,
         host,
         status,
+        body,
     }
+}
+
+/// Text the answer must contain.
+fn body(item: &Item<'_>) -> Option<String> {
+    let text = item.string_like("a text like \"ready\"")?;
+    if text.len() > 1024 {
+        let message = format!("`body` must have at most 1024 bytes, got {}", text.len());
+        item.error(Code::OutOfRange, message, None);
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// A key that only an HTTP check can have.

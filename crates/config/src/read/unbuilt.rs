@@ -15,12 +15,6 @@ pub(super) fn refuse(section: &Section<'_>) {
             item.not_supported(&format!("`{}`", item.name()), "remove the line");
         }
     };
-    refuse("outlier", outlier);
-    refuse("retry", retry);
-    refuse("slow_start", |item| {
-        item.duration_in(Duration::ZERO..=Duration::from_secs(3600)) != Some(Duration::ZERO)
-    });
-    refuse("limits", limits);
     refuse("sticky", action::sticky);
     refuse("tls", tls);
     refuse("udp", udp);
@@ -33,52 +27,6 @@ pub(super) fn refuse(section: &Section<'_>) {
     refuse("on_down", |item| {
         item.word(&[("keep", false), ("close", true)]) == Some(true)
     });
-}
-
-fn outlier(item: &Item<'_>) -> bool {
-    let Some(section) = item.section_or("\"off\" or a table like { consecutive_errors = 5 }")
-    else {
-        return false;
-    };
-    if let Some(item) = section.get("consecutive_errors") {
-        item.integer(1..=10_000);
-    }
-    if let Some(item) = section.get("eject") {
-        item.duration_in(Duration::from_secs(1)..=Duration::from_secs(86_400));
-    }
-    if let Some(item) = section.get("max_ejected") {
-        item.percent();
-    }
-    section.finish();
-    true
-}
-
-fn retry(item: &Item<'_>) -> bool {
-    let Some(section) = item.section_or("\"off\" or a table like { tries = 1 }") else {
-        return false;
-    };
-    let tries = section.get("tries").and_then(|item| item.integer(0..=10));
-    if let Some(item) = section.get("budget") {
-        item.percent();
-    }
-    section.finish();
-    tries != Some(0)
-}
-
-fn limits(item: &Item<'_>) -> bool {
-    let Some(section) = item.section_or("a table like { per_target = 500 }") else {
-        return false;
-    };
-    for key in ["per_target", "queue"] {
-        if let Some(item) = section.get(key) {
-            item.integer(0..=1_000_000);
-        }
-    }
-    if let Some(item) = section.get("queue_for") {
-        item.duration_in(Duration::ZERO..=Duration::from_secs(3600));
-    }
-    section.finish();
-    true
 }
 
 fn tls(item: &Item<'_>) -> bool {

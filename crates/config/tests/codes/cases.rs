@@ -458,6 +458,31 @@ pub(crate) const CASES: &[Case] = &[
             "11:45: error[E052]: target 127.0.0.1:80 is listener `web` (line 7) of this file; write the target's own address",
         ],
     ),
+    (
+        WEB,
+        "[defaults.group]\noutlier = { consecutive_errors = 0, eject = \"30s\", max_ejected = 50 }\nretry = { tries = 11, budget = \"20 %\" }\nlimits = { per_target = 0 }\nslow_start = 30\nhealth = { http = \"/\", body = \"\" }\n",
+        &[
+            "7:34: error[E014]: `consecutive_errors` must be from 1 to 10000, got 0",
+            "7:66: error[E010]: expected a percentage like \"50%\", got the number 50",
+            "8:19: error[E014]: `tries` must be from 0 to 10, got 11",
+            "8:32: error[E010]: expected a percentage like \"50%\", got \"20 %\"",
+            "9:25: error[E014]: `per_target` must be from 1 to 1000000, got 0",
+            "10:14: error[E010]: expected a duration like \"5s\", got the number 30; did you mean \"30s\"?",
+            "11:31: error[E010]: expected a text like \"ready\", got \"\"",
+        ],
+    ),
+    (
+        WEB,
+        "limits = { queue = 5 }\n",
+        &[
+            "6:12: warning[E051]: nobody ever waits, because `per_target` is not given; add per_target = 500, or remove the line",
+        ],
+    ),
+    (
+        WEB,
+        "health = { tcp = true, body = \"x\" }\n",
+        &["6:24: error[E050]: `body` is for a check by http; remove it"],
+    ),
     // E090: more in `tests/examples.rs`
     (
         PAIR,

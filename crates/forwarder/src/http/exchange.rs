@@ -21,6 +21,7 @@ use crate::http::chunked::Emit;
 use crate::http::request::MAX_FIELDS;
 use crate::http::response::{self, BadResponse, RESPONSE_LIMITS, ResponseHead};
 use crate::http::scan::{HeadScan, Scanned};
+use crate::leaving::Watch;
 use crate::upstream::Upstream;
 
 mod parts;
@@ -69,6 +70,8 @@ pub(crate) struct Exchange<'c> {
     client_goes_on: bool,
     target_reusable: bool,
     until_close: bool,
+    /// Status of the final answer; 0 before it.
+    status: u16,
     moved: bool,
     waiting: Option<Waiting>,
 }
@@ -97,6 +100,7 @@ impl<'c> Exchange<'c> {
             client_goes_on: false,
             target_reusable: false,
             until_close: false,
+            status: 0,
             moved: false,
             waiting: None,
         }
@@ -105,6 +109,19 @@ impl<'c> Exchange<'c> {
     /// True if at least one byte of an answer was read.
     pub(crate) fn response_seen(&self) -> bool {
         self.response_seen
+    }
+
+    /// Status of the final answer; 0 before it has begun.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// True if the target was found dead and nothing is to be hoped for from it: the request can go elsewhere, or nothing
+    /// at all is heard of the target. One that refuses new connections may still finish what it has.
+    pub(crate) fn gives_up(&self, watch: &Watch<'_>) -> bool {
+        let waits = matches!(self.phase, Phase::Head) && !self.response_seen;
+        let can_move = self.send.method.is_idempotent() && !self.send.streamed;
+        waits && watch.is_dead() && (can_move || watch.is_silent())
     }
 
     /// How it ends when the target must be left before the answer is whole.
@@ -346,6 +363,7 @@ impl<'c> Exchange<'c> {
         rest: &mut [u8],
     ) -> Result<(), End> {
         let facts = self.send.facts;
+        self.status = head.status;
         self.until_close =
             head.framing == Framing::UntilClose || head.framing == Framing::Chunked && facts.http10;
         self.client_goes_on =

@@ -1,13 +1,14 @@
 //! Has one request answered: picks a target, opens or reuses a connection, and repeats what may be repeated.
 
-use std::future::Future as _;
-use std::net::SocketAddr;
+use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use balancer::{
-    Attempt, BodyProgress, Failure, Group, Lease, Outcome, Retry, Target, TargetId, decide_retry,
+    Attempt, BodyProgress, Failure, Group, Lease, NoPick, Outcome, PickKey, Retry, Target,
+    TargetId, decide_retry,
 };
 
 use crate::cause::Cause;
@@ -17,9 +18,10 @@ use crate::http::connection::{After, Connection, Request};
 use crate::http::exchange::{
     ClientSide, Cut, End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending,
 };
-use crate::leaving::unless_left;
+use crate::leaving::{Watch, unless_left};
 use crate::relay::{self, RelayEnd, RelayTimeouts};
 use crate::upstream::{ConnectError, Upstream};
+use crate::waiting;
 
 /// Answers one request.
 pub(crate) async fn serve(connection: &mut Connection, request: Request) -> After {
@@ -33,15 +35,17 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
     };
     let mut tried: Vec<TargetId> = Vec::new();
     let mut kept: Option<Lease> = None;
-    let mut failed = Cause::NoTarget;
-    for earlier in 0.. {
+    let mut failed: Option<Cause> = None;
+    loop {
         let fresh = kept.is_some();
-        let random = connection.worker.random();
-        let Some(lease) = kept
-            .take()
-            .or_else(|| group.pick(Instant::now(), random, key, &tried))
-        else {
-            break;
+        let leased = match kept.take() {
+            Some(lease) => Ok(lease),
+            None => place(connection, &group, key, &tried).await,
+        };
+        let lease = match leased {
+            Ok(lease) => lease,
+            // What went wrong first says more than that nobody is left.
+            Err(cause) => return refuse(connection, &sending, failed.unwrap_or(cause)).await,
         };
         let target = Arc::clone(lease.target());
         let (outcome, retry, cause) =
@@ -51,8 +55,8 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
                     return after;
                 }
                 Tried::Failed(failure, cause) => {
-                    let attempt = describe(&sending, &failure, earlier);
-                    (failure.outcome, decide_retry(&attempt), cause)
+                    let retry = decide(&group, &sending, &failure, tried.len());
+                    (failure.outcome, retry, cause)
                 }
             };
         tracing::debug!(
@@ -62,11 +66,11 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
             retry = ?retry,
             "attempt failed"
         );
-        failed = cause;
+        failed = Some(cause);
         match retry {
             Retry::No => {
                 lease.finish(Instant::now(), outcome);
-                break;
+                return refuse(connection, &sending, cause).await;
             }
             Retry::FreshConnection => kept = Some(lease),
             Retry::OtherTarget => {
@@ -74,9 +78,38 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
                 tried.push(target.id());
             }
         }
+        group.budget().count_retry();
         sending.rewind();
     }
-    refuse(connection, &sending, failed).await
+}
+
+/// A place at a target, waited for if need be.
+async fn place(
+    connection: &mut Connection,
+    group: &Group,
+    key: Option<PickKey>,
+    tried: &[TargetId],
+) -> Result<Lease, Cause> {
+    let random = connection.worker.random();
+    match group.try_pick(Instant::now(), random, key, tried) {
+        Ok(lease) => Ok(lease),
+        Err(NoPick::Nobody) => Err(Cause::NoTarget),
+        Err(NoPick::Full) => {
+            let ClientSide { stream, alarm, .. } = &mut connection.client;
+            waiting::wait(&connection.worker, group, (key, tried), stream, alarm).await
+        }
+    }
+}
+
+fn decide(group: &Group, sending: &Sending, failed: &Failed, moves: usize) -> Retry {
+    let settings = &group.settings().retry;
+    // Where there is nobody else, nothing is spent on the thought.
+    let others = u32::try_from(group.total().saturating_sub(1)).unwrap_or(u32::MAX);
+    let attempt = describe(sending, failed, moves, settings.tries.min(others));
+    decide_retry(&attempt, || {
+        let picks = group.picks_total();
+        group.budget().take(Instant::now(), picks, settings.budget)
+    })
 }
 
 /// What came of one attempt.
@@ -96,17 +129,17 @@ struct Failed {
 }
 
 impl Failed {
-    fn to_connect() -> Self {
+    fn to_connect(outcome: Outcome) -> Self {
         Self {
             failure: Failure::Connect,
-            outcome: Outcome::ConnectFailed,
+            outcome,
             reused: false,
             response_seen: false,
         }
     }
 }
 
-fn describe<'a>(sending: &'a Sending, failed: &Failed, earlier: u32) -> Attempt<'a> {
+fn describe<'a>(sending: &'a Sending, failed: &Failed, moves: usize, tries: u32) -> Attempt<'a> {
     let moved = sending.out.moved();
     let body = match (sending.facts.framing, sending.streamed) {
         (Framing::None, _) => BodyProgress::None,
@@ -123,7 +156,8 @@ fn describe<'a>(sending: &'a Sending, failed: &Failed, earlier: u32) -> Attempt<
         reused: failed.reused,
         response_seen: failed.response_seen,
         failure: failed.failure,
-        earlier,
+        moves: u32::try_from(moves).unwrap_or(u32::MAX),
+        tries,
     }
 }
 
@@ -134,9 +168,9 @@ async fn attempt(
     sending: &mut Sending,
     fresh: bool,
 ) -> Tried {
-    let mut upstream = match open(connection, group, target.settings().address, fresh).await {
+    let mut upstream = match open(connection, group, target, fresh).await {
         Ok(upstream) => upstream,
-        Err(error) => return Tried::Failed(Failed::to_connect(), error.cause()),
+        Err(error) => return Tried::Failed(Failed::to_connect(error.outcome()), error.cause()),
     };
     let reused = upstream.reused;
     let timeouts = &group.settings().timeouts;
@@ -148,9 +182,22 @@ async fn attempt(
     let closing = connection.is_closing();
     let Connection { client, slot, .. } = &mut *connection;
     let mut exchange = Exchange::new(client, &mut upstream, sending, limits, closing);
-    let end = unless_left(target.state(), slot, |cx| exchange.poll(cx)).await;
-    let end = end.unwrap_or_else(|| exchange.abandon());
-    let response_seen = exchange.response_seen();
+    let watch = Watch::new(target.state());
+    let end = poll_fn(|cx| {
+        if let Poll::Ready(end) = exchange.poll(cx) {
+            return Poll::Ready(end);
+        }
+        slot.register(cx.waker());
+        if watch.must_leave() {
+            return Poll::Ready(exchange.abandon());
+        }
+        if exchange.gives_up(&watch) {
+            return Poll::Ready(End::Failed(Fault::Dead));
+        }
+        Poll::Pending
+    });
+    let end = end.await;
+    let (response_seen, status) = (exchange.response_seen(), exchange.status());
     drop(exchange);
     match end {
         End::Done {
@@ -163,10 +210,11 @@ async fn attempt(
                     .pool
                     .give(upstream, timeouts.pool_idle, Instant::now());
             }
-            Tried::Ended(
-                Outcome::Ok,
-                after_answer(connection, sending, client_goes_on),
-            )
+            let outcome = match status {
+                500.. => Outcome::ServerError(status),
+                _ => Outcome::Ok,
+            };
+            Tried::Ended(outcome, after_answer(connection, sending, client_goes_on))
         }
         End::Switched => switch(connection, target, upstream).await,
         End::Failed(fault) => {
@@ -209,14 +257,16 @@ async fn attempt(
 async fn open(
     connection: &mut Connection,
     group: &Group,
-    address: SocketAddr,
+    target: &Target,
     fresh: bool,
 ) -> Result<Upstream, ConnectError> {
+    let address = target.settings().address;
     if !fresh && let Some(kept) = connection.worker.pool.take(address, Instant::now()) {
         return Ok(kept);
     }
     let limit = group.settings().timeouts.connect;
-    Upstream::connect(address, limit, &mut connection.client.alarm).await
+    let Connection { client, slot, .. } = &mut *connection;
+    Upstream::connect(target, limit, &mut client.alarm, slot).await
 }
 
 /// What a fault is called by those who decide about repeating, who account, and who read.
@@ -228,6 +278,8 @@ fn blame(fault: Fault, closed_before_answering_again: bool) -> (Failure, Outcome
         Fault::Closed => (Failure::Closed, Outcome::Reset, Cause::TargetReset),
         Fault::TimedOut => (Failure::TimedOut, Outcome::TimedOut, Cause::TargetTimeout),
         Fault::Stalled => (Failure::TimedOut, Outcome::TimedOut, Cause::TargetStalled),
+        // The check has said so already: not counted against it once more.
+        Fault::Dead => (Failure::Dead, Outcome::ClientGone, Cause::TargetDied),
         // Neither's fault: not counted against the target.
         Fault::Left => (Failure::TimedOut, Outcome::ClientGone, Cause::Drained),
         Fault::BadResponse(why) => {

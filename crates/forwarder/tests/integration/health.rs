@@ -97,6 +97,7 @@ fn a_check_is_a_get_with_a_host_on_a_new_connection() {
             path: "/up?x".into(),
             host: Some("app".into()),
             status: vec![200..=200],
+            body: None,
         });
     });
     eventually("two checks", || notes.lock().unwrap().len() >= 2);

@@ -7,6 +7,7 @@ mod bodies;
 mod health;
 mod leaving;
 mod mixed;
+mod protection;
 mod reload;
 mod requests;
 mod retries;

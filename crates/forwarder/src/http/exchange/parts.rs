@@ -138,6 +138,8 @@ pub(crate) enum Fault {
     Closed,
     /// It must be left; its answer has not begun.
     Left,
+    /// It was found dead before it answered.
+    Dead,
     /// It did not begin its answer in time.
     TimedOut,
     /// It did not take the request in time.
