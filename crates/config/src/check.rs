@@ -7,6 +7,7 @@ mod addresses;
 mod host;
 mod nodes;
 mod references;
+mod together;
 mod vrrp;
 
 use balancer::{GroupSettings, ListenerSettings, Protocol};
@@ -30,6 +31,7 @@ pub(crate) fn check(
     addresses::check(draft, facts, &nodes, found);
     host::check(draft, facts, &nodes, found);
     references::check(draft, found);
+    together::check(draft, &nodes, found);
     let vrrp = vrrp::check(draft, &nodes, found);
     let pair = nodes.pair(draft.pair.as_ref(), found);
     let listeners: Option<Vec<ListenerSettings>> = draft

@@ -46,6 +46,7 @@ codes! {
     VipConflict = "E024", "a VIP belongs to two virtual routers, is a node's own address, or is in no network of its interface";
     VridConflict = "E025", "a VRID twice on one interface, or an advertisement interval that cannot be sent";
     Family = "E026", "IPv4 and IPv6 do not fit together here";
+    GroupMismatch = "E027", "virtual routers of one group differ in what the group has once";
     Shadowed = "E030", "a rule that is never reached";
     Pattern = "E031", "a pattern or prefix that can never match or does not parse";
     RedirectLoop = "E032", "a redirect that leads to itself";

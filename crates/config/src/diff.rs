@@ -167,6 +167,7 @@ fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'s
         Subject::Pair => "node names and peer timing change",
         Subject::Vrrp => match key {
             "vrid" | "version" | "interface" | "virtual_mac" => "leaves and starts anew as backup",
+            "group" => "in place where the states agree; otherwise it follows its new group",
             "vips" => "addresses added or removed, then announced",
             "unicast" => "sockets opened and closed",
             "priority" => "in place; the VIPs may move",

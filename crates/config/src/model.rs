@@ -163,6 +163,8 @@ pub struct Node {
 pub struct Vrrp {
     /// The name in the file.
     pub name: String,
+    /// The group it moves with. All of a group have the same priority and preemption.
+    pub group: Option<String>,
     /// This node's interface.
     pub interface: String,
     /// The VIPs with their prefix lengths, in the order of the file. Never empty.

@@ -13,6 +13,9 @@ use crate::Timestamp;
 pub struct VrrpStatus {
     /// Name in the file.
     pub name: String,
+    /// The group it moves with; `None` if it moves alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Virtual router id, 1 to 255.
     pub vrid: u8,
     /// Address family of this entry.

@@ -38,8 +38,8 @@ pub use status::{PeerStatus, PhaseName, Status, Timer};
 /// One decision: a configured virtual router, or several that are tied into a group and are Active together or not at
 /// all. What was heard, and the state of the election.
 ///
-/// Priority and preemption are the group's; its members are expected to be configured alike in both, and the first by
-/// name speaks for all.
+/// A group has one priority, the lowest of its members', and one way to preempt: members are expected to be configured
+/// alike in both, and the first by name speaks for all.
 #[derive(Clone, Debug)]
 pub struct VirtualRouter {
     members: Members,
@@ -176,7 +176,7 @@ impl VirtualRouter {
             (Phase::Initialize, Event::Shutdown) => self.stopped(out),
             (Phase::Initialize, Event::Handover) => self.refuse_handover(Phase::Initialize, out),
             (Phase::Initialize, Event::PriorityChanged(priority)) => {
-                self.priority = priority;
+                self.set_priority(member, priority);
                 Phase::Initialize
             }
             (Phase::Initialize, Event::Reconfigure(settings)) => {
@@ -218,7 +218,7 @@ impl VirtualRouter {
                 out,
             ),
             (Phase::Backup(backup), Event::PriorityChanged(priority)) => {
-                self.backup_priority(backup, priority)
+                self.backup_priority(backup, member, priority)
             }
             (Phase::Backup(backup), Event::Reconfigure(settings)) => {
                 self.backup_reconfigure(backup, now, (member, settings), out)
@@ -262,7 +262,7 @@ impl VirtualRouter {
                 out,
             ),
             (Phase::Claiming(claiming), Event::PriorityChanged(priority)) => {
-                self.priority = priority;
+                self.set_priority(member, priority);
                 Phase::Claiming(claiming)
             }
             (Phase::Claiming(claiming), Event::Reconfigure(settings)) => {
@@ -300,7 +300,7 @@ impl VirtualRouter {
                 out,
             ),
             (Phase::Active(active), Event::PriorityChanged(priority)) => {
-                self.priority = priority;
+                self.set_priority(member, priority);
                 Phase::Active(active)
             }
             (Phase::Active(active), Event::Reconfigure(settings)) => {
@@ -341,7 +341,7 @@ impl VirtualRouter {
                 out,
             ),
             (Phase::Leaving(leaving), Event::PriorityChanged(priority)) => {
-                self.priority = priority;
+                self.set_priority(member, priority);
                 Phase::Leaving(leaving)
             }
             (Phase::Leaving(leaving), Event::Reconfigure(settings)) => {
@@ -369,7 +369,7 @@ impl VirtualRouter {
                 Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
             ) => self.recover(fault, now, out),
             (Phase::Fault(fault), Event::PriorityChanged(priority)) => {
-                self.priority = priority;
+                self.set_priority(member, priority);
                 Phase::Fault(fault)
             }
             (Phase::Fault(fault), Event::Reconfigure(settings)) => {
@@ -432,19 +432,12 @@ impl VirtualRouter {
     /// Takes over settings; what follows from them alone follows.
     fn adopt(&mut self, member: MemberId, settings: Settings) {
         let member = self.member_mut(member);
-        let (same, base) = (
-            member.settings.same_election(&settings),
-            member.settings.priority,
-        );
-        let new_base = settings.priority;
+        let same = member.settings.same_election(&settings);
         member.adopt(settings);
         if !same {
             self.held_back = None;
         }
-        // Where tracking says nothing, the base is the effective priority.
-        if self.priority == base {
-            self.priority = new_base;
-        }
+        self.weigh();
     }
 
     fn moved(&mut self, now: Instant, from: State, to: State, reason: Reason, out: &mut Out) {

@@ -57,7 +57,12 @@ fn headline(router: &VrrpDetail, now: Timestamp) -> String {
         age(status.since, now)
     );
     let place = format!("vrid {} on {}", status.vrid, status.interface);
-    flow("", 2, &[status.name.clone(), state, place])
+    let group = status.group.iter().map(|group| format!("group {group}"));
+    let words: Vec<String> = [status.name.clone(), state, place]
+        .into_iter()
+        .chain(group)
+        .collect();
+    flow("", 2, &words)
 }
 
 /// The reason, and the phase where it says more than the state.

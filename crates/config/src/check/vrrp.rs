@@ -65,6 +65,7 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         .map_or(!draft.listeners.is_empty(), |said| said.value);
     Some(Vrrp {
         name: vrrp.name.value.clone(),
+        group: vrrp.group.as_ref().map(|group| group.value.clone()),
         interface: interface?.value.clone(),
         vips: vrrp.vips.iter().map(|vip| vip.value).collect(),
         settings,

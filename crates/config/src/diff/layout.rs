@@ -120,6 +120,7 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         ..Part::default()
     };
     let settings = &vrrp.settings;
+    part.set("group", or(vrrp.group.as_ref(), "none"));
     part.set("interface", &vrrp.interface);
     part.set("vips", list(&vips));
     part.set("vrid", settings.vrid);

@@ -25,6 +25,7 @@ pub(crate) use auth::AuthDraft;
 pub(crate) struct VrrpDraft {
     /// The name, at the table's header.
     pub(crate) name: At<String>,
+    pub(crate) group: Option<At<String>>,
     pub(crate) interface: Option<PerNode<String>>,
     pub(crate) vrid: Option<At<Vrid>>,
     pub(crate) version: Version,
@@ -114,10 +115,11 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     }
     let virtual_mac = section.get("virtual_mac").and_then(|item| item.boolean());
     let accept_mode = section.get("accept_mode").and_then(|item| item.boolean());
-    unbuilt(&section);
+    let group = section.get("group").and_then(|item| group(&item));
     section.finish();
     VrrpDraft {
         name,
+        group,
         interface,
         vrid,
         version,
@@ -138,6 +140,16 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         accept_mode: accept_mode.unwrap_or(profile.accept_mode()),
         profile,
     }
+}
+
+/// The name of a group; it exists by being named.
+fn group(item: &Item<'_>) -> Option<At<String>> {
+    let name = item.string()?;
+    if name.is_empty() {
+        item.expected("a name like \"edge\"", None);
+        return None;
+    }
+    Some(item.at(name.to_owned()))
 }
 
 const CHECKSUMS: &[(&str, ChecksumPolicy)] = &[
@@ -163,17 +175,6 @@ fn checksum(item: &Item<'_>, version: Version, vips: &[At<VipAddress>]) -> Check
         );
     }
     policy
-}
-
-fn unbuilt(section: &Section<'_>) {
-    if let Some(item) = section.get("group")
-        && item.string().is_some()
-    {
-        item.not_supported(
-            "`group`",
-            "remove the line; VIPs of both families in one table already move together",
-        );
-    }
 }
 
 const ON_EVIDENCE: &[(&str, OnEvidence)] =

@@ -308,6 +308,24 @@ pub(crate) const CASES: &[Case] = &[
             "7:11: error[E026]: VIP 10.0.0.10 is IPv4, but the unicast addresses are IPv6; remove `unicast`, or give the IPv4 VIPs a [vrrp.NAME] of their own",
         ],
     ),
+    // E027
+    (
+        PAIR,
+        "group = \"edge\"\n[vrrp.inner]\ninterface = \"eth1\"\nvrid = 52\nvips = [\"10.1.0.10/24\"]\ngroup = \"edge\"\npriority = { lb1 = 150, lb2 = 200 }\npreempt = false\n",
+        &[
+            "12:9: error[E027]: group `edge` is one decision, but `main` and `inner` differ in `priority`; give both the same `priority`",
+            "12:9: error[E027]: group `edge` is one decision, but `main` and `inner` differ in `preempt`; give both the same `preempt`",
+        ],
+    ),
+    (
+        PAIR,
+        "group = \"edge\"\npriority = 100\n[vrrp.inner]\ninterface = \"eth1\"\nvrid = 52\nvips = [\"10.1.0.10/24\"]\ngroup = \"edge\"\npriority = { lb1 = 100, lb2 = 100 }\n[vrrp.third]\ninterface = \"eth2\"\nvrid = 53\nvips = [\"10.2.0.10/24\"]\ngroup = \"egde\"\n",
+        &[
+            "8:12: warning[W072]: two nodes have the same priority: the higher address wins; write for example `priority = { lb1 = 200, lb2 = 100 }`",
+            "14:20: warning[W072]: two nodes have the same priority: the higher address wins; write for example `priority = { lb1 = 200, lb2 = 100 }`",
+            "19:9: warning[E051]: group `egde` has this virtual router only; name it in another [vrrp.NAME] as well, or remove the line",
+        ],
+    ),
     // E030, E031, E032 and E033: rules are refused, and checked all the same
     (
         WEB,
@@ -483,14 +501,7 @@ pub(crate) const CASES: &[Case] = &[
         "health = { tcp = true, body = \"x\" }\n",
         &["6:24: error[E050]: `body` is for a check by http; remove it"],
     ),
-    // E090: more in `tests/examples.rs`
-    (
-        PAIR,
-        "group = \"edge\"\n",
-        &[
-            "7:1: error[E090]: `group` is not supported yet; remove the line; VIPs of both families in one table already move together",
-        ],
-    ),
+    // E090: above, and in `tests/examples.rs`
     // W074
     (
         PAIR,

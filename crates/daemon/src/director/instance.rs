@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use control::Timestamp;
 use linux::address::{Link, Vip};
 use linux::neighbour::Announcer;
-use vrrp::{Alarm, Counters, Event, Family, PeerKnowledge, State, Transition, VirtualRouter};
+use vrrp::{Action, Alarm, Counters, Directive, Event, Family, PeerKnowledge, State, Transition};
 
 use self::acceptance::Refusal;
 use self::carrier::VirtualLinks;
@@ -25,6 +25,7 @@ use super::evidence::{Evidence, PeerSays};
 use super::facts::Facts;
 use super::flight::{Lane, Moved};
 use super::journal::Entry;
+use super::seat::Seat;
 use super::signing::Signing;
 use super::steer::{self, Steering};
 use super::tracking::Verdict;
@@ -50,6 +51,12 @@ pub(super) enum Notice {
     Handover {
         name: String,
         failed: Option<String>,
+    },
+    /// Something for another virtual router of its group to carry out.
+    Elsewhere {
+        number: u64,
+        now: Instant,
+        action: Box<Action>,
     },
 }
 
@@ -80,7 +87,7 @@ pub(super) struct Instance {
     /// What the keeper should know has changed.
     pub(super) will_changed: bool,
     pub(super) config: config::Vrrp,
-    pub(super) router: VirtualRouter,
+    pub(super) router: Seat,
     pub(super) counters: Counters,
     pub(super) verdict: Verdict,
     pub(super) signing: Signing,
@@ -129,7 +136,7 @@ impl Instance {
             departing: false,
             stopped: false,
             will_changed: false,
-            router: VirtualRouter::new(config.settings.clone()),
+            router: Seat::alone(number, config.settings.clone()),
             config,
             counters: Counters::default(),
             verdict: Verdict::default(),
@@ -185,21 +192,81 @@ impl Instance {
 
     /// Hands an event to the core and carries out what it decides.
     pub(super) fn handle(&mut self, now: Instant, event: Event, wires: &Wires) -> Vec<Notice> {
+        let directives = self.decide(now, event);
+        self.follow(now, directives, wires)
+    }
+
+    /// Hands an event to the core; event and decision are recorded.
+    fn decide(&mut self, now: Instant, event: Event) -> Vec<Directive> {
+        self.lane.event(now, &event);
+        let due = match event {
+            Event::Timer => self.router.next_timer(),
+            _ => None,
+        };
+        let directives = self.router.handle(now, event);
+        let meant: Vec<&Action> = (directives.iter())
+            .filter(|directive| self.router.is_meant(directive))
+            .map(|directive| &directive.action)
+            .collect();
+        self.lane.actions(now, due, &meant, &self.router);
+        directives
+    }
+
+    /// Carries out what another virtual router of its group has decided; its failure comes back as an event.
+    pub(super) fn follow_mate(
+        &mut self,
+        now: Instant,
+        action: Action,
+        wires: &Wires,
+        notices: &mut Vec<Notice>,
+    ) -> Option<Event> {
+        self.lane.actions(now, None, &[&action], &self.router);
+        self.carry_out(now, action, wires, notices)
+    }
+
+    /// Ends at once, without a farewell.
+    pub(super) fn abandon(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
+        self.router.leave_group();
+        let directives = self.router.abandon(now);
+        self.follow(now, directives, wires)
+    }
+
+    /// Carries out what concerns this virtual router, and passes on what concerns others of its group.
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        directives: Vec<Directive>,
+        wires: &Wires,
+    ) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            self.lane.event(now, &event);
-            let due = match event {
-                Event::Timer => self.router.next_timer(),
-                _ => None,
-            };
-            let actions = self.router.handle(now, event);
-            self.lane.actions(now, due, &actions, &self.router);
-            for action in actions {
-                events.extend(self.carry_out(now, action, wires, &mut notices));
+        let mut events = VecDeque::new();
+        let mut directives = VecDeque::from(directives);
+        loop {
+            while let Some(directive) = directives.pop_front() {
+                notices.extend(self.for_others(now, &directive));
+                if self.router.is_meant(&directive) {
+                    events.extend(self.carry_out(now, directive.action, wires, &mut notices));
+                }
             }
+            let Some(event) = events.pop_front() else {
+                return notices;
+            };
+            directives.extend(self.decide(now, event));
         }
-        notices
+    }
+
+    fn for_others(&self, now: Instant, directive: &Directive) -> Vec<Notice> {
+        let meant = match directive.member {
+            Some(_) if self.router.is_meant(directive) => return Vec::new(),
+            Some(other) => vec![other.0],
+            None => self.router.mates(),
+        };
+        let elsewhere = |number| Notice::Elsewhere {
+            number,
+            now,
+            action: Box::new(directive.action.clone()),
+        };
+        meant.into_iter().map(elsewhere).collect()
     }
 
     /// Whether the kernel has been asked to remove addresses and has not answered yet.

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use vrrp::Vrid;
 
-use super::instance::Instance;
-use super::wires::WireKey;
+use super::instance::{Instance, Notice};
+use super::wires::{WireKey, Wires};
 
 /// The virtual routers by position; a position holds until one is removed.
 #[derive(Default)]
@@ -68,6 +68,26 @@ impl Instances {
         self.touched = (0..self.list.len()).collect();
         self.directory_is_stale = true;
         true
+    }
+
+    /// Lets the one at `index` take its place in a group, beside `mate` if there is one already.
+    pub(super) fn join(
+        &mut self,
+        now: Instant,
+        index: usize,
+        group: &str,
+        mate: Option<usize>,
+        wires: &Wires,
+    ) -> Vec<Notice> {
+        self.touched.insert(index);
+        let directives = match mate {
+            None => self.list[index].router.join(now, group, None),
+            Some(mate) => match self.list.get_disjoint_mut([index, mate]) {
+                Ok([joining, mate]) => joining.router.join(now, group, Some(&mate.router)),
+                Err(_) => Vec::new(),
+            },
+        };
+        self.list[index].follow(now, directives, wires)
     }
 
     /// Those that something has happened to or that are due at `now`, by position.

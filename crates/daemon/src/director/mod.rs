@@ -9,6 +9,7 @@ mod announce;
 mod evidence;
 mod facts;
 mod flight;
+mod groups;
 mod heartbeat;
 mod inputs;
 mod instance;
@@ -25,6 +26,7 @@ mod plane;
 mod receive;
 mod refusal;
 mod reload;
+mod seat;
 mod second_path;
 mod server;
 mod signing;
@@ -54,7 +56,7 @@ use vrrp::Event;
 use self::addresses::{Addresses, Outcome};
 use self::facts::Facts;
 use self::inputs::Input;
-use self::instance::{Instance, Notice};
+use self::instance::Instance;
 use self::instances::Instances;
 use self::journal::{Entry, Journal};
 use self::parent_settings::ParentSettings;
@@ -205,16 +207,6 @@ impl Director {
         self.wires.retain(|key| self.instances.uses(key));
     }
 
-    fn on_notices(&mut self, notices: Vec<Notice>) {
-        for notice in notices {
-            match notice {
-                Notice::Journal(entry) => drop(self.journal.record(entry)),
-                Notice::Moved(entry, moved) => self.on_moved(entry, *moved),
-                Notice::Handover { name, failed } => self.on_handover_end(&name, failed),
-            }
-        }
-    }
-
     /// Starts a virtual router; it takes part as soon as its link and source address are there.
     fn start_instance(&mut self, now: Instant, config: config::Vrrp) {
         self.instances_made += 1;
@@ -229,6 +221,7 @@ impl Director {
             .push(Instance::new(now, number, config, addresses));
         let index = self.instances.len() - 1;
         self.reconcile_one(now, index);
+        self.seat(now, index);
         let notices = self.instances[index].handle(now, Event::Startup, &self.wires);
         self.on_notices(notices);
     }
@@ -243,18 +236,8 @@ impl Director {
             "director",
             "leaving on request",
         ));
-        for index in 0..self.instances.len() {
-            self.dismiss(now, index);
-        }
-    }
-
-    fn dismiss(&mut self, now: Instant, index: usize) {
-        let instance = &mut self.instances[index];
-        if !std::mem::replace(&mut instance.departing, true) {
-            instance.stop_steering(now);
-            let notices = instance.handle(now, Event::Shutdown, &self.wires);
-            self.on_notices(notices);
-        }
+        let all: Vec<usize> = (0..self.instances.len()).collect();
+        self.dismiss(now, &all);
     }
 
     fn on_change(&mut self, now: Instant, change: &Change) {

@@ -101,7 +101,16 @@ impl Director {
                 "`tandem vrrp` lists them",
             );
         }
-        let wanted = |name: &str| order.name.as_deref().is_none_or(|only| only == name);
+        // Who is in a group moves with it.
+        let group = |name: &str| {
+            self.index_of(name)
+                .and_then(|index| self.instances[index].router.group())
+        };
+        let with = order.name.as_deref().and_then(group);
+        let wanted = |name: &str| {
+            let asked = order.name.as_deref();
+            asked.is_none_or(|only| only == name || (with.is_some() && group(name) == with))
+        };
         let active = self
             .instances
             .iter()

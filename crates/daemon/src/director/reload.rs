@@ -203,6 +203,7 @@ impl Director {
     /// Brings the virtual routers in line with the running configuration; one that did not change is not touched.
     fn apply_routers(&mut self, now: Instant) {
         let wanted = self.running.config.vrrp.clone();
+        let mut gone = Vec::new();
         for index in 0..self.instances.len() {
             let current = &self.instances[index];
             if current.departing {
@@ -216,9 +217,11 @@ impl Director {
                         self.instances[index].reconfigure(now, config.clone(), &self.wires);
                     self.on_notices(notices);
                 }
-                Some(_) | None => self.dismiss(now, index),
+                Some(_) | None => gone.push(index),
             }
         }
+        self.dismiss(now, &gone);
+        self.regroup(now);
         for config in wanted {
             let runs = self
                 .instances

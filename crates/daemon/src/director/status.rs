@@ -261,12 +261,7 @@ impl Director {
             phase: core.phase.as_str().to_owned(),
             why: core.why.clone(),
             timers: core.timers.iter().map(timer).collect(),
-            contributions: instance
-                .verdict
-                .contributions
-                .iter()
-                .map(contribution)
-                .collect(),
+            contributions: contributions(instance, &core),
             checksum_sent: (family == Family::V4
                 && instance.config.settings.version == vrrp::Version::V3)
                 .then(|| checksum(core.checksum_sent)),
@@ -303,6 +298,7 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
     let core = instance.router.status();
     let one = |family: Family| VrrpStatus {
         name: instance.config.name.clone(),
+        group: instance.config.group.clone(),
         vrid: instance.config.settings.vrid.value(),
         family: if family == Family::V6 {
             control::Family::Ipv6
@@ -322,7 +318,7 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
         accepts: instance.accepts(),
         state: state(instance.state()),
         priority: instance.config.settings.priority.value(),
-        effective_priority: instance.effective_priority().value(),
+        effective_priority: core.effective_priority.value(),
         vips: instance
             .config
             .vips
@@ -400,6 +396,20 @@ fn checksum(form: vrrp::ChecksumForm) -> control::ChecksumForm {
         vrrp::ChecksumForm::Rfc5798 => control::ChecksumForm::Rfc5798,
         vrrp::ChecksumForm::Rfc9568 => control::ChecksumForm::Rfc9568,
     }
+}
+
+/// What makes the priority what it is: what is tracked here, and a weaker virtual router of the same group.
+fn contributions(instance: &Instance, core: &vrrp::Status) -> Vec<ContributionStatus> {
+    let tracked = instance.verdict.contributions.iter().map(contribution);
+    let own = i16::from(instance.effective_priority().value());
+    let delta = i16::from(core.effective_priority.value()) - own;
+    let group = instance.config.group.as_ref().filter(|_| delta != 0);
+    let weaker = group.map(|group| ContributionStatus {
+        what: format!("weakest of group {group}"),
+        delta,
+        cap: None,
+    });
+    tracked.chain(weaker).collect()
 }
 
 fn contribution(contribution: &vrrp::Contribution) -> ContributionStatus {

@@ -136,6 +136,7 @@ mod tests {
         let vip = "10.0.0.10".parse().unwrap();
         Vrrp {
             name: "main".to_owned(),
+            group: None,
             interface: "eth0".to_owned(),
             vips: vec![VipAddress {
                 address: vip,

@@ -112,9 +112,14 @@ impl VirtualRouter {
     }
 
     /// The timer keeps what has run of it; only the difference of the two lengths is applied.
-    pub(super) fn backup_priority(&mut self, backup: Backup, priority: Priority) -> Phase {
+    pub(super) fn backup_priority(
+        &mut self,
+        backup: Backup,
+        member: MemberId,
+        priority: Priority,
+    ) -> Phase {
         let before = self.lengths();
-        self.priority = priority;
+        self.set_priority(member, priority);
         Phase::Backup(self.shifted(backup, before))
     }
 

@@ -40,6 +40,7 @@ impl VirtualRouter {
             self.members.insert(id, member);
         }
         self.held_back = self.held_back.or(other.held_back);
+        self.weigh();
         let phase = std::mem::replace(&mut self.phase, Phase::Initialize);
         let phase = self.welcome(phase, other.phase, now, &mut out);
         self.phase = self.unless_fault(phase, now, &mut out);
@@ -81,31 +82,27 @@ impl VirtualRouter {
         let mut alone = self.clone();
         alone.members.retain(|id, _| *id == member);
         alone.keep_legs_of_members();
+        alone.weigh();
         self.members.remove(&member);
         self.keep_legs_of_members();
+        self.weigh();
         self.check_invariants();
         Some(alone)
     }
 
-    /// Ends one member while the others go on: its addresses are released without a farewell, which would tell a
-    /// peer that the whole group leaves. None when it is the only one, or none of ours.
-    #[must_use]
-    pub fn part(&mut self, member: MemberId) -> Option<Vec<Directive>> {
-        let alone = self.split(member)?;
+    /// Ends at once and without a farewell, which would tell a peer that the whole group leaves: for who was split off.
+    pub fn abandon(&mut self, now: Instant) -> Vec<Directive> {
         let mut out = Out::default();
-        let from = alone.state();
+        let from = self.state();
         if from == State::Active {
-            out.push_for(member, Action::StopAnnouncing);
+            out.push(Action::StopAnnouncing);
         }
-        if alone.holds {
-            out.push_for(member, Action::Release);
-        }
+        self.release(&mut out);
         if from != State::Initialize {
-            let (to, reason) = (State::Initialize, Reason::Parted);
-            out.push_for(member, Action::Transition(Transition { from, to, reason }));
+            self.moved(now, from, State::Initialize, Reason::Parted, &mut out);
         }
-        out.push_for(member, Action::Stopped);
-        Some(out.into_directives())
+        self.phase = self.stopped(&mut out);
+        out.into_directives()
     }
 
     fn keep_legs_of_members(&mut self) {

@@ -66,6 +66,8 @@ pub(super) type Members = BTreeMap<MemberId, Member>;
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) settings: Settings,
+    /// After tracking; the group has the lowest of its members'.
+    pub(super) priority: Priority,
     pub(super) expectation: Expectation,
     pub(super) sources: PerFamily<Option<IpAddr>>,
     pub(super) tracked_fault: Option<FaultReason>,
@@ -86,6 +88,7 @@ impl Member {
             alarms: Alarms::default(),
             checksum: first_form(settings.checksum),
             confirmed: false,
+            priority: settings.priority,
             settings,
         }
     }
@@ -97,6 +100,10 @@ impl Member {
         }
         if self.settings.checksum != settings.checksum {
             self.checksum = first_form(settings.checksum);
+        }
+        // Where tracking says nothing, the base is the effective priority.
+        if self.priority == self.settings.priority {
+            self.priority = settings.priority;
         }
         self.expectation = Expectation::new(&settings);
         self.settings = settings;

@@ -33,6 +33,17 @@ impl VirtualRouter {
             .expect("handle_for has looked it up")
     }
 
+    /// Takes over the effective priority of one member: the group is as strong as its weakest.
+    pub(super) fn set_priority(&mut self, member: MemberId, priority: Priority) {
+        self.member_mut(member).priority = priority;
+        self.weigh();
+    }
+
+    pub(super) fn weigh(&mut self) {
+        let priorities = self.members.values().map(|member| member.priority);
+        self.priority = priorities.min().unwrap_or(self.priority);
+    }
+
     /// Every member and family.
     pub(super) fn legs(&self) -> impl Iterator<Item = Leg> + '_ {
         self.members.keys().flat_map(|&member| {

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use control::What;
-use vrrp::{Action, Event, Timer, VirtualRouter};
+use vrrp::{Action, Event, Timer};
+
+use crate::director::seat::Seat;
 
 use super::lane::{Lane, micros, millis};
 use crate::director::tracking::Verdict;
@@ -68,8 +70,8 @@ impl Lane {
         &mut self,
         now: Instant,
         due: Option<Timer>,
-        actions: &[Action],
-        router: &VirtualRouter,
+        actions: &[&Action],
+        router: &Seat,
     ) {
         let routine = actions
             .iter()
@@ -88,7 +90,7 @@ impl Lane {
         }
     }
 
-    fn action(&mut self, now: Instant, action: &Action, router: &VirtualRouter) {
+    fn action(&mut self, now: Instant, action: &Action, router: &Seat) {
         let what = match action {
             Action::Send(advertisement) => {
                 return self.sent(
@@ -130,7 +132,7 @@ impl Lane {
 }
 
 /// What the core knows at the moment it decides.
-fn decision(router: &VirtualRouter) -> What {
+fn decision(router: &Seat) -> What {
     let status = router.status();
     What::Decision {
         why: status.why,

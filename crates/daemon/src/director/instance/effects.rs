@@ -16,7 +16,7 @@ use crate::director::wires::Wires;
 
 impl Instance {
     /// Carries out one action; its failure comes back as an event.
-    pub(super) fn carry_out(
+    pub(in crate::director) fn carry_out(
         &mut self,
         now: Instant,
         action: Action,

@@ -242,7 +242,22 @@ fn the_wire_that_speaks_last_holds_the_timer() {
     group.hear_each(1_500_000, B, 3, 150, 20);
     assert_eq!(group.deadline(), Some(11_828_125));
     group.handle(2_000_000, A, Event::PriorityChanged(Priority::new(200)));
+    assert_eq!(group.deadline(), Some(11_828_125), "b is the weaker one");
+    group.handle(2_000_000, B, Event::PriorityChanged(Priority::new(200)));
     assert_eq!(group.deadline(), Some(10_656_250));
+}
+
+#[test]
+fn the_group_is_as_strong_as_its_weakest_member() {
+    let mut group = Group::active();
+    group.handle(4_000_000, A, Event::PriorityChanged(Priority::new(70)));
+    group.handle(4_000_000, B, Event::PriorityChanged(Priority::new(130)));
+    let both = ["b: send ipv4 70", "a: send ipv4 70"];
+    assert_eq!(group.timer(4_609_375), both);
+    let b = group.router.split(B).unwrap();
+    assert_eq!(b.status().effective_priority, Priority::new(130));
+    group.join(4_700_000, b);
+    assert_eq!(group.router.status().effective_priority, Priority::new(70));
 }
 
 #[test]
@@ -421,14 +436,14 @@ fn who_goes_alone_keeps_its_state_and_who_ends_says_no_farewell() {
         ["b: send ipv4 100"]
     );
     assert!(group.router.split(A).is_none(), "the last one stays");
-    let words = ended.router.part(B).unwrap();
+    let words = ended.router.split(B).unwrap().abandon(at);
     assert_eq!(
         said(&words),
         [
-            "b: stop announcing",
-            "b: release",
-            "b: active to initialize: taken out of its group, which goes on without it",
-            "b: stopped"
+            "all: stop announcing",
+            "all: release",
+            "all: active to initialize: taken out of its group, which goes on without it",
+            "all: stopped"
         ]
     );
     assert_eq!(ended.timer(4_609_375), ["a: send ipv4 100"]);
@@ -439,7 +454,7 @@ fn a_claim_does_not_wait_for_a_member_that_has_gone() {
     let mut group = Group::backup();
     group.timer(3_609_375);
     group.handle(3_610_000, A, Event::Claimed);
-    assert!(group.router.part(B).is_some());
+    assert!(group.router.split(B).is_some());
     assert_eq!(group.deadline(), Some(4_609_375));
     let words = group.timer(4_609_375);
     assert_eq!(words[0], "a: send ipv4 100");
