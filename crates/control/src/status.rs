@@ -141,6 +141,24 @@ pub struct GroupStatus {
     pub usable: u32,
     /// Targets configured.
     pub total: u32,
+    /// Requests or connections that wait for a place at a target.
+    #[serde(default)]
+    pub queued: u64,
+    /// Requests or connections that ever waited for a place.
+    #[serde(default)]
+    pub queued_total: u64,
+    /// Requests or connections that found as many waiting as may.
+    #[serde(default)]
+    pub queue_overflows_total: u64,
+    /// Requests or connections that got no place in time.
+    #[serde(default)]
+    pub queue_timeouts_total: u64,
+    /// Attempts that were made again.
+    #[serde(default)]
+    pub retries_total: u64,
+    /// Attempts that were not made again because the budget was spent.
+    #[serde(default)]
+    pub retries_refused_total: u64,
     /// In the order of the file.
     #[serde(default)]
     pub targets: Vec<TargetStatus>,
@@ -167,6 +185,15 @@ pub struct TargetStatus {
     pub in_flight: u64,
     /// Requests or connections since the forwarder started.
     pub requests_total: u64,
+    /// Requests or connections that failed by its fault.
+    #[serde(default)]
+    pub errors_total: u64,
+    /// How often its traffic has taken it out.
+    #[serde(default)]
+    pub ejections_total: u64,
+    /// How much of its share it gets in its slow start, in percent; `None` outside of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_percent: Option<u32>,
     /// Why it is in this state, in words: `connect refused`; `None` when there is nothing to say.
     pub why: Option<String>,
 }

@@ -38,6 +38,12 @@ fn group(group: GroupSnapshot) -> GroupStatus {
         algorithm: group.algorithm.to_owned(),
         usable: group.usable as u32,
         total: group.total as u32,
+        queued: u64::from(group.queued),
+        queued_total: group.queue_totals.waited,
+        queue_overflows_total: group.queue_totals.overflows,
+        queue_timeouts_total: group.queue_totals.timeouts,
+        retries_total: group.retries_total,
+        retries_refused_total: group.retries_refused_total,
         targets: group.targets.into_iter().map(target).collect(),
     }
 }
@@ -76,6 +82,9 @@ pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
         weight: target.weight,
         in_flight: u64::from(target.in_flight),
         requests_total: target.requests_total,
+        errors_total: target.errors_total,
+        ejections_total: target.ejections_total,
+        warm_percent: target.warm_percent,
         why: (!target.why.is_empty()).then_some(target.why),
     }
 }

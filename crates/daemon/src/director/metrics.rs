@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use control::Status;
+use control::{GroupStatus, Status, TargetCondition, TargetStatus};
 
 use super::Director;
 
@@ -184,13 +184,111 @@ fn write_targets(text: &mut String, status: &Status) {
             ];
             up.sample(
                 &labels,
-                f64::from(u8::from(target.state == control::TargetCondition::Up)),
+                f64::from(u8::from(matches!(
+                    target.state,
+                    TargetCondition::Up | TargetCondition::Starting
+                ))),
             );
             in_flight.sample(&labels, target.in_flight as f64);
             requests.sample(&labels, target.requests_total as f64);
         }
     }
     for family in [usable, up, in_flight, requests] {
+        family.finish(text);
+    }
+    write_protection(text, status);
+}
+
+/// What a metric reads of a group or target.
+type Figure<T> = fn(&T) -> u64;
+
+/// What kept targets and clients from each other's trouble.
+fn write_protection(text: &mut String, status: &Status) {
+    let new = |name, kind, help| Family::new(name, kind, help);
+    let groups: [(Family, Figure<GroupStatus>); 6] = [
+        (
+            new(
+                "tandem_group_queue",
+                "gauge",
+                "Requests or connections that wait for a place.",
+            ),
+            |group| group.queued,
+        ),
+        (
+            new(
+                "tandem_group_queued_total",
+                "counter",
+                "Requests or connections that had to wait.",
+            ),
+            |group| group.queued_total,
+        ),
+        (
+            new(
+                "tandem_group_queue_overflows_total",
+                "counter",
+                "Those that found the queue full.",
+            ),
+            |group| group.queue_overflows_total,
+        ),
+        (
+            new(
+                "tandem_group_queue_timeouts_total",
+                "counter",
+                "Those that got no place in time.",
+            ),
+            |group| group.queue_timeouts_total,
+        ),
+        (
+            new(
+                "tandem_group_retries_total",
+                "counter",
+                "Attempts made again.",
+            ),
+            |group| group.retries_total,
+        ),
+        (
+            new(
+                "tandem_group_retries_refused_total",
+                "counter",
+                "Retries the budget did not allow.",
+            ),
+            |group| group.retries_refused_total,
+        ),
+    ];
+    for (mut family, value) in groups {
+        for group in &status.groups {
+            family.sample(&[("group", &group.name)], value(group) as f64);
+        }
+        family.finish(text);
+    }
+    let targets: [(Family, Figure<TargetStatus>); 2] = [
+        (
+            new(
+                "tandem_target_errors_total",
+                "counter",
+                "Failed by the target's fault.",
+            ),
+            |target| target.errors_total,
+        ),
+        (
+            new(
+                "tandem_target_ejections_total",
+                "counter",
+                "Times live traffic took it out.",
+            ),
+            |target| target.ejections_total,
+        ),
+    ];
+    for (mut family, value) in targets {
+        for group in &status.groups {
+            for target in &group.targets {
+                let labels = [
+                    ("group", group.name.as_str()),
+                    ("target", target.name.as_str()),
+                ];
+                family.sample(&labels, value(target) as f64);
+            }
+        }
         family.finish(text);
     }
 }

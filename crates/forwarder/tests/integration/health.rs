@@ -113,6 +113,53 @@ fn a_check_is_a_get_with_a_host_on_a_new_connection() {
     assert!(origin.connections() >= 2);
 }
 
+/// How targets stand that answer their check like this, when it wants this text.
+fn checked_for(text: &str, answer: &'static [u8]) -> TargetSnapshot {
+    let origin = Origin::saying(answer);
+    let (forwarder, _place) = proxy_with(&[origin.address], |_, group| {
+        let Check::Http {
+            path, host, status, ..
+        } = Check::http("/")
+        else {
+            panic!("it is one by http")
+        };
+        let body = Some(text.to_owned());
+        group.health = fast(Check::Http {
+            path,
+            host,
+            status,
+            body,
+        });
+    });
+    eventually("checked", || forwarder.ready().first_health_round_done);
+    target(&forwarder, 0)
+}
+
+#[test]
+fn a_check_can_ask_for_a_text_in_the_body() {
+    let rows: [(&'static [u8], bool); 5] = [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall ready", true),
+        (b"HTTP/1.1 200 OK\r\n\r\nnot yet, but ready soon", true),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nrea\r\n2\r\ndy\r\n0\r\n\r\n",
+            true,
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nreaready", false),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 5\r\n\r\nready", false),
+    ];
+    for (answer, passes) in rows {
+        let got = checked_for("ready", answer);
+        let words = String::from_utf8_lossy(answer);
+        assert_eq!(got.check == CheckStanding::Up, passes, "{words}: {got:?}");
+    }
+    let lacking = checked_for("ready", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno");
+    assert!(
+        lacking.why.starts_with("body lacks \"ready\" "),
+        "{}",
+        lacking.why
+    );
+}
+
 #[test]
 fn a_check_that_gets_no_answer_fails_in_time() {
     let silent = Origin::start(|stream, _| {
