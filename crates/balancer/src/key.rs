@@ -28,13 +28,34 @@ impl PickKey {
 
 /// The hash of the parts, as if they were one text.
 pub(crate) fn hash<const N: usize>(parts: [&[u8]; N]) -> u64 {
-    let mut state: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in parts.into_iter().flatten() {
-        state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = parts.into_iter().flatten();
+    bytes
+        .fold(Hash::default(), |hash, byte| hash.with(*byte))
+        .value()
+}
+
+/// A hash under way: what came so far can be had at every byte.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
     }
-    state = (state ^ (state >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    state = (state ^ (state >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    state ^ (state >> 33)
+}
+
+impl Hash {
+    /// With one more byte.
+    pub(crate) fn with(self, byte: u8) -> Self {
+        Self((self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    /// The hash of the bytes so far.
+    pub(crate) fn value(self) -> u64 {
+        let state = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let state = (state ^ (state >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        state ^ (state >> 33)
+    }
 }
 
 #[cfg(test)]

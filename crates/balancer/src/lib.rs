@@ -4,6 +4,9 @@
 //! Moving the bytes and running the checks is the work of the `forwarder` crate.
 //!
 //! - [`settings`]: what the operator wrote, as checked values with their defaults.
+//! - [`listener`]: what becomes of a request, by the rules of a listener.
+//! - [`rule`], [`pattern`], [`normal`]: what rules compare, and with what.
+//! - [`redirect`], [`split`]: where a rule may lead besides a group.
 //! - [`plan`]: the immutable whole of listeners and groups, built from settings and the plan before it.
 //! - [`group`]: picks a target and hands out a [`Lease`] that accounts for it.
 //! - [`key`]: what consistent hashing goes by.
@@ -18,26 +21,39 @@
 pub mod group;
 pub mod health;
 pub mod key;
+pub mod listener;
+pub mod normal;
 pub mod passive;
+pub mod pattern;
 pub mod plan;
 pub mod queue;
+pub mod redirect;
 pub mod retry;
 pub mod ring;
+pub mod rule;
 pub mod schedule;
 pub mod settings;
+pub mod split;
 pub mod target;
 
 pub use group::{Group, Lease, NoPick};
 pub use health::{CheckFailure, HealthChange, HealthMachine};
 pub use key::PickKey;
+pub use listener::{Action, Listener, Route, Rule, shadowed};
+pub use normal::Ambiguous;
 pub use passive::{Ejection, Phase};
-pub use plan::{Listener, Plan, PlanError, RequestView, Route};
+pub use pattern::{AddressSet, Glob};
+pub use plan::{Plan, PlanError};
 pub use queue::{Queue, Ticket};
+pub use redirect::{Redirect, Template, TemplateError, Url, Variable};
 pub use retry::{Attempt, BodyProgress, Failure, Retry, RetryBudget, decide_retry};
 pub use ring::Ring;
+pub use rule::index::Cost;
+pub use rule::{Condition, Conditions, Fields, NoFields, RequestView};
 pub use settings::{
-    Algorithm, Check, GroupSettings, GroupTimeouts, HashKey, HealthSettings, ListenerLimits,
-    ListenerSettings, ListenerTimeouts, OnAllDown, OutlierSettings, Protocol, RetrySettings,
-    RuleAction, TargetLimits, TargetSettings,
+    Algorithm, Check, FixedAnswer, GroupSettings, GroupTimeouts, HashKey, HeaderEdits,
+    HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown, OutlierSettings,
+    Protocol, RetrySettings, RuleAction, RuleSettings, TargetLimits, TargetSettings,
 };
+pub use split::{GroupMark, Share, Split};
 pub use target::{Health, Order, Outcome, Target, TargetId, TargetState};

@@ -3,14 +3,13 @@
 //! A plan is exchanged whole; requests in flight finish on the one they started with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Method;
-
 use crate::group::Group;
+use crate::listener::Listener;
 use crate::ring::Ring;
-use crate::settings::{Algorithm, GroupSettings, ListenerSettings, RuleAction, TargetSettings};
+use crate::settings::{Algorithm, GroupSettings, ListenerSettings, TargetSettings};
 
 /// What is wrong with the settings; all of it the operator's to mend.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +35,14 @@ pub enum PlanError {
         listener: String,
         /// The address.
         address: SocketAddr,
+    },
+    /// Two rules of a listener have one name.
+    #[error("listener {listener} has two rules named {rule}")]
+    DuplicateRule {
+        /// The listener.
+        listener: String,
+        /// The name given twice.
+        rule: String,
     },
     /// A listener forwards to a group that does not exist.
     #[error("listener {listener} forwards to group {group}, which does not exist")]
@@ -81,56 +88,6 @@ pub enum PlanError {
     },
 }
 
-/// What rules may look at in a request; a TCP connection has only a peer.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestView<'a> {
-    /// Address of the client.
-    pub peer: IpAddr,
-    /// Method; `None` on a TCP listener.
-    pub method: Option<&'a Method>,
-    /// Host as sent, port included; empty on a TCP listener or if none was sent.
-    pub host: &'a str,
-    /// Path with query; empty on a TCP listener.
-    pub path: &'a str,
-}
-
-/// What becomes of a request or connection.
-#[derive(Clone, Copy, Debug)]
-pub enum Route<'p> {
-    /// It goes to a target of this group.
-    Forward(&'p Arc<Group>),
-    /// The connection is closed without an answer.
-    Close,
-}
-
-/// A listener in one plan, its groups resolved; it stays usable after the plan is gone.
-#[derive(Debug)]
-pub struct Listener {
-    settings: ListenerSettings,
-    default: Action,
-}
-
-#[derive(Debug)]
-enum Action {
-    Forward(Arc<Group>),
-    Close,
-}
-
-impl Listener {
-    /// What the operator wrote about it.
-    pub fn settings(&self) -> &ListenerSettings {
-        &self.settings
-    }
-
-    /// Decides about one request or connection.
-    pub fn route(&self, _view: &RequestView<'_>) -> Route<'_> {
-        match &self.default {
-            Action::Forward(group) => Route::Forward(group),
-            Action::Close => Route::Close,
-        }
-    }
-}
-
 /// Listeners and groups, checked against each other.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -167,29 +124,13 @@ impl Plan {
                 }
             }
             let name = settings.name.clone();
-            let default = plan.resolve(&settings)?;
-            if plan
-                .listeners
-                .insert(name.clone(), Arc::new(Listener { settings, default }))
-                .is_some()
-            {
+            let kept = previous.and_then(|plan| plan.listeners.get(&name));
+            let listener = Listener::build(settings, &plan.groups, kept)?;
+            if plan.listeners.insert(name.clone(), listener).is_some() {
                 return Err(PlanError::DuplicateListener(name));
             }
         }
         Ok(plan)
-    }
-
-    fn resolve(&self, settings: &ListenerSettings) -> Result<Action, PlanError> {
-        match &settings.default {
-            RuleAction::Close => Ok(Action::Close),
-            RuleAction::Forward(group) => match self.groups.get(group) {
-                Some(group) => Ok(Action::Forward(Arc::clone(group))),
-                None => Err(PlanError::UnknownGroup {
-                    listener: settings.name.clone(),
-                    group: group.clone(),
-                }),
-            },
-        }
     }
 
     /// The listener with this name.
@@ -210,11 +151,6 @@ impl Plan {
     /// All groups, by name.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
         self.groups.values()
-    }
-
-    /// Decides about one request or connection that came in through `listener`.
-    pub fn route<'p>(&self, listener: &'p Listener, view: &RequestView<'_>) -> Route<'p> {
-        listener.route(view)
     }
 }
 

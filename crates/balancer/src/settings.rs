@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::redirect::Redirect;
+use crate::rule::Condition;
+
 mod protection;
 
 pub use protection::{OutlierSettings, RetrySettings, TargetLimits};
@@ -23,7 +26,9 @@ pub struct ListenerSettings {
     pub binds: Vec<SocketAddr>,
     /// What is spoken by the clients.
     pub protocol: Protocol,
-    /// What happens to a request or connection.
+    /// What is looked at first, in this order: the first rule that matches decides.
+    pub rules: Vec<RuleSettings>,
+    /// What happens to a request or connection that no rule matches.
     pub default: RuleAction,
     /// Time limits on the client's side.
     pub timeouts: ListenerTimeouts,
@@ -45,6 +50,7 @@ impl ListenerSettings {
             name: name.into(),
             binds,
             protocol,
+            rules: Vec::new(),
             default: RuleAction::Forward(group.into()),
             timeouts: ListenerTimeouts::default(),
             limits: ListenerLimits::default(),
@@ -77,8 +83,107 @@ impl Protocol {
 pub enum RuleAction {
     /// It goes to a target of the group with this name.
     Forward(String),
+    /// It goes to one of these groups, by weight.
+    Split(Vec<(String, u32)>),
+    /// The client is sent elsewhere. HTTP only.
+    Redirect(Redirect),
+    /// The client gets this answer. HTTP only.
+    Respond(FixedAnswer),
     /// The connection is closed without an answer.
     Close,
+}
+
+impl RuleAction {
+    /// The groups it names.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            Self::Forward(group) => (Some(group.as_str()), &[][..]),
+            Self::Split(shares) => (None, &shares[..]),
+            Self::Redirect(_) | Self::Respond(_) | Self::Close => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(several.iter().map(|(group, _)| group.as_str()))
+    }
+}
+
+/// In the words of status: `app`, `web-v1 95, web-v2 5`, `redirect 301 to ...`, `respond 404`, `close`.
+impl fmt::Display for RuleAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward(group) => f.write_str(group),
+            Self::Split(shares) => {
+                let words: Vec<String> = shares
+                    .iter()
+                    .map(|(group, weight)| format!("{group} {weight}"))
+                    .collect();
+                f.write_str(&words.join(", "))
+            }
+            Self::Redirect(redirect) => write!(f, "redirect {redirect}"),
+            Self::Respond(answer) => write!(f, "respond {}", answer.status),
+            Self::Close => f.write_str("close"),
+        }
+    }
+}
+
+/// An answer that needs no target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FixedAnswer {
+    /// The status, 200..=599.
+    pub status: u16,
+    /// The content type, if there is one.
+    pub content_type: Option<String>,
+    /// The body; empty for none.
+    pub body: String,
+}
+
+/// One `[[listener.NAME.rule]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleSettings {
+    /// Name, unique in its listener; its number, counted from 1, unless given.
+    pub name: String,
+    /// What all has to hold; empty for everything.
+    pub when: Vec<Condition>,
+    /// What becomes of a request or connection that matches.
+    pub action: RuleAction,
+    /// Changes of the request on its way to the target.
+    pub request_headers: HeaderEdits,
+    /// Changes of the answer on its way to the client.
+    pub answer_headers: HeaderEdits,
+}
+
+impl RuleSettings {
+    /// A rule that forwards to `group`, everything else at its default.
+    pub fn new(name: impl Into<String>, when: Vec<Condition>, group: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            when,
+            action: RuleAction::Forward(group.into()),
+            request_headers: HeaderEdits::default(),
+            answer_headers: HeaderEdits::default(),
+        }
+    }
+}
+
+/// Fields that are removed, and fields that are set in place of whatever was there.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct HeaderEdits {
+    /// Names with their values.
+    pub set: Vec<(String, String)>,
+    /// Names.
+    pub remove: Vec<String>,
+}
+
+impl HeaderEdits {
+    /// True if nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+
+    /// True if a field of this name, in any case, does not stay.
+    pub fn drops(&self, name: &str) -> bool {
+        let same = |other: &String| other.eq_ignore_ascii_case(name);
+        self.remove.iter().any(same) || self.set.iter().any(|(other, _)| same(other))
+    }
 }
 
 /// Time limits of a listener. None of them can be infinite by accident: a zero is an immediate limit.

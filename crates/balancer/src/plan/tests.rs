@@ -18,36 +18,6 @@ fn group(name: &str, targets: &[&str]) -> GroupSettings {
 }
 
 #[test]
-fn a_plan_routes_to_its_group() {
-    let plan = Plan::build(
-        vec![listener("web", "127.0.0.1:80", "app")],
-        vec![group("app", &["10.0.0.1:80"]), group("other", &[])],
-        None,
-    )
-    .unwrap();
-    let web = plan.listener("web").unwrap();
-    let view = RequestView {
-        peer: address("10.9.9.9:1").ip(),
-        method: Some(&Method::GET),
-        host: "a",
-        path: "/",
-    };
-    match plan.route(web, &view) {
-        Route::Forward(group) => assert_eq!(group.settings().name, "app"),
-        Route::Close => panic!("closed"),
-    }
-    let closing = ListenerSettings {
-        default: RuleAction::Close,
-        ..listener("web", "127.0.0.1:80", "app")
-    };
-    let plan = Plan::build(vec![closing], vec![], None).unwrap();
-    assert!(matches!(
-        plan.route(plan.listener("web").unwrap(), &view),
-        Route::Close
-    ));
-}
-
-#[test]
 fn what_does_not_fit_together_is_refused() {
     let app = || group("app", &["10.0.0.1:80"]);
     let web = || listener("web", "127.0.0.1:80", "app");
