@@ -61,6 +61,7 @@ fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings>
         name: listener.name.value.clone(),
         binds: listener.binds.iter().map(|bind| bind.value).collect(),
         protocol,
+        rules: listener.rules.clone(),
         default: listener.action.clone()?,
         timeouts: listener.timeouts.clone(),
         limits: listener.limits.clone(),

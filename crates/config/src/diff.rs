@@ -156,6 +156,7 @@ fn whole((what, name): &(Subject, String), from: Option<&String>, to: Option<&St
 }
 
 const IN_PLACE: &str = "in place";
+const NEXT: &str = "for the next request or connection";
 
 fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'static str {
     match what {
@@ -175,7 +176,8 @@ fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'s
         },
         Subject::Listener => match key {
             "bind" => sockets(from.unwrap_or_default(), to.unwrap_or_default()),
-            "action" => "for the next request or connection",
+            "action" | "rule order" => NEXT,
+            rule if rule.starts_with("rule ") => NEXT,
             _ => "for the next connection",
         },
         Subject::Group => match (key.starts_with("target "), from, to) {

@@ -5,7 +5,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use ::vrrp::{Authentication, ChecksumPolicy, Password, PeerKnowledge, Preempt, Settings, Version};
-use balancer::{Check, GroupSettings, ListenerSettings, OnAllDown, RuleAction};
+use balancer::{
+    Check, Conditions, GroupSettings, ListenerSettings, OnAllDown, RuleAction, RuleSettings,
+};
 use std::sync::Arc;
 
 use super::Subject;
@@ -229,17 +231,14 @@ fn vrrp_times(part: &mut Part, vrrp: &Vrrp) {
 }
 
 fn listener(listener: &ListenerSettings) -> Part {
-    let action = match &listener.default {
-        RuleAction::Forward(group) => format!("forward to {group}"),
-        RuleAction::Close => "close".to_owned(),
-    };
     let mut part = Part {
         summary: list(&listener.binds),
         ..Part::default()
     };
     part.set("bind", list(&listener.binds));
     part.set("protocol", listener.protocol.as_str());
-    part.set("action", action);
+    part.set("action", action(&listener.default));
+    rules(&mut part, &listener.rules);
     let timeouts = &listener.timeouts;
     part.time("timeouts.header", timeouts.header);
     part.time("timeouts.body_idle", timeouts.body_idle);
@@ -257,6 +256,57 @@ fn listener(listener: &ListenerSettings) -> Part {
         or(limits.body_bytes.map(show_size), "off"),
     );
     part
+}
+
+/// Rules whose order is shown name by name; of more, a digest.
+const SHOWN_RULES: usize = 20;
+
+fn rules(part: &mut Part, rules: &[RuleSettings]) {
+    if rules.is_empty() {
+        return;
+    }
+    for rule in rules {
+        part.set(&format!("rule {}", rule.name), rule_words(rule));
+    }
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    part.set(
+        "rule order",
+        match names.len() {
+            0..=SHOWN_RULES => list(&names),
+            count => format!("{count} rules, {}", crate::hash(&names.join("\n"))),
+        },
+    );
+}
+
+/// Everything a rule says: two rules with the same words do the same.
+fn rule_words(rule: &RuleSettings) -> String {
+    let mut words = format!("{}: {}", Conditions(&rule.when), action(&rule.action));
+    for (whose, edits) in [
+        ("", &rule.request_headers),
+        (" of the answer", &rule.answer_headers),
+    ] {
+        for (name, value) in &edits.set {
+            words.push_str(&format!("; set {name}: {value}{whose}"));
+        }
+        for name in &edits.remove {
+            words.push_str(&format!("; remove {name}{whose}"));
+        }
+    }
+    words
+}
+
+fn action(action: &RuleAction) -> String {
+    match action {
+        RuleAction::Forward(_) | RuleAction::Split(_) => format!("forward to {action}"),
+        RuleAction::Respond(answer) => {
+            let kind = answer.content_type.as_deref().unwrap_or("no content type");
+            match answer.body.as_str() {
+                "" => format!("{action} ({kind})"),
+                body => format!("{action} ({kind}, {body:?})"),
+            }
+        }
+        RuleAction::Redirect(_) | RuleAction::Close => action.to_string(),
+    }
 }
 
 fn group(group: &GroupSettings) -> Part {

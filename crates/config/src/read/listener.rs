@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use balancer::{ListenerLimits, ListenerTimeouts, RuleAction};
+use balancer::{ListenerLimits, ListenerTimeouts, RuleAction, RuleSettings};
 
-use super::action::{self, Owner};
+use super::action;
 use super::rule;
 use super::too_many;
 use crate::Code;
@@ -61,6 +61,7 @@ pub(crate) struct ListenerDraft {
     pub(crate) binds: Vec<At<SocketAddr>>,
     pub(crate) protocol: ListenerProtocol,
     pub(crate) action: Option<RuleAction>,
+    pub(crate) rules: Vec<RuleSettings>,
     /// Every group it or one of its rules names.
     pub(crate) groups: Vec<At<String>>,
     /// Every certificate it names.
@@ -74,12 +75,11 @@ pub(crate) struct ListenerDraft {
 pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
     let binds = binds(&section);
     let protocol = protocol(&section, &binds);
-    let https = protocol == ListenerProtocol::Https;
-    let main = action::read(&section, Owner::Listener { https });
+    let main = action::read(&section, protocol);
     let mut groups = main.groups;
-    if let Some(item) = section.get("rule") {
-        groups.extend(rule::read(&item, protocol));
-    }
+    let rules = section.get("rule").map(|item| rule::read(&item, protocol));
+    let rules = rules.unwrap_or_default();
+    groups.extend(rules.groups);
     let timeouts = section
         .section("timeouts")
         .map(|section| timeouts(section, protocol))
@@ -108,6 +108,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         binds,
         protocol,
         action: main.action,
+        rules: rules.rules,
         groups,
         certificates,
         timeouts,

@@ -99,6 +99,11 @@ impl<'s> Findings<'s> {
         });
     }
 
+    /// How much was found so far.
+    pub(crate) fn count(&self) -> usize {
+        self.problems.borrow().len()
+    }
+
     /// Everything found, in the order of finding.
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems.into_inner()
