@@ -16,7 +16,7 @@ use crate::checks;
 use crate::error::{ApplyError, OrderError};
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
-use crate::snapshot::{self, ListenerSnapshot, Readiness, Snapshot};
+use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot};
 use crate::sockets;
 use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
 
@@ -31,6 +31,8 @@ pub struct ForwarderSettings {
 const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 /// Silence after which a worker thread counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// Rules of one listener that are shown, in status and metrics: names are bounded.
+pub const MAX_SHOWN_RULES: usize = 1000;
 /// How often a drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -307,6 +309,7 @@ impl Forwarder {
                 connections_total: shared.connections_total(),
                 requests_total: shared.requests_total(),
                 action: current.settings().default.clone(),
+                rules: current.rules().len(),
                 causes: shared.causes.read(),
             }
         });
@@ -314,6 +317,18 @@ impl Forwarder {
             listeners: listeners.collect(),
             groups: snapshot::groups(&self.plan.load()),
         }
+    }
+
+    /// The rules of all listeners with what they counted, in their order; at most [`MAX_SHOWN_RULES`] of a listener.
+    pub fn rules(&self) -> Vec<RuleSnapshot> {
+        let plan = self.plan.load();
+        let of = |listener: &Arc<Listener>| {
+            let name = listener.settings().name.clone();
+            let rules = listener.rules().iter().take(MAX_SHOWN_RULES);
+            let rows = rules.map(move |rule| snapshot::rule(&name, rule));
+            rows.collect::<Vec<_>>()
+        };
+        plan.listeners().flat_map(of).collect()
     }
 
     /// Whether the node may be trusted with traffic. Never waits; a reload that succeeds does not change it.

@@ -6,21 +6,28 @@
 //! - [`scan`]: finds the end of a head, whatever pieces it comes in.
 //! - [`fields`]: knows field names, and the list syntax of Connection.
 //! - [`request`], [`response`]: heads parsed and written.
+//! - [`changes`]: what a rule changes in heads.
+//! - [`origin`]: who the client is, behind proxies.
+//! - [`routing`]: where a request goes.
 //! - [`key`]: what of a request a group hashes.
 //! - [`chunked`], [`body`]: where a body ends, and what of it is passed on.
-//! - [`answer`]: answers of our own.
+//! - [`answer`]: answers of our own; [`direct`]: requests that need no more than one.
 //! - [`exchange`]: one request on one connection to a target.
 //! - [`serving`]: one request, on as many attempts as it takes.
 //! - [`connection`]: one client, request after request.
 
 pub(crate) mod answer;
 pub(crate) mod body;
+pub(crate) mod changes;
 pub(crate) mod chunked;
 pub(crate) mod connection;
+mod direct;
 pub(crate) mod exchange;
 pub(crate) mod fields;
 mod key;
+mod origin;
 pub(crate) mod request;
 pub(crate) mod response;
+mod routing;
 pub(crate) mod scan;
 mod serving;

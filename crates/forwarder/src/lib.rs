@@ -37,8 +37,9 @@ mod waiting;
 mod worker;
 
 pub use error::{ApplyError, OrderError};
-pub use forwarder::{Forwarder, ForwarderSettings};
+pub use forwarder::{Forwarder, ForwarderSettings, MAX_SHOWN_RULES};
 pub use snapshot::{
     CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, QueueTotals, Readiness,
+    RuleSnapshot,
     Snapshot, TargetSnapshot, TargetStanding,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use balancer::{
-    Group, GroupSettings, Health, Order, Phase, Plan, Protocol, RuleAction, Target, TargetState,
+    Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule, RuleAction, Target, TargetState,
 };
 
 /// Everything at one moment.
@@ -32,11 +32,26 @@ pub struct ListenerSnapshot {
     pub connections_total: u64,
     /// HTTP requests ever read; on TCP the connections given to a target.
     pub requests_total: u64,
-    /// What it does with them.
+    /// What it does with those that no rule matches.
     pub action: RuleAction,
+    /// Number of its rules.
+    pub rules: usize,
     /// How often something did not go well, by cause (`target-reset@headers`, ...); those that came up, in a fixed
     /// order.
     pub causes: Vec<(&'static str, u64)>,
+}
+
+/// One rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleSnapshot {
+    /// The listener it belongs to.
+    pub listener: String,
+    /// Its name, or its number.
+    pub name: String,
+    /// Requests or connections that have met it.
+    pub requests_total: u64,
+    /// What it does.
+    pub action: RuleAction,
 }
 
 /// One group.
@@ -200,6 +215,16 @@ pub struct Readiness {
     pub first_health_round_done: bool,
     /// A worker thread has not come round for a second.
     pub stalled: bool,
+}
+
+/// One rule of a listener.
+pub(crate) fn rule(listener: &str, rule: &Rule) -> RuleSnapshot {
+    RuleSnapshot {
+        listener: listener.to_owned(),
+        name: rule.settings().name.clone(),
+        requests_total: rule.requests_total(),
+        action: rule.settings().action.clone(),
+    }
 }
 
 /// The groups of a plan.

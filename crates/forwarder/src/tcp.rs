@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use balancer::{Group, HashKey, Lease, NoPick, PickKey, RequestView, Route, TargetId};
+use balancer::{
+    Action, Group, HashKey, Lease, Listener, NoPick, PickKey, RequestView, Route, TargetId,
+};
 use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
@@ -29,15 +31,8 @@ pub(crate) async fn serve(
     admission: Admission,
 ) {
     let listener = admission.listener().current.load_full();
-    let view = RequestView {
-        peer: peer.ip(),
-        method: None,
-        host: "",
-        path: "",
-    };
-    let group = match listener.route(&view) {
-        Route::Forward(group) => Arc::clone(group),
-        Route::Close => return,
+    let Some(group) = route(&worker, &listener, peer) else {
+        return;
     };
     let settings = listener.settings();
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
@@ -80,6 +75,21 @@ pub(crate) async fn serve(
         tracing::debug!(listener = settings.name, client = %peer, reason = cause.as_str(), "connection cut");
     }
     lease.finish(Instant::now(), end.outcome());
+}
+
+/// The group a connection goes to; `None` if it is to be closed.
+fn route(worker: &Worker, listener: &Listener, peer: SocketAddr) -> Option<Arc<Group>> {
+    let view = RequestView::of_connection(peer.ip().to_canonical());
+    // Without a path nothing can be understood in two ways.
+    let Route { rule, action } = listener.route(&view, &mut String::new()).ok()?;
+    if let Some(rule) = rule {
+        rule.count();
+    }
+    match action {
+        Action::Forward(group) => Some(Arc::clone(group)),
+        Action::Split(split) => split.draw(Instant::now(), worker.random()).map(Arc::clone),
+        Action::Close | Action::Redirect(_) | Action::Respond(_) => None,
+    }
 }
 
 /// A target that takes the connection.

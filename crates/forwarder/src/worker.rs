@@ -1,6 +1,6 @@
 //! A worker thread: one runtime, its own listening sockets, its own pool; shares nothing but atomics.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -74,6 +74,7 @@ pub(crate) struct Worker {
     /// Connections to wake when a listener closes.
     pub(crate) idlers: Rc<Idlers>,
     random: Cell<u64>,
+    path_room: RefCell<String>,
 }
 
 impl Worker {
@@ -84,7 +85,18 @@ impl Worker {
             pool: Pool::default(),
             idlers: Rc::default(),
             random: Cell::new(rand::random()),
+            path_room: RefCell::default(),
         }
+    }
+
+    /// Lends a text that keeps its memory, for the normal form of a path.
+    pub(crate) fn with_path_room<R>(&self, work: impl FnOnce(&mut String) -> R) -> R {
+        work(&mut self.path_room.borrow_mut())
+    }
+
+    /// A number nobody else gives to a request.
+    pub(crate) fn request_id(&self) -> u128 {
+        u128::from(self.random()) << 64 | u128::from(self.random())
     }
 
     /// The next number of this thread's random sequence (SplitMix64).

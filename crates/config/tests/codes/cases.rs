@@ -326,25 +326,58 @@ pub(crate) const CASES: &[Case] = &[
             "19:9: warning[E051]: group `egde` has this virtual router only; name it in another [vrrp.NAME] as well, or remove the line",
         ],
     ),
-    // E030, E031, E032 and E033: rules are refused, and checked all the same
+    // E030, E031, E032 and E033
     (
         WEB,
         "[[listener.web.rule]]\nwhen = { path = \"/api/*\" }\nforward = \"app\"\n[[listener.web.rule]]\nname = \"v1\"\nwhen = { path = \"/api/v1/*\", method = \"GET\" }\nforward = \"app\"\n",
         &[
-            "6:1: error[E090]: rule 1 is not supported yet; remove it; the listener's own `forward` holds for everything",
-            "9:1: error[E030]: rule \"v1\" is never reached: rule 1 (line 6) matches everything it matches; put it before that rule, or remove it",
-            "9:1: error[E090]: rule \"v1\" is not supported yet; remove it; the listener's own `forward` holds for everything",
+            "9:1: warning[E030]: rule \"v1\" is never reached: rule 1 (line 6) matches everything it matches; put it before that rule, or remove it",
         ],
     ),
     (
         WEB,
         "[[listener.web.rule]]\nwhen = { path = \"api\", host = \"shop\", source = \"10.0.0.0/33\" }\nredirect = { host = \"#{host}\" }\n",
         &[
-            "6:1: error[E090]: rule 1 is not supported yet; remove it; the listener's own `forward` holds for everything",
             "7:17: error[E031]: the path pattern \"api\" does not begin with `/`, so it matches nothing; did you mean \"/api\"?",
             "7:31: error[E031]: the host pattern \"shop\" has no dot, so it matches no full name; did you mean \"shop.example.com\"?",
             "7:48: error[E031]: \"10.0.0.0/33\" is neither an address nor a prefix like \"10.0.0.0/8\"",
             "8:12: error[E032]: the redirect leads to itself; change at least one of scheme, host, port, path and query",
+        ],
+    ),
+    (
+        WEB,
+        "[[listener.web.rule]]\nname = \"a\"\nwhen = { path = [\"/a/../b\", \"/a b\"], method = \"get\", host = [], header = { \"x y\" = \"1\", X = [] }, not = {} }\nforward = \"app\"\n[[listener.web.rule]]\nname = \"a\"\nwhen = { query = { \"\" = \"1\" }, cookie = { \"a;b\" = \"1\" }, sni = \"a.example\" }\nforward = \"app\"\n[[listener.web.rule]]\nname = \"7\"\nforward = \"app\"\n",
+        &[
+            "8:18: error[E031]: the path pattern \"/a/../b\" matches nothing: `//`, `/./` and `/../` are resolved before rules are asked",
+            "8:29: error[E031]: the path pattern \"/a b\" contains \" \" (at offset 2), which no path does",
+            "8:47: error[E031]: methods are compared exactly, and \"get\" is none; did you mean \"GET\"?",
+            "8:61: error[E031]: `host` is empty, so it matches nothing; remove it, or name a value",
+            "8:76: error[E031]: \"x y\" is no name of a header",
+            "8:93: error[E031]: `X` has no value, so it matches nothing; write \"*\" for any value",
+            "8:105: error[E031]: `not` without a condition matches nothing; name what must not hold",
+            "11:8: error[E022]: rule name \"a\" is already there in line 7; remove one of the two",
+            "12:20: error[E031]: \"\" is no name of a query",
+            "12:43: error[E031]: \"a;b\" is no name of a cookie",
+            "12:58: error[E041]: `sni` cannot be known on a listener of protocol http; remove the condition",
+            "15:8: error[E014]: \"7\" would be taken for the number of a rule; give it a name with a letter",
+        ],
+    ),
+    (
+        WEB,
+        "[[listener.web.rule]]\nwhen = { path = \"/a\" }\nredirect = { host = \"a b\", path = \"shop\", query = \"#{pth}\", status = 300 }\nset_headers = { Content-Length = \"1\", X-A = \"b\\r\\nX: y\", \"x y\" = \"1\" }\nremove_headers = [\"Host\"]\nset_answer_headers = { Connection = \"close\" }\n[[listener.web.rule]]\nwhen = { path = \"/b\" }\nrespond = { status = 204, body = \"x\" }\n[[listener.web.rule]]\nwhen = { path = \"/c\" }\nredirect = { host = \"a.example:81\", path = \"/#{query}\" }\n",
+        &[
+            "8:21: error[E031]: ' ' cannot stand in this part of a URL; variables are #{protocol}, #{host}, #{port}, #{path} and #{query}",
+            "8:35: error[E031]: the path \"shop\" does not begin with `/`; did you mean \"/shop\"?",
+            "8:51: error[E031]: there is no variable #{pth}; there are protocol, host, port, path, query; variables are #{protocol}, #{host}, #{port}, #{path} and #{query}",
+            "8:70: error[E011]: `status` must be one of 301, 302, 303, 307, 308, got 300",
+            "9:17: error[E031]: the header Content-Length is written by the balancer and cannot be changed; remove it",
+            "9:45: error[E031]: the value of a header cannot contain '\\r'",
+            "9:58: error[E031]: \"x y\" is no name of a header",
+            "10:19: error[E031]: the header Host is written by the balancer and cannot be changed; remove it",
+            "11:24: error[E031]: the header Connection is written by the balancer and cannot be changed; remove it",
+            "14:34: error[E014]: an answer of status 204 has no body; remove `body`",
+            "17:21: error[E031]: the port does not belong to `host`; give it as `port`",
+            "17:44: error[E031]: #{query} has no meaning in `path`",
         ],
     ),
     (

@@ -2,9 +2,16 @@
 
 use std::io::Write as _;
 
+use balancer::HeaderEdits;
+
 use crate::cause::Cause;
-use crate::http::body::BodyError;
+use crate::http::body::{BodyError, Framing};
+use crate::http::changes::write_set;
+use crate::http::fields::write_field;
 use crate::http::request::{Rejection, RequestFacts};
+
+/// A body nobody wants is read up to this size, so that the connection can go on.
+pub(crate) const DRAINED_BYTES: u64 = 64 * 1024;
 
 /// What is answered instead of forwarding or relaying.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +97,71 @@ pub(crate) fn write(
     out.extend_from_slice(b"\r\n");
     if !request.is_some_and(|request| request.is_head) {
         out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// True if the connection can go on after an answer that does not wait for the body: the client wants it, and the body
+/// is worth reading. Whoever waits for a 100 may or may not send its body after such an answer, so nobody knows what
+/// comes next.
+pub(crate) fn may_go_on(request: &RequestFacts) -> bool {
+    let worth_it = match request.framing {
+        Framing::None | Framing::Chunked => true,
+        Framing::Length(length) => length <= DRAINED_BYTES,
+        Framing::UntilClose => false,
+    };
+    request.keep_alive && !request.expects_continue && worth_it
+}
+
+/// An answer that a rule asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnAnswer<'a> {
+    /// The status, 200..=599.
+    pub(crate) status: u16,
+    /// Content-Type.
+    pub(crate) content_type: Option<&'a str>,
+    /// Location; empty for none.
+    pub(crate) location: &'a [u8],
+    /// The body.
+    pub(crate) body: &'a [u8],
+}
+
+impl OwnAnswer<'_> {
+    /// Appends the whole answer.
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        edits: Option<&HeaderEdits>,
+        request: &RequestFacts,
+        close: bool,
+    ) {
+        let status = http::StatusCode::from_u16(self.status).ok();
+        let reason = status.and_then(|status| status.canonical_reason());
+        let (status, reason) = (self.status, reason.unwrap_or_default());
+        // Writing to memory cannot fail.
+        let _ = write!(out, "HTTP/1.1 {status} {reason}\r\n");
+        let drops = |name: &str| edits.is_some_and(|edits| edits.drops(name));
+        if let Some(kind) = self.content_type.filter(|_| !drops("content-type")) {
+            write_field(out, "Content-Type", kind.as_bytes());
+        }
+        if !self.location.is_empty() && !drops("location") {
+            write_field(out, "Location", self.location);
+        }
+        if let Some(edits) = edits {
+            write_set(out, edits);
+        }
+        let has_body = !matches!(status, 204 | 304);
+        if has_body {
+            let _ = write!(out, "Content-Length: {}\r\n", self.body.len());
+        }
+        if close {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if request.http10 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        if has_body && !request.is_head {
+            out.extend_from_slice(self.body);
+        }
     }
 }
 

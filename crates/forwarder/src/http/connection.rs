@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use balancer::{Group, Listener, PickKey, RequestView, Route};
+use balancer::{Group, Listener, PickKey};
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
@@ -18,10 +18,13 @@ use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
 use crate::http::answer::{self, Refusal};
 use crate::http::body::{Body, Framing};
+use crate::http::changes::RequestChanges;
 use crate::http::chunked::Emit;
+use crate::http::direct::{self, Direct};
 use crate::http::exchange::{ClientSide, Sending};
-use crate::http::key;
+use crate::http::origin;
 use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts};
+use crate::http::routing::{self, Asking, Destination};
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 use crate::http::serving;
 use crate::idlers::IdleSlot;
@@ -69,12 +72,12 @@ pub(crate) enum After {
     Reset,
 }
 
-/// A request that was read, with the group that is to answer it (`None`: the connection is closed).
+/// A request that was read, with the group that is to answer it.
 pub(crate) struct Request {
     /// The request as it goes out.
     pub(crate) sending: Sending,
     /// Where it goes.
-    pub(crate) group: Option<Arc<Group>>,
+    pub(crate) group: Arc<Group>,
     /// What the group picks by, if it hashes and the request has it.
     pub(crate) key: Option<PickKey>,
 }
@@ -83,6 +86,9 @@ pub(crate) struct Request {
 #[allow(clippy::large_enum_variant)] // a box would be an allocation for each request
 enum Next {
     Request(Request),
+    Direct(Direct),
+    /// A rule wants the connection closed.
+    Close,
     /// The client has nothing more to say, or said nothing for too long.
     End,
     Refused(Refusal),
@@ -132,6 +138,8 @@ impl Connection {
         loop {
             let after = match self.next(first).await {
                 Next::Request(request) => serving::serve(self, request).await,
+                Next::Direct(request) => direct::serve(self, request).await,
+                Next::Close => After::Close,
                 Next::End => return,
                 Next::Refused(refusal) => self.answer(&refusal, None, true).await,
             };
@@ -247,16 +255,17 @@ impl Connection {
             Scanned::Complete { start, end } => {
                 let (head, rest) = data.split_at_mut(end);
                 let request = self.understand(&mut head[start..], rest);
-                Some(request.map_or_else(Next::Refused, Next::Request))
+                Some(request.unwrap_or_else(Next::Refused))
             }
         }
     }
 
     /// Makes a request of a head and of the bytes after it, which may be its body.
-    fn understand(&mut self, head: &mut [u8], rest: &mut [u8]) -> Result<Request, Refusal> {
+    fn understand(&mut self, head: &mut [u8], rest: &mut [u8]) -> Result<Next, Refusal> {
         self.refresh();
         self.admission.listener().count_request(self.worker.index);
-        let limits = &self.listener.settings().limits;
+        let settings = self.listener.settings();
+        let limits = &settings.limits;
         let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let head = request::parse(head, &mut room, limits.url_bytes as usize)?;
         if let (Framing::Length(length), Some(limit)) = (head.facts.framing, limits.body_bytes)
@@ -264,36 +273,58 @@ impl Connection {
         {
             return Err(Cause::BodyTooLarge.into());
         }
-        let view = RequestView {
-            peer: self.peer.ip(),
-            method: Some(&head.method),
-            host: head.host,
-            path: head.path,
+        let peer = self.peer.ip();
+        let closing = self.is_closing();
+        let asking = Asking {
+            listener: &self.listener,
+            peer,
+            source: origin::client(&head, peer, self.trusted, &settings.trusted_proxies),
+            trusted: self.trusted,
+            local: self.local,
+            closing,
+            random: self.worker.random(),
         };
-        let group = match self.listener.route(&view) {
-            Route::Forward(group) => Some(Arc::clone(group)),
-            Route::Close => None,
+        let routed = self
+            .worker
+            .with_path_room(|room| routing::route(&head, &asking, room))?;
+        let mut body = Body::new(head.facts.framing, Emit::Framed, limits.body_bytes);
+        let passed = body.filter(rest)?;
+        self.client.input.extend(&rest[passed.consumed..]);
+        let facts = head.facts;
+        let (group, key) = match routed.destination {
+            Destination::Group { group, key } => (group, key),
+            Destination::Answer(answer) => {
+                return Ok(Next::Direct(Direct {
+                    facts,
+                    body,
+                    answer,
+                    closes: closing,
+                }));
+            }
+            Destination::Nowhere => return Ok(Next::Close),
         };
-        let hash_key = group.as_ref().and_then(|group| group.hash_key());
-        let key = hash_key.and_then(|wanted| key::of_request(wanted, &head, self.peer.ip()));
         let mut out = Buffer::default();
         let client = ClientFacts {
             peer: &self.peer_text,
             local: self.local,
             trusted: self.trusted,
         };
-        head.write(out.vec(), &client);
+        let rule = routed.rule.as_deref();
+        let changes = RequestChanges {
+            edits: rule.map(|rule| &rule.settings().request_headers),
+            id: self.worker.request_id(),
+        };
+        head.write(out.vec(), &client, &changes);
         let head_bytes = out.held();
-        let mut body = Body::new(head.facts.framing, Emit::Framed, limits.body_bytes);
-        let passed = body.filter(rest)?;
         out.extend(&rest[..passed.kept]);
         out.extend(&body.take_trailers());
-        self.client.input.extend(&rest[passed.consumed..]);
-        Ok(Request {
-            sending: Sending::new(head.method, head.facts, out, head_bytes, body),
+        let mut sending = Sending::new(head.method, facts, out, head_bytes, body);
+        sending.changes.rule = routed.rule;
+        Ok(Next::Request(Request {
+            sending,
             group,
             key,
-        })
+        }))
     }
 
     /// Counts and logs what did not go well.
@@ -315,10 +346,20 @@ impl Connection {
             request.is_some_and(|request| request.keep_alive) && !unread && !self.is_closing();
         let mut out = Buffer::default();
         answer::write(out.vec(), refusal, request, !goes_on);
+        match (self.send(&mut out).await, goes_on, unread) {
+            (false, _, _) => After::Close,
+            (true, true, _) => After::Next,
+            (true, false, true) => After::Linger,
+            (true, false, false) => After::Close,
+        }
+    }
+
+    /// Sends all of it; false if the client does not take it.
+    pub(crate) async fn send(&mut self, out: &mut Buffer) -> bool {
         self.client
             .alarm
             .set(self.listener.settings().timeouts.body_idle);
-        let sent = poll_fn(|cx| {
+        poll_fn(|cx| {
             while !out.is_empty() {
                 match Pin::new(&mut self.client.stream).poll_write(cx, out.as_slice()) {
                     Poll::Ready(Ok(count)) if count > 0 => out.consume(count),
@@ -327,13 +368,8 @@ impl Connection {
                 }
             }
             Poll::Ready(true)
-        });
-        match (sent.await, goes_on, unread) {
-            (false, _, _) => After::Close,
-            (true, true, _) => After::Next,
-            (true, false, true) => After::Linger,
-            (true, false, false) => After::Close,
-        }
+        })
+        .await
     }
 
     /// Says that nothing more comes.

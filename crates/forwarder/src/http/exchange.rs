@@ -331,7 +331,8 @@ impl<'c> Exchange<'c> {
                 continue;
             }
             if head.status == 101 {
-                head.write(self.pending.vec(), &self.send.facts, false);
+                let Sending { facts, changes, .. } = &*self.send;
+                head.write(self.pending.vec(), facts, changes, false);
                 self.target.input.extend(rest);
                 self.phase = Phase::Switched;
                 return Ok(());
@@ -346,11 +347,11 @@ impl<'c> Exchange<'c> {
         if self.interim > MAX_INTERIM {
             return Err(End::Failed(Fault::BadResponse(BadResponse::NotHttp)));
         }
-        let facts = &self.send.facts;
+        let Sending { facts, changes, .. } = &*self.send;
         let wanted = head.status != 100
             || facts.expects_continue && !std::mem::replace(&mut self.continued, true);
         if wanted && !facts.http10 {
-            head.write(self.pending.vec(), facts, false);
+            head.write(self.pending.vec(), facts, changes, false);
         }
         Ok(())
     }
@@ -369,7 +370,8 @@ impl<'c> Exchange<'c> {
         self.client_goes_on =
             facts.keep_alive && !self.until_close && !self.closing && self.send.is_sent();
         self.target_reusable = head.keep_alive;
-        head.write(self.pending.vec(), &facts, !self.client_goes_on);
+        let changes = &self.send.changes;
+        head.write(self.pending.vec(), &facts, changes, !self.client_goes_on);
         let emit = if facts.http10 {
             Emit::Data
         } else {

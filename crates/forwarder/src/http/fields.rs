@@ -31,6 +31,8 @@ pub(crate) enum Field {
     ForwardedPort,
     /// Forwarded (RFC 7239).
     Forwarded,
+    /// X-Request-Id.
+    RequestId,
     /// Looks like one of the above to a server that takes `_` for `-`.
     Disguised,
     /// Any other: passed on as it is.
@@ -49,6 +51,7 @@ impl Field {
             9 if is("forwarded") => Field::Forwarded,
             10 if is("connection") => Field::Connection,
             10 if is("keep-alive") => Field::Hop,
+            12 if is("x-request-id") => Field::RequestId,
             14 if is("content-length") => Field::ContentLength,
             14 if is("http2-settings") => Field::Hop,
             15 if is("x-forwarded-for") => Field::ForwardedFor,
@@ -57,7 +60,7 @@ impl Field {
             16 if is("proxy-connection") => Field::Hop,
             17 if is("transfer-encoding") => Field::TransferEncoding,
             17 if is("x-forwarded-proto") => Field::ForwardedProto,
-            14..=17 if name.contains('_') => Field::disguised(name),
+            12 | 14..=17 if name.contains('_') => Field::disguised(name),
             _ => Field::Other,
         }
     }
@@ -65,6 +68,7 @@ impl Field {
     /// CGI-like servers read `X_Forwarded_For` as `X-Forwarded-For`.
     fn disguised(name: &str) -> Field {
         let imitated = [
+            "x-request-id",
             "x-forwarded-for",
             "x-forwarded-host",
             "x-forwarded-port",

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use balancer::rule::pairs;
 use balancer::{HashKey, PickKey};
 
 use crate::http::request::RequestHead;
@@ -10,14 +11,11 @@ use crate::http::request::RequestHead;
 pub(crate) fn of_request(
     wanted: &HashKey,
     head: &RequestHead<'_, '_>,
-    peer: IpAddr,
+    client: IpAddr,
 ) -> Option<PickKey> {
-    let (path, query) = match head.path.split_once('?') {
-        Some((path, query)) => (path, query),
-        None => (head.path, ""),
-    };
+    let (path, query) = head.path_and_query();
     let value = match wanted {
-        HashKey::Source => return Some(PickKey::of_address(peer)),
+        HashKey::Source => return Some(PickKey::of_address(client)),
         HashKey::Path => path.as_bytes(),
         // An absolute target says better than the field what the host is.
         HashKey::Header(name) if name.eq_ignore_ascii_case("host") => head.host.as_bytes(),
@@ -32,17 +30,6 @@ pub(crate) fn of_request(
         }
     };
     (!value.is_empty()).then(|| PickKey::of_bytes(value))
-}
-
-/// The pairs of `name=value`, white space around each removed; a name alone has an empty value.
-fn pairs(text: &[u8], separator: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
-    text.split(move |byte| *byte == separator).map(|pair| {
-        let pair = pair.trim_ascii();
-        match memchr::memchr(b'=', pair) {
-            Some(at) => (&pair[..at], &pair[at + 1..]),
-            None => (pair, &[][..]),
-        }
-    })
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
+use balancer::Fields;
 use http::Method;
 use httparse::Header;
 
 use crate::http::body::Framing;
+use crate::http::changes::{RequestChanges, write_set};
 use crate::http::fields::{
     self, Connection, Field, content_length, list, write_field, write_number,
 };
@@ -244,6 +246,7 @@ fn gather<'b>(headers: &[Header<'b>]) -> Result<Gathered<'b>, Rejection> {
             | Field::ForwardedHost
             | Field::ForwardedPort
             | Field::Forwarded
+            | Field::RequestId
             | Field::Disguised
             | Field::Other => {}
         }
@@ -342,6 +345,12 @@ pub(crate) struct ClientFacts<'a> {
     pub(crate) trusted: bool,
 }
 
+impl Fields for RequestHead<'_, '_> {
+    fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.values(name).any(test)
+    }
+}
+
 impl<'b> RequestHead<'_, 'b> {
     /// The values of the fields of this name, in any case.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
@@ -351,26 +360,52 @@ impl<'b> RequestHead<'_, 'b> {
             .map(|header| header.value)
     }
 
+    /// The same, the last field first.
+    pub(crate) fn values_backwards(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        self.headers
+            .iter()
+            .rev()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
+    }
+
+    /// The path without query, and the query without question mark.
+    pub(crate) fn path_and_query(&self) -> (&'b str, &'b str) {
+        self.path.split_once('?').unwrap_or((self.path, ""))
+    }
+
     /// Appends the head as the target gets it.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, client: &ClientFacts<'_>) {
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        client: &ClientFacts<'_>,
+        changes: &RequestChanges<'_>,
+    ) {
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let host_at = out.len();
-        out.extend_from_slice(b"Host: ");
-        if self.host.is_empty() && self.facts.http10 {
-            let _ = write!(out, "{}", client.local); // writing to memory cannot fail
-        } else {
-            out.extend_from_slice(self.host.as_bytes());
+        let edits = changes.edits.filter(|edits| !edits.is_empty());
+        let drops = |name: &str| edits.is_some_and(|edits| edits.drops(name));
+        if !drops("host") {
+            out.extend_from_slice(b"Host: ");
+            self.write_host(out, client);
+            out.extend_from_slice(b"\r\n");
         }
-        let host_end = out.len();
-        out.extend_from_slice(b"\r\n");
-        let mut kept = Kept::default();
-        for header in self.headers {
+        let mut kept = Kept {
+            id: drops("x-request-id"),
+            ..Kept::default()
+        };
+        for header in self.headers.iter().filter(|header| !drops(header.name)) {
             self.write_header(out, header, client.trusted, &mut kept);
         }
-        self.write_forwarded(out, client, &kept, host_at + 6..host_end);
+        if let Some(edits) = edits {
+            write_set(out, edits);
+        }
+        self.write_forwarded(out, client, &kept);
+        if !kept.id {
+            let _ = write!(out, "X-Request-Id: {:032x}\r\n", changes.id); // writing to memory cannot fail
+        }
         match self.facts.framing {
             Framing::None | Framing::UntilClose => {}
             Framing::Length(length) => {
@@ -386,6 +421,15 @@ impl<'b> RequestHead<'_, 'b> {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// What the client asked for, or came to.
+    fn write_host(&self, out: &mut Vec<u8>, client: &ClientFacts<'_>) {
+        if self.host.is_empty() && self.facts.http10 {
+            let _ = write!(out, "{}", client.local); // writing to memory cannot fail
+        } else {
+            out.extend_from_slice(self.host.as_bytes());
+        }
+    }
+
     fn write_header(&self, out: &mut Vec<u8>, header: &Header<'_>, trusted: bool, kept: &mut Kept) {
         let pass = match Field::of(header.name) {
             Field::Other => !self.connection.lists(self.headers, header.name),
@@ -395,6 +439,11 @@ impl<'b> RequestHead<'_, 'b> {
             Field::ForwardedHost => trusted && !std::mem::replace(&mut kept.host, true),
             Field::ForwardedPort => trusted && !std::mem::replace(&mut kept.port, true),
             Field::Forwarded => trusted,
+            Field::RequestId => {
+                let believed = trusted && !kept.id && is_request_id(header.value);
+                kept.id |= believed;
+                believed
+            }
             Field::Te => {
                 // The one member that concerns the message and not the hop: trailers are relayed.
                 if list(header.value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
@@ -415,14 +464,8 @@ impl<'b> RequestHead<'_, 'b> {
         }
     }
 
-    /// The `X-Forwarded-*` fields that are ours to write; `host` is where in `out` the host stands.
-    fn write_forwarded(
-        &self,
-        out: &mut Vec<u8>,
-        client: &ClientFacts<'_>,
-        kept: &Kept,
-        host: std::ops::Range<usize>,
-    ) {
+    /// The `X-Forwarded-*` fields that are ours to write.
+    fn write_forwarded(&self, out: &mut Vec<u8>, client: &ClientFacts<'_>, kept: &Kept) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         let earlier =
             |header: &&Header<'_>| client.trusted && Field::of(header.name) == Field::ForwardedFor;
@@ -437,7 +480,7 @@ impl<'b> RequestHead<'_, 'b> {
         }
         if !kept.host {
             out.extend_from_slice(b"X-Forwarded-Host: ");
-            out.extend_from_within(host);
+            self.write_host(out, client);
             out.extend_from_slice(b"\r\n");
         }
         if !kept.port {
@@ -454,6 +497,12 @@ struct Kept {
     proto: bool,
     host: bool,
     port: bool,
+    id: bool,
+}
+
+/// An id of a request as others make them: not too long, and harmless in a log.
+fn is_request_id(value: &[u8]) -> bool {
+    (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
 #[cfg(test)]

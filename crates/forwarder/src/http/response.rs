@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use crate::http::body::Framing;
+use crate::http::changes::AnswerChanges;
 use crate::http::fields::{Connection, Field, content_length, write_field, write_number};
 use crate::http::request::{FieldRoom, MAX_FIELDS, RequestFacts};
 use crate::http::scan::HeadLimits;
@@ -140,6 +141,7 @@ fn gather(headers: &[Header<'_>], http10: bool) -> Result<Gathered, BadResponse>
             | Field::ForwardedHost
             | Field::ForwardedPort
             | Field::Forwarded
+            | Field::RequestId
             | Field::Disguised
             | Field::Other => {}
         }
@@ -154,14 +156,20 @@ impl ResponseHead<'_, '_> {
     }
 
     /// Appends the head as the client gets it. `close`: the connection ends with this answer.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, request: &RequestFacts, close: bool) {
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        request: &RequestFacts,
+        changes: &AnswerChanges,
+        close: bool,
+    ) {
         out.extend_from_slice(b"HTTP/1.1 ");
         write_number(out, u64::from(self.status));
         out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         for header in self.headers {
-            if self.passes(header) {
+            if self.passes(header) && (self.is_interim() || !changes.drops(header.name)) {
                 write_field(out, header.name, header.value);
             }
         }
@@ -169,6 +177,7 @@ impl ResponseHead<'_, '_> {
             out.extend_from_slice(b"\r\n");
             return;
         }
+        changes.write(out);
         self.write_framing(out, request);
         if self.status == 101 {
             out.extend_from_slice(b"Connection: upgrade\r\n");
@@ -195,6 +204,7 @@ impl ResponseHead<'_, '_> {
             | Field::ForwardedHost
             | Field::ForwardedPort
             | Field::Forwarded
+            | Field::RequestId
             | Field::Disguised
             | Field::Other => !self.connection.lists(self.headers, header.name),
         }

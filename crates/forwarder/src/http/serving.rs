@@ -30,9 +30,6 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
         group,
         key,
     } = request;
-    let Some(group) = group else {
-        return After::Close;
-    };
     let mut tried: Vec<TargetId> = Vec::new();
     let mut kept: Option<Lease> = None;
     let mut failed: Option<Cause> = None;

@@ -11,5 +11,6 @@ mod protection;
 mod reload;
 mod requests;
 mod retries;
+mod routing;
 mod support;
 mod tcp;

@@ -48,11 +48,17 @@ fn the_target_sees_who_asked_for_what() {
     client.send("GET /a?b HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 9.9.9.9\r\nX-A: b\r\nConnection: x-b\r\nX-B: c\r\n\r\n");
     assert_eq!(client.answer().status, 200);
     let port = place.address.port();
+    let head = notes.lock().unwrap()[0].head.clone();
+    let (head, id) = head.split_once("X-Request-Id: ").unwrap();
+    assert!(
+        id.len() == 36 && id.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{id}"
+    );
     assert_eq!(
-        notes.lock().unwrap()[0].head,
+        head,
         format!(
             "GET /a?b HTTP/1.1\r\nHost: test\r\nX-A: b\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\
-             X-Forwarded-Host: test\r\nX-Forwarded-Port: {port}\r\n\r\n"
+             X-Forwarded-Host: test\r\nX-Forwarded-Port: {port}\r\n"
         )
     );
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::http::body::{Body, BodyError};
+use crate::http::changes::AnswerChanges;
 use crate::http::request::RequestFacts;
 use crate::http::response::BadResponse;
 
@@ -51,6 +52,8 @@ pub(crate) struct Sending {
     pub(crate) body: Body,
     /// Some of the body went through after `out` was written: it cannot be repeated.
     pub(crate) streamed: bool,
+    /// What is changed in the answer.
+    pub(crate) changes: AnswerChanges,
     /// The target takes no more; its answer may still come.
     pub(super) stopped: bool,
 }
@@ -71,6 +74,7 @@ impl Sending {
             head_bytes,
             body,
             streamed: false,
+            changes: AnswerChanges::default(),
             stopped: false,
         }
     }

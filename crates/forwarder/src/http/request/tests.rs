@@ -1,6 +1,7 @@
 //! What an awkward request gets, and what the target sees of a good one.
 #![allow(clippy::unwrap_used)]
 
+use balancer::HeaderEdits;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,6 +15,14 @@ const LIMITS: HeadLimits = HeadLimits {
 
 /// Head as written for the target, and its facts.
 fn forward_as(input: &str, trusted: bool) -> Result<(String, RequestFacts), Rejection> {
+    forward_edited(input, trusted, None)
+}
+
+fn forward_edited(
+    input: &str,
+    trusted: bool,
+    edits: Option<&HeaderEdits>,
+) -> Result<(String, RequestFacts), Rejection> {
     let mut bytes = input.as_bytes().to_vec();
     let (start, end) = match HeadScan::default().scan(&bytes, &LIMITS) {
         Scanned::Complete { start, end } => (start, end),
@@ -31,6 +40,7 @@ fn forward_as(input: &str, trusted: bool) -> Result<(String, RequestFacts), Reje
             local,
             trusted,
         },
+        &RequestChanges { edits, id: 0xabc },
     );
     Ok((String::from_utf8(out).unwrap(), head.facts))
 }
@@ -49,6 +59,7 @@ fn passed(input: &str) -> Vec<String> {
     let fields = head.trim_end().split("\r\n").skip(1).map(str::to_owned);
     fields
         .filter(|field| !field.starts_with("Host: ") && !field.starts_with("X-Forwarded-"))
+        .filter(|field| !field.starts_with("X-Request-Id: "))
         .collect()
 }
 
@@ -59,7 +70,8 @@ fn a_plain_request_is_written_anew() {
     assert_eq!(
         head,
         "GET /a?b=c HTTP/1.1\r\nHost: example.com\r\nX-A: b\r\nX-Forwarded-For: 198.51.100.7\r\n\
-         X-Forwarded-Proto: http\r\nX-Forwarded-Host: example.com\r\nX-Forwarded-Port: 8080\r\n\r\n"
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: example.com\r\nX-Forwarded-Port: 8080\r\n\
+         X-Request-Id: 00000000000000000000000000000abc\r\n\r\n"
     );
     assert!(facts.keep_alive && !facts.http10 && !facts.upgrade);
     assert_eq!(facts.framing, Framing::None);
@@ -269,13 +281,54 @@ fn forwarded_fields_are_replaced_unless_the_client_is_trusted() {
                  X_Forwarded_For: 3.3.3.3\r\n\r\n";
     let (head, _) = forward(input).unwrap();
     let ours = "X-Forwarded-For: 198.51.100.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
-                X-Forwarded-Port: 8080\r\n\r\n";
+                X-Forwarded-Port: 8080\r\nX-Request-Id: 00000000000000000000000000000abc\r\n\r\n";
     assert_eq!(head, format!("GET / HTTP/1.1\r\nHost: a\r\n{ours}"));
     let (head, _) = forward_as(input, true).unwrap();
     assert_eq!(
         head,
         "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 443\r\n\
-         Forwarded: for=x\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2, 198.51.100.7\r\n\r\n"
+         Forwarded: for=x\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2, 198.51.100.7\r\n\
+         X-Request-Id: 00000000000000000000000000000abc\r\n\r\n"
+    );
+}
+
+#[test]
+fn an_id_is_believed_from_a_trusted_client_if_it_is_one() {
+    let id = |value: &str, trusted: bool| {
+        let input = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nx-request-id: {value}\r\nX_Request_Id: 9\r\n\r\n"
+        );
+        let (head, _) = forward_as(&input, trusted).unwrap();
+        let lower = head.to_ascii_lowercase();
+        let ids: Vec<&str> = lower
+            .split("\r\n")
+            .filter(|line| line.contains("request"))
+            .collect();
+        ids.join(" ")
+    };
+    let ours = "x-request-id: 00000000000000000000000000000abc";
+    assert_eq!(id("7f-x", true), "x-request-id: 7f-x");
+    assert_eq!(id("7f-x", false), ours);
+    assert_eq!(id("7f x", true), ours);
+    assert_eq!(id(&"a".repeat(129), true), ours);
+}
+
+#[test]
+fn a_rule_changes_fields() {
+    let edits = HeaderEdits {
+        set: vec![
+            ("X-Edge".to_owned(), "1".to_owned()),
+            ("Host".to_owned(), "inner.example".to_owned()),
+        ],
+        remove: vec!["x-internal".to_owned(), "X-Request-Id".to_owned()],
+    };
+    let input =
+        "GET / HTTP/1.1\r\nHost: a\r\nX-INTERNAL: x\r\nx-edge: 9\r\nX-Edge: 8\r\nX-B: c\r\n\r\n";
+    let (head, _) = forward_edited(input, false, Some(&edits)).unwrap();
+    assert_eq!(
+        head,
+        "GET / HTTP/1.1\r\nX-B: c\r\nX-Edge: 1\r\nHost: inner.example\r\nX-Forwarded-For: 198.51.100.7\r\n\
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: 8080\r\n\r\n"
     );
 }
 

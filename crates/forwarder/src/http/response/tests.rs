@@ -18,7 +18,7 @@ fn relay_to(input: &str, request: &RequestFacts) -> Result<(String, Framing, boo
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let head = parse(input.as_bytes(), &mut room, request)?;
     let mut out = Vec::new();
-    head.write(&mut out, request, false);
+    head.write(&mut out, request, &AnswerChanges::default(), false);
     Ok((
         String::from_utf8(out).unwrap(),
         head.framing,
