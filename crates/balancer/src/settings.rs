@@ -136,6 +136,25 @@ pub struct FixedAnswer {
     pub body: String,
 }
 
+impl FixedAnswer {
+    /// A short text that says what the status says; nothing for a status without a body.
+    pub fn plain(status: u16) -> Self {
+        let reason = http::StatusCode::from_u16(status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or_default();
+        let bodiless = matches!(status, 204 | 205 | 304);
+        Self {
+            status,
+            content_type: (!bodiless).then(|| "text/plain".to_owned()),
+            body: match bodiless {
+                true => String::new(),
+                false => format!("{status} {reason}\n"),
+            },
+        }
+    }
+}
+
 /// One `[[listener.NAME.rule]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RuleSettings {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use balancer::{
-    Algorithm, Check, GroupSettings, HashKey, OnAllDown, OutlierSettings, Protocol, RuleAction,
-    TargetLimits,
+    Algorithm, Check, Conditions, FixedAnswer, GroupSettings, HashKey, OnAllDown, OutlierSettings,
+    Protocol, RuleAction, TargetLimits,
 };
 use config::{Config, Facts, Level, LogFormat, TrackedInterface, Unicast, VipAddress, load};
 use vrrp::{ChecksumForm, ChecksumPolicy, PeerKnowledge, Preempt, Priority, Version, Vrid};
@@ -557,4 +557,53 @@ fn the_profile_of_the_rfc_has_its_defaults_and_every_key_goes_before_them() {
     );
     assert_eq!(vrrp.settings.preempt, Preempt::Never);
     assert_eq!(vrrp.settings.checksum, ChecksumPolicy::Auto);
+}
+
+#[test]
+fn rules_become_conditions_and_actions() {
+    let config = on(
+        "lb1",
+        "[listener.web]\nbind = \"0.0.0.0:80\"\nrespond = 404\n\
+         [[listener.web.rule]]\nname = \"api\"\n\
+         when = { host = \"App.example.com\", path = [\"/%61pi/*\", \"/v?/*\"], method = \"GET\", header = { X-Beta = \"Yes\" }, \
+         query = { Page = \"*\" }, cookie = { theme = \"Dark\" }, source = \"10.0.0.0/8\", peer_source = \"192.0.2.1\", \
+         not = { source = [\"10.1.0.0/16\", \"::1\"] } }\n\
+         set_headers = { X-Edge = \"1\" }\nremove_headers = [\"X-Internal\"]\nset_answer_headers = { Server = \"\" }\n\
+         forward = { app = 95, next = 5 }\n\
+         [[listener.web.rule]]\nwhen = { path = \"/old/*\" }\nredirect = { host = \"new.example.com\", path = \"/x#{path}\", status = 308 }\n\
+         [[listener.web.rule]]\nredirect = \"https\"\n\
+         [group.app]\ntargets = [\"10.0.0.1:80\"]\n[group.next]\ntargets = [\"10.0.0.2:80\"]\n",
+    );
+    let web = &config.listeners[0];
+    assert_eq!(web.default, RuleAction::Respond(FixedAnswer::plain(404)));
+    let words: Vec<String> = web
+        .rules
+        .iter()
+        .map(|rule| {
+            format!(
+                "{}: {} -> {}",
+                rule.name,
+                Conditions(&rule.when),
+                rule.action
+            )
+        })
+        .collect();
+    assert_eq!(
+        words,
+        [
+            "api: host app.example.com, path /api/* or /v?/*, method GET, source 10.0.0.0/8, peer_source 192.0.2.1/32, \
+             header x-beta: yes, query page=*, cookie theme=Dark, not (source 10.1.0.0/16 or ::1/128) -> app 95, next 5",
+            "2: path /old/* -> redirect 308 to #{protocol}://new.example.com/x#{path}?#{query}",
+            "3: everything -> redirect 301 to https://#{host}#{path}?#{query}",
+        ]
+    );
+    assert_eq!(
+        web.rules[0].request_headers.set,
+        [("X-Edge".to_owned(), "1".to_owned())]
+    );
+    assert_eq!(web.rules[0].request_headers.remove, ["X-Internal"]);
+    assert_eq!(
+        web.rules[0].answer_headers.set,
+        [("Server".to_owned(), String::new())]
+    );
 }

@@ -40,7 +40,8 @@ pub use response::{
 };
 pub use status::{
     CheckState, ConfigStatus, ForwarderState, ForwarderStatus, GroupStatus, ListenerStatus, Order,
-    Overall, PairNode, PairStatus, PassiveState, Role, Status, TargetCondition, TargetStatus,
+    Overall, PairNode, PairStatus, PassiveState, Role, RuleStatus, Status, TargetCondition,
+    TargetStatus,
 };
 pub use timestamp::Timestamp;
 pub use vrrp::{

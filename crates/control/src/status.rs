@@ -128,6 +128,20 @@ pub struct ListenerStatus {
     pub requests_total: u64,
     /// What it does, in words: the group's name, `close`, or `3 rules, else app`.
     pub action: String,
+    /// Its rules in their order, the first thousand.
+    #[serde(default)]
+    pub rules: Vec<RuleStatus>,
+}
+
+/// One `[[listener.NAME.rule]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its name; its number, counted from 1, if it has none.
+    pub name: String,
+    /// What it does, in words: a group's name, `web-v1 95, web-v2 5`, `redirect ...`, `respond 404`, `close`.
+    pub action: String,
+    /// Requests or connections that have met it since the forwarder started.
+    pub requests_total: u64,
 }
 
 /// One `[group.NAME]`.

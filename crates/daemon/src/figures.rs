@@ -2,17 +2,31 @@
 
 use control::internal::FromForwarder;
 use control::{
-    CheckState, GroupStatus, ListenerStatus, Order, PassiveState, TargetCondition, TargetStatus,
+    CheckState, GroupStatus, ListenerStatus, Order, PassiveState, RuleStatus, TargetCondition,
+    TargetStatus,
 };
 use forwarder::{
-    CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, Snapshot, TargetSnapshot,
-    TargetStanding,
+    CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, RuleSnapshot, Snapshot,
+    TargetSnapshot, TargetStanding,
 };
 
 /// The message that answers a request for a snapshot.
-pub(crate) fn message(snapshot: Snapshot) -> FromForwarder {
+pub(crate) fn message(snapshot: Snapshot, rules: Vec<RuleSnapshot>) -> FromForwarder {
+    let mut listeners: Vec<ListenerStatus> = snapshot.listeners.into_iter().map(listener).collect();
+    for rule in rules {
+        if let Some(listener) = listeners
+            .iter_mut()
+            .find(|listener| listener.name == rule.listener)
+        {
+            listener.rules.push(RuleStatus {
+                name: rule.name,
+                action: rule.action.to_string(),
+                requests_total: rule.requests_total,
+            });
+        }
+    }
     FromForwarder::Snapshot {
-        listeners: snapshot.listeners.into_iter().map(listener).collect(),
+        listeners,
         groups: snapshot.groups.into_iter().map(group).collect(),
     }
 }
@@ -25,10 +39,17 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
         connections: u64::from(listener.connections),
         connections_total: listener.connections_total,
         requests_total: listener.requests_total,
-        action: match listener.action {
-            balancer::RuleAction::Forward(group) => group,
-            balancer::RuleAction::Close => "close".to_owned(),
-        },
+        action: action(listener.rules, &listener.action.to_string()),
+        rules: Vec::new(),
+    }
+}
+
+/// `app`, or `3 rules, else app`.
+fn action(rules: usize, otherwise: &str) -> String {
+    match rules {
+        0 => otherwise.to_owned(),
+        1 => format!("1 rule, else {otherwise}"),
+        more => format!("{more} rules, else {otherwise}"),
     }
 }
 

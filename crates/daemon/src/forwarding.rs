@@ -230,7 +230,7 @@ impl Data {
                 groups: Vec::new(),
             };
         };
-        crate::figures::message(forwarder.snapshot())
+        crate::figures::message(forwarder.snapshot(), forwarder.rules())
     }
 
     /// Changes of targets since the last call.

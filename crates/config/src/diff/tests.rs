@@ -163,3 +163,35 @@ fn a_password_is_compared_but_never_shown() {
     let changes: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
     assert_eq!(changes, ["vrrp.main: secret of auth (changed in place)"]);
 }
+
+#[test]
+fn rules_are_compared_one_by_one_and_in_their_order() {
+    const RULE: &str =
+        "[[listener.web.rule]]\nname = \"a\"\nwhen = { path = \"/a\" }\nrespond = 403\n";
+    const OTHER: &str =
+        "[[listener.web.rule]]\nname = \"b\"\nwhen = { path = \"/b\" }\nforward = \"app\"\n";
+    let with = |rules: &str| config(&TEXT.replace("[group.app]", &format!("{rules}[group.app]")));
+    let changes = |from: &str, to: &str| -> Vec<String> {
+        let changes = diff(&with(from), &with(to));
+        changes.iter().map(ToString::to_string).collect()
+    };
+    let (ab, ba) = (format!("{RULE}{OTHER}"), format!("{OTHER}{RULE}"));
+    assert_eq!(
+        changes(&ab, &ba),
+        ["listener.web: rule order a, b -> b, a (for the next request or connection)"]
+    );
+    let edited = ab.replace(
+        "forward = \"app\"",
+        "forward = \"app\"\nset_headers = { X = \"1\" }",
+    );
+    assert_eq!(
+        changes(&ab, &edited),
+        [
+            "listener.web: rule b path /b: forward to app -> path /b: forward to app; set X: 1 (for the next request or connection)"
+        ]
+    );
+    // Every word of a fixed answer counts.
+    let body = RULE.replace("403", "{ status = 403, body = \"x\" }");
+    assert_eq!(changes(RULE, &body).len(), 1);
+    assert_eq!(changes(RULE, RULE), Vec::<String>::new());
+}

@@ -286,11 +286,8 @@ fn respond(item: &Item<'_>, protocol: ListenerProtocol) -> Option<RuleAction> {
     }
     needs_http(item, protocol);
     if item.is_integer() {
-        return Some(RuleAction::Respond(FixedAnswer {
-            status: item.number(200..=599)?,
-            content_type: None,
-            body: String::new(),
-        }));
+        let status = item.number(200..=599)?;
+        return Some(RuleAction::Respond(FixedAnswer::plain(status)));
     }
     if let Some(text) = item.as_str() {
         item.expected(

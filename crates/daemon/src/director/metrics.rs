@@ -146,7 +146,19 @@ fn write_status(text: &mut String, status: &Status) {
         "counter",
         "Requests answered.",
     );
+    let mut rules = Family::new(
+        "tandem_rule_requests_total",
+        "counter",
+        "Requests or connections that have met a rule.",
+    );
     for listener in &status.listeners {
+        for rule in &listener.rules {
+            let labels = [
+                ("listener", listener.name.as_str()),
+                ("rule", rule.name.as_str()),
+            ];
+            rules.sample(&labels, rule.requests_total as f64);
+        }
         connections.sample(&[("listener", &listener.name)], listener.connections as f64);
         requests.sample(
             &[("listener", &listener.name)],
@@ -155,6 +167,7 @@ fn write_status(text: &mut String, status: &Status) {
     }
     connections.finish(text);
     requests.finish(text);
+    rules.finish(text);
     write_targets(text, status);
 }
 
