@@ -1,7 +1,7 @@
 //! Rules: what a request has to be like, in words and as a test.
 //!
 //! The conditions of a rule all have to hold; of the values of one condition, one has to. Which rule a request meets
-//! first is found by [`index`]; this file knows one rule at a time.
+//! first is found by `index`; this file knows one rule at a time.
 
 use std::fmt;
 use std::net::IpAddr;
