@@ -40,6 +40,5 @@ pub use error::{ApplyError, OrderError};
 pub use forwarder::{Forwarder, ForwarderSettings, MAX_SHOWN_RULES};
 pub use snapshot::{
     CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, QueueTotals, Readiness,
-    RuleSnapshot,
-    Snapshot, TargetSnapshot, TargetStanding,
+    RuleSnapshot, Snapshot, TargetSnapshot, TargetStanding,
 };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use balancer::{
-    Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule, RuleAction, Target, TargetState,
+    Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule, RuleAction, Target,
+    TargetState,
 };
 
 /// Everything at one moment.
