@@ -1,8 +1,11 @@
-//! What the three processes of a node say to each other: director and keeper, keeper and forwarder, director and forwarder.
+//! What the processes of a node say to each other: director and keeper, keeper and forwarder or runner, director and forwarder or runner.
+//! What director and runner say to each other is in [`runner`].
 //!
 //! Keeper messages travel as one JSON value per datagram on a `SOCK_SEQPACKET` pair, with descriptors beside them where said.
-//! Director and forwarder share a stream; each frame is a length (4 octets, big endian) and one JSON value.
+//! Director and forwarder, director and runner share a stream each; each frame is a length (4 octets, big endian) and one JSON value.
 //! Both ends are always the same binary, so these types carry no promise to the outside.
+
+pub mod runner;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,9 +38,13 @@ pub enum ToKeeper {
     /// How long the keeper waits for the next [`ToKeeper::Beat`] before it takes the director for hung, in milliseconds.
     BeatLimit(u64),
     /// Run a forwarder as this user, or (none) stop the one that runs.
-    Forwarder(Option<ForwarderOrder>),
+    Forwarder(Option<WorkerOrder>),
     /// Kill the forwarder that runs and start another one: this one does not turn any more.
     RestartForwarder,
+    /// Run a runner as this user, or (none) stop the one that runs.
+    Runner(Option<WorkerOrder>),
+    /// Kill the runner that runs and start another one: this one does not turn any more.
+    RestartRunner,
     /// The configuration is loaded and the control socket answers; the text is for the service manager.
     Ready(String),
     /// The director leaves on purpose: its will is void and it must not be restarted.
@@ -66,12 +73,24 @@ pub enum FromKeeper {
         /// For example `signal 9`.
         status: String,
     },
+    /// A runner runs. The director's end of the stream to it travels along.
+    RunnerStarted {
+        /// Process id.
+        pid: u32,
+        /// How often the keeper has had to start it again.
+        restarts: u64,
+    },
+    /// The runner ended, with its exit status in words.
+    RunnerExited {
+        /// For example `signal 9`.
+        status: String,
+    },
 }
 
-/// Keeper to forwarder: the other end of the stream to a (new) director travels along.
+/// Keeper to forwarder or runner: the other end of the stream to a (new) director travels along.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum KeeperToForwarder {
+pub enum KeeperToWorker {
     /// Listen to this director from here on.
     Director,
     /// Finish what is in flight within this many milliseconds, then exit.
@@ -81,9 +100,9 @@ pub enum KeeperToForwarder {
     },
 }
 
-/// How the forwarder is started: whom it runs as, how it logs.
+/// How the forwarder or the runner is started: whom it runs as, how it logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForwarderOrder {
+pub struct WorkerOrder {
     /// User id.
     pub uid: u32,
     /// Group id.

@@ -30,19 +30,19 @@ pub(crate) struct Args {
     /// Only check this file: exit 0, or 78 with every error
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "socket"])]
     pub check: Option<PathBuf>,
-    /// Which of the three processes this is; set by the keeper
+    /// Which of the processes this is; set by the keeper
     #[arg(long, hide = true)]
     pub role: Option<Role>,
     /// How often this role has been started before; set by the keeper
     #[arg(long, hide = true, default_value_t = 0)]
     pub restarts: u64,
-    /// User id the forwarder runs as; set by the keeper
+    /// User id the forwarder or the runner runs as; set by the keeper
     #[arg(long, hide = true)]
     pub uid: Option<u32>,
-    /// Group id the forwarder runs as; set by the keeper
+    /// Group id the forwarder or the runner runs as; set by the keeper
     #[arg(long, hide = true)]
     pub gid: Option<u32>,
-    /// Whether the forwarder logs JSON; set by the keeper
+    /// Whether the forwarder or the runner logs JSON; set by the keeper
     #[arg(long, hide = true)]
     pub json_log: bool,
 }
@@ -54,6 +54,8 @@ pub(crate) enum Role {
     Director,
     /// Listeners and targets.
     Forwarder,
+    /// Programs and checks of the operator.
+    Runner,
 }
 
 impl Role {
@@ -62,6 +64,7 @@ impl Role {
         match self {
             Self::Director => "tandem-director",
             Self::Forwarder => "tandem-forward",
+            Self::Runner => "tandem-runner",
         }
     }
 
@@ -70,6 +73,7 @@ impl Role {
         match self {
             Self::Director => "director",
             Self::Forwarder => "forwarder",
+            Self::Runner => "runner",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use control::TargetCondition;
 use control::internal::{
-    FromForwarder, HealthChange, KeeperToForwarder, Pulse, ToForwarder, read_frame, write_frame,
+    FromForwarder, HealthChange, KeeperToWorker, Pulse, ToForwarder, read_frame, write_frame,
 };
 use forwarder::{Forwarder, ForwarderSettings};
 use linux::channel::{AsyncChannel, Channel};
@@ -115,8 +115,8 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
             biased;
             message = keeper.receive() => match message {
                 Ok(Some((bytes, fds))) => match serde_json::from_slice(&bytes) {
-                    Ok(KeeperToForwarder::Director) => link = fds.into_iter().next().and_then(Link::open),
-                    Ok(KeeperToForwarder::Drain { limit_ms }) => return Ok(data.drain(limit_ms).await),
+                    Ok(KeeperToWorker::Director) => link = fds.into_iter().next().and_then(Link::open),
+                    Ok(KeeperToWorker::Drain { limit_ms }) => return Ok(data.drain(limit_ms).await),
                     Err(error) => tracing::warn!(%error, "the keeper said something this forwarder does not know"),
                 },
                 Ok(None) | Err(_) => return Ok(data.serve_as_orphan(link).await),

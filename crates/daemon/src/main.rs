@@ -1,7 +1,7 @@
-//! `tandemd`: one binary, three processes.
+//! `tandemd`: one binary, up to four processes.
 //!
 //! The process that is started becomes the [`keeper`]; it starts the [`director`] and, when the configuration has listeners, the
-//! [`forwarder process`](forwarding). Each role owns a module; this file only chooses between them.
+//! [`forwarder process`](forwarding), when it has programs to run or checks to make, the [`runner`]. Each role owns a module; this file only chooses between them.
 
 mod args;
 mod director;
@@ -10,6 +10,8 @@ mod forwarding;
 mod keeper;
 mod log;
 mod process;
+mod runner;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         None => keeper::run(&args),
         Some(Role::Director) => director::run(&args),
         Some(Role::Forwarder) => forwarding::run(&args),
+        Some(Role::Runner) => runner::run(&args),
     };
     done.unwrap_or_else(|error| {
         log::last_words(&format!("{error:#}"));

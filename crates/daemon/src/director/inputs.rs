@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
+use control::internal::runner::FromRunner;
 use control::internal::{FromForwarder, FromKeeper};
 use linux::address::{Address, Kernel, Link};
 use linux::channel::AsyncChannel;
@@ -45,6 +46,8 @@ pub(super) enum Input {
     Terminate,
     /// The forwarder on this stream says something.
     Plane(u64, FromForwarder),
+    /// The runner on this stream says something.
+    Runner(u64, FromRunner),
     /// Somebody asks on the control socket.
     Request(Request),
     /// The configuration has been read again.
@@ -107,6 +110,7 @@ pub(super) struct Sources {
     pub(super) terminate: Signal,
     pub(super) outcomes: mpsc::UnboundedReceiver<(u64, Outcome)>,
     pub(super) plane: mpsc::Receiver<(u64, FromForwarder)>,
+    pub(super) runner: mpsc::Receiver<(u64, FromRunner)>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) listed: mpsc::Receiver<Listed>,
     pub(super) loaded: mpsc::Receiver<std::io::Result<Box<Loaded>>>,
@@ -126,6 +130,7 @@ pub(super) async fn next(
         terminate,
         outcomes,
         plane,
+        runner,
         requests,
         listed,
         loaded,
@@ -140,6 +145,7 @@ pub(super) async fn next(
         _ = terminate.recv() => Input::Terminate,
         Some((number, outcome)) = outcomes.recv() => Input::Outcome(number, outcome),
         Some((link, message)) = plane.recv() => Input::Plane(link, message),
+        Some((link, message)) = runner.recv() => Input::Runner(link, message),
         Some(request) = requests.recv() => Input::Request(request),
         Some(answer) = listed.recv() => Input::Listed(answer),
         Some(answer) = loaded.recv() => Input::Loaded(answer),

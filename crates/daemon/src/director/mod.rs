@@ -26,6 +26,7 @@ mod plane;
 mod receive;
 mod refusal;
 mod reload;
+mod runner;
 mod seat;
 mod second_path;
 mod server;
@@ -45,7 +46,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::Config;
-use control::internal::{ForwarderOrder, FromForwarder, FromKeeper, ToForwarder, ToKeeper};
+use control::internal::{FromForwarder, FromKeeper, ToForwarder, ToKeeper, WorkerOrder};
 use control::{EventKind, GroupStatus, ListenerStatus, Timestamp};
 use linux::address::{Address, Kernel};
 use linux::channel::AsyncChannel;
@@ -106,6 +107,7 @@ struct Director {
     instances_made: u64,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
     plane: Plane,
+    runner: runner::Runner,
     figures: Figures,
     reload: reload::Reload,
     handover: Option<orders::Handover>,
@@ -127,6 +129,7 @@ impl Director {
                 let away = expected_at.map(|at| now.saturating_duration_since(at));
                 if let Some(away) = away.filter(|away| *away > ABSENCE) {
                     self.plane.excuse(now);
+                    self.runner.excuse(now);
                     self.journal.lane.away(now, away);
                 }
             }
@@ -139,6 +142,7 @@ impl Director {
             Input::Keeper(message, fds) => self.on_keeper(now, message, fds),
             Input::KeeperGone | Input::Terminate => self.leave(now),
             Input::Plane(link, message) => self.on_plane(now, link, message),
+            Input::Runner(link, message) => self.on_runner(now, link, message),
             Input::Request(request) => self.on_request(now, request),
             Input::Loaded(loaded) => self.on_loaded(now, loaded),
         }
@@ -180,6 +184,7 @@ impl Director {
         if self.plane.take_hopeless(now) {
             testament::send(&self.keeper, &ToKeeper::RestartForwarder);
         }
+        self.run_due_runner(now);
         self.expire_reload(now);
         self.record_due(now);
         if self.instances.remove_departed() {
@@ -384,6 +389,8 @@ impl Director {
                 ));
                 self.plane.ended(status);
             }
+            FromKeeper::RunnerStarted { pid, .. } => self.on_runner_started(now, pid, fds),
+            FromKeeper::RunnerExited { status } => self.on_runner_exited(now, &status),
         }
     }
 
@@ -453,7 +460,7 @@ fn node_name(config: &Config) -> String {
 }
 
 /// How the forwarder is started. It runs as the configured user; without one as `tandem` if there is such a user, else as whoever we are.
-fn forwarder_order(global: &config::Global) -> ForwarderOrder {
+fn forwarder_order(global: &config::Global) -> WorkerOrder {
     let configured = global.user.as_deref();
     let ids = linux::process::user_ids(configured.unwrap_or("tandem"))
         .ok()
@@ -470,7 +477,7 @@ fn forwarder_order(global: &config::Global) -> ForwarderOrder {
             nix::unistd::getgid().as_raw(),
         )
     });
-    ForwarderOrder {
+    WorkerOrder {
         uid,
         gid,
         json_log: global.log.format == config::LogFormat::Json,

@@ -20,6 +20,7 @@ use super::load::{self, Loaded};
 use super::parent_settings::{self, ParentSettings};
 use super::plane::Plane;
 use super::reload::Reload;
+use super::runner::Runner;
 use super::{Director, Figures, Running, nft, server, testament, timestamp, virtual_links};
 use crate::args::{Args, Role};
 use crate::log::{self, last_words};
@@ -149,6 +150,7 @@ async fn assemble(
         .context("list links and addresses")?;
     let (outcomes, outcomes_out) = mpsc::unbounded_channel();
     let (plane_in, plane) = mpsc::channel(QUEUED);
+    let (runner_in, runner) = mpsc::channel(QUEUED);
     let (listed_in, listed_out) = mpsc::channel(1);
     let (loaded_in, loaded_out) = mpsc::channel(1);
     let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
@@ -177,6 +179,7 @@ async fn assemble(
         instances_made: 0,
         outcomes,
         plane: Plane::new(plane_in),
+        runner: Runner::new(runner_in),
         figures: Figures::default(),
         reload: Reload::default(),
         handover: None,
@@ -198,6 +201,7 @@ async fn assemble(
         terminate,
         outcomes: outcomes_out,
         plane,
+        runner,
         requests,
         listed: listed_out,
         loaded: loaded_out,
@@ -296,6 +300,7 @@ impl Director {
         }
         testament::send(&self.keeper, &ToKeeper::Beat);
         self.order_forwarder();
+        self.order_runner();
         self.facts.replace(listed.links, listed.addresses);
         self.follow_heartbeat(now);
         for config in self.running.config.vrrp.clone() {

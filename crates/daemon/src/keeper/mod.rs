@@ -1,18 +1,19 @@
-//! The keeper: starts, watches and restarts director and forwarder, and executes the director's last will.
+//! The keeper: starts, watches and restarts director, forwarder and runner, and executes the director's last will.
 //!
 //! It has no configuration and speaks to nobody outside: all it reads are signals, exits and the messages of its own director.
 //! One thread, one `poll`, no runtime.
 //!
 //! ```text
 //!   director exits or misses its beat ──► will executed (priority 0, addresses off) ──► started again, later each time
-//!   forwarder exits                   ──► director told, started again
-//!   SIGTERM ──► director asked to leave ──► it says Done and exits ──► forwarder drained ──► exit
+//!   forwarder or runner exits         ──► director told, started again
+//!   SIGTERM ──► director asked to leave ──► it says Done and exits ──► forwarder and runner drained ──► exit
 //!   keeper dies ──► the kernel sends the director SIGTERM, and it leaves by itself
 //! ```
 
 mod child;
 mod supervise;
 mod will;
+mod worker;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;

@@ -1,16 +1,16 @@
 //! The keeper's state and what it does on each kind of event.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use control::internal::{ForwarderOrder, FromKeeper, KeeperToForwarder, ToKeeper};
+use control::internal::{FromKeeper, ToKeeper};
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 
 use super::child::{Backoff, Running, status_words};
 use super::will::{self, Testament};
+use super::worker::{DRAIN_LIMIT, Worker};
 use super::{decode, encode, exit_code_of, request_of};
 use crate::args::{Args, Role};
 use crate::log::last_words;
@@ -18,18 +18,16 @@ use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
 
 /// How long a leaving director may take before it is killed and its will executed.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
-/// How long requests in flight may take when the whole service stops.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// Beat limit before the director has named one.
 const FIRST_BEAT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the service as a whole stands.
 enum Phase {
-    /// Both children are kept running.
+    /// All children are kept running.
     Serving,
     /// The director was asked to leave.
     Leaving { kill_at: Instant },
-    /// The director is gone on purpose; the forwarder finishes.
+    /// The director is gone on purpose; the workers finish.
     Draining { kill_at: Instant, code: u8 },
 }
 
@@ -41,9 +39,8 @@ pub(super) struct Keeper {
     director_was_ready: bool,
     beat_limit: Duration,
     beat_due_at: Instant,
-    forwarder: Option<Running>,
-    forwarder_backoff: Backoff,
-    forwarder_order: Option<ForwarderOrder>,
+    forwarder: Worker,
+    runner: Worker,
     testament: Testament,
     finished: Option<ExitCode>,
 }
@@ -58,9 +55,8 @@ impl Keeper {
             director_was_ready: false,
             beat_limit: FIRST_BEAT_LIMIT,
             beat_due_at: Instant::now(),
-            forwarder: None,
-            forwarder_backoff: Backoff::default(),
-            forwarder_order: None,
+            forwarder: Worker::new(Role::Forwarder),
+            runner: Worker::new(Role::Runner),
             testament: Testament::open()?,
             finished: None,
         })
@@ -77,7 +73,7 @@ impl Keeper {
             .iter()
             .flat_map(|child| [child.exit_fd(), child.channel.as_fd()]);
         director
-            .chain(self.forwarder.iter().map(Running::exit_fd))
+            .chain(self.workers().into_iter().filter_map(Worker::exit_fd))
             .collect()
     }
 
@@ -91,7 +87,8 @@ impl Keeper {
             phase,
             beat,
             self.director_backoff.start_at,
-            self.forwarder_backoff.start_at,
+            self.forwarder.backoff.start_at,
+            self.runner.backoff.start_at,
         ]
         .into_iter()
         .flatten()
@@ -108,63 +105,14 @@ impl Keeper {
         self.beat_limit = FIRST_BEAT_LIMIT;
         self.beat_due_at = Instant::now() + self.beat_limit;
         self.director = Some(child);
-        self.introduce();
+        for worker in self.workers() {
+            worker.introduce(self.director.as_ref());
+        }
         Ok(())
     }
 
-    fn start_forwarder(&mut self) {
-        let Some(order) = self.forwarder_order else {
-            return;
-        };
-        let mut extra = vec![
-            "--uid".to_owned(),
-            order.uid.to_string(),
-            "--gid".to_owned(),
-            order.gid.to_string(),
-        ];
-        if order.json_log {
-            extra.push("--json-log".to_owned());
-        }
-        match Running::start(
-            &self.args,
-            Role::Forwarder,
-            self.forwarder_backoff.restarts,
-            &extra,
-        ) {
-            Ok(child) => {
-                self.forwarder = Some(child);
-                self.introduce();
-            }
-            Err(error) => {
-                last_words(&format!("keeper: the forwarder does not start: {error}"));
-                let now = Instant::now();
-                self.forwarder_backoff.failed(now, now);
-            }
-        }
-    }
-
-    /// Gives a running director and a running forwarder the two ends of a new stream.
-    fn introduce(&mut self) {
-        let (Some(director), Some(forwarder)) = (&self.director, &self.forwarder) else {
-            return;
-        };
-        let Ok((for_director, for_forwarder)) = UnixStream::pair() else {
-            last_words("keeper: no descriptor for the stream between director and forwarder");
-            return;
-        };
-        let started = FromKeeper::ForwarderStarted {
-            pid: forwarder.pid(),
-            restarts: self.forwarder_backoff.restarts,
-            uptime_s: forwarder.started_at.elapsed().as_secs(),
-        };
-        // A child that cannot be told is about to be seen as ended, which starts it again and comes back here.
-        let _ = forwarder.channel.try_send(
-            &encode(&KeeperToForwarder::Director),
-            &[for_forwarder.as_fd()],
-        );
-        let _ = director
-            .channel
-            .try_send(&encode(&started), &[for_director.as_fd()]);
+    fn workers(&self) -> [&Worker; 2] {
+        [&self.forwarder, &self.runner]
     }
 
     pub(super) fn on_signal(&mut self, signal: Option<Signal>) {
@@ -222,13 +170,10 @@ impl Keeper {
                 self.beat_limit = Duration::from_millis(limit_ms);
                 self.beat_due_at = now + self.beat_limit;
             }
-            ToKeeper::Forwarder(order) => self.on_forwarder_order(now, order),
-            ToKeeper::RestartForwarder => {
-                if let Some(forwarder) = &mut self.forwarder {
-                    last_words("keeper: killing the forwarder: it does not turn any more");
-                    forwarder.kill();
-                }
-            }
+            ToKeeper::Forwarder(order) => self.forwarder.on_order(now, order),
+            ToKeeper::Runner(order) => self.runner.on_order(now, order),
+            ToKeeper::RestartForwarder => self.forwarder.kill_hung(),
+            ToKeeper::RestartRunner => self.runner.kill_hung(),
             ToKeeper::Ready(status) => {
                 self.director_was_ready = true;
                 let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
@@ -244,19 +189,6 @@ impl Keeper {
         }
     }
 
-    fn on_forwarder_order(&mut self, now: Instant, order: Option<ForwarderOrder>) {
-        self.forwarder_order = order;
-        match (&self.forwarder, order) {
-            (None, Some(_)) if self.forwarder_backoff.start_at.is_none() => {
-                self.forwarder_backoff.start_at = Some(now)
-            }
-            (Some(forwarder), None) => {
-                let _ = forwarder.channel.try_send(&encode(&drain_message()), &[]);
-            }
-            _ => {}
-        }
-    }
-
     /// Notices children that have ended.
     pub(super) fn reap(&mut self, now: Instant) {
         if let Some(status) = self.director.as_mut().and_then(Running::ended) {
@@ -265,9 +197,27 @@ impl Keeper {
             let child = self.director.take().expect("it has just ended");
             self.on_director_end(now, status, child.started_at);
         }
-        if let Some(status) = self.forwarder.as_mut().and_then(Running::ended) {
-            let child = self.forwarder.take().expect("it has just ended");
-            self.on_forwarder_end(now, status, child.started_at);
+        if let Some((status, started_at)) = self.forwarder.take_end() {
+            self.tell_director(&self.forwarder.ended_message(status));
+            if self.keeps_workers() {
+                self.forwarder.on_end(now, status, started_at);
+            }
+        }
+        if let Some((status, started_at)) = self.runner.take_end() {
+            self.tell_director(&self.runner.ended_message(status));
+            if self.keeps_workers() {
+                self.runner.on_end(now, status, started_at);
+            }
+        }
+    }
+
+    fn keeps_workers(&self) -> bool {
+        matches!(self.phase, Phase::Serving)
+    }
+
+    fn tell_director(&self, message: &FromKeeper) {
+        if let Some(director) = &self.director {
+            let _ = director.channel.try_send(&encode(message), &[]);
         }
     }
 
@@ -297,40 +247,15 @@ impl Keeper {
         }
     }
 
-    fn on_forwarder_end(
-        &mut self,
-        now: Instant,
-        status: std::process::ExitStatus,
-        started_at: Instant,
-    ) {
-        if matches!(self.phase, Phase::Draining { .. }) {
-            return;
-        }
-        if let Some(director) = &self.director {
-            let message = FromKeeper::ForwarderExited {
-                status: status_words(status),
-            };
-            let _ = director.channel.try_send(&encode(&message), &[]);
-        }
-        if self.forwarder_order.is_some() && matches!(self.phase, Phase::Serving) {
-            last_words(&format!(
-                "keeper: the forwarder ended with {}, starting it again",
-                status_words(status)
-            ));
-            self.forwarder_backoff.failed(now, started_at);
-        }
-    }
-
     /// Acts on deadlines that have passed.
     pub(super) fn run_due(&mut self, now: Instant) {
         match self.phase {
             Phase::Leaving { kill_at } if kill_at <= now => {
                 self.kill_director(now, "it did not leave in time")
             }
-            Phase::Draining { kill_at, code } if kill_at <= now || self.forwarder.is_none() => {
-                if let Some(forwarder) = &mut self.forwarder {
-                    forwarder.kill();
-                }
+            Phase::Draining { kill_at, code } if kill_at <= now || self.is_alone() => {
+                self.forwarder.kill();
+                self.runner.kill();
                 self.finished = Some(ExitCode::from(code));
             }
             _ => {}
@@ -341,9 +266,9 @@ impl Keeper {
         if self.director_backoff.take_due(now) && self.start_director().is_err() {
             self.director_backoff.failed(now, now);
         }
-        if self.forwarder_backoff.take_due(now) && self.forwarder.is_none() {
-            self.start_forwarder();
-        }
+        let director = self.director.as_ref();
+        self.forwarder.run_due(now, &self.args, director);
+        self.runner.run_due(now, &self.args, director);
     }
 
     /// A missed beat means a hung director, unless the keeper itself was not running: then the director gets its full time again.
@@ -375,22 +300,23 @@ impl Keeper {
         ));
     }
 
-    /// The director is gone for good; the forwarder may finish what it has.
+    /// The director is gone for good; the workers may finish what they have.
     fn drain(&mut self, code: u8) {
-        let Some(forwarder) = &self.forwarder else {
+        if self.is_alone() {
             self.finished = Some(ExitCode::from(code));
             return;
-        };
-        let _ = forwarder.channel.try_send(&encode(&drain_message()), &[]);
+        }
+        for worker in self.workers() {
+            worker.drain();
+        }
         self.phase = Phase::Draining {
             kill_at: Instant::now() + DRAIN_LIMIT + Duration::from_secs(1),
             code,
         };
     }
-}
 
-fn drain_message() -> KeeperToForwarder {
-    KeeperToForwarder::Drain {
-        limit_ms: DRAIN_LIMIT.as_millis() as u64,
+    /// Whether no worker runs.
+    fn is_alone(&self) -> bool {
+        self.workers().iter().all(|worker| worker.running.is_none())
     }
 }

@@ -21,7 +21,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    fn number(self) -> rustix::process::Signal {
+    pub(super) fn number(self) -> rustix::process::Signal {
         match self {
             Signal::Term => rustix::process::Signal::TERM,
             Signal::Kill => rustix::process::Signal::KILL,
@@ -115,6 +115,6 @@ impl AsFd for ChildFd {
     }
 }
 
-fn pid(id: u32) -> Option<Pid> {
+pub(super) fn pid(id: u32) -> Option<Pid> {
     i32::try_from(id).ok().and_then(Pid::from_raw)
 }
