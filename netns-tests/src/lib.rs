@@ -14,7 +14,6 @@
 //! - [`MacWatch`] writes down which hardware address a host sends from
 //! - [`VipWatch`] writes down which node held an address when
 //! - [`Injector`] sends packets that no VRRP router may believe
-//! - [`Stranger`] sends single packets of any shape
 //! - [`Device`] is a node under test: [`Tandem`] or [`Keepalived`]
 //! - [`wait_until`] waits for a fact, with a limit and a sentence
 
@@ -31,7 +30,6 @@ mod prober;
 mod process;
 mod run;
 mod scenario;
-mod stranger;
 mod vipwatch;
 mod wait;
 mod wire;
@@ -49,7 +47,6 @@ pub use prober::{ProbeSettings, Prober};
 pub use process::{Process, memory_kib, process_tree};
 pub use run::{Outcome, Probe, Run, Summary};
 pub use scenario::{Measure, Product, Scenario, measure};
-pub use stranger::{Shot, Stranger, Sum};
 pub use vipwatch::{VipLog, VipWatch};
 pub use wait::{wait_until, within};
 pub use wire::{Advert, AdvertForm, Frame, decode, vrrp_message};

@@ -8,6 +8,7 @@ mod host;
 mod nodes;
 mod references;
 mod together;
+mod track;
 mod vrrp;
 
 use balancer::{GroupSettings, ListenerSettings, Protocol};

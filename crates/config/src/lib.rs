@@ -34,8 +34,9 @@ use sha2::{Digest as _, Sha256};
 pub use code::Code;
 pub use diff::{Change, Subject, diff};
 pub use model::{
-    Announce, Config, Evidence, Global, Heartbeat, Level, Log, LogFormat, Node, OnEvidence, Pair,
-    Socket, Track, TrackedInterface, Unicast, VipAddress, Vrrp,
+    Announce, Config, Effect, Evidence, FileExpectation, Global, Heartbeat, Level, Log, LogFormat,
+    Node, OnEvidence, Pair, Probe, ProcessName, Socket, Track, TrackedCheck, TrackedGroup,
+    TrackedInterface, Unicast, VipAddress, Vrrp, Watch,
 };
 pub use report::{MAX_PROBLEMS, Problem, Report, Severity};
 use tree::{Findings, Section};

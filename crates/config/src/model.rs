@@ -1,11 +1,18 @@
 //! The checked values of a file. Whoever holds a [`Config`] need not check anything again.
 
+mod track;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub use track::{
+    Effect, FileExpectation, Probe, ProcessName, Track, TrackedCheck, TrackedGroup,
+    TrackedInterface, Watch,
+};
 
 /// A whole configuration, as one node sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -252,24 +259,6 @@ impl Default for Announce {
             refresh: None,
         }
     }
-}
-
-/// What the priority of a virtual router follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Track {
-    /// Whether the forwarder has to be alive and listening.
-    pub forwarder: bool,
-    /// Interfaces that have to be up, besides the one of the virtual router.
-    pub interfaces: Vec<TrackedInterface>,
-}
-
-/// An interface that has to be up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackedInterface {
-    /// Its name on this node.
-    pub name: String,
-    /// What is added to the priority while it is down (or, if positive, while it is up); `None` = down means fault.
-    pub weight: Option<i16>,
 }
 
 /// Where unicast adverts come from and go to.

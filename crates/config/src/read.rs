@@ -26,6 +26,7 @@ pub(crate) use group::GroupDraft;
 pub(crate) use health::CheckKind;
 pub(crate) use listener::{ListenerDraft, ListenerProtocol};
 pub(crate) use pair::{PairDraft, PerNode};
+pub(crate) use track::TrackDraft;
 pub(crate) use vrrp::{Profile, UnicastDraft, VrrpDraft};
 
 use crate::Code;

@@ -37,6 +37,8 @@ pub enum EventKind {
     Address,
     /// A target or group changed.
     Health,
+    /// Something tracked went up or down.
+    Tracking,
     /// A child process started, ended or stopped reporting.
     Process,
     /// A reload was applied or refused.

@@ -1,5 +1,5 @@
 //! What the processes of a node say to each other: director and keeper, keeper and forwarder or runner, director and forwarder or runner.
-//! What director and runner say to each other is in [`runner`].
+//! Director and runner speak of programs ([`runner`]) and of what the configuration has them look at, so that language is the daemon's own.
 //!
 //! Keeper messages travel as one JSON value per datagram on a `SOCK_SEQPACKET` pair, with descriptors beside them where said.
 //! Director and forwarder, director and runner share a stream each; each frame is a length (4 octets, big endian) and one JSON value.
@@ -218,6 +218,8 @@ pub enum FromForwarder {
     },
     /// A target has changed its state.
     Health(HealthChange),
+    /// How many targets of each group are usable, as soon as it is known and whenever it changes.
+    Usable(BTreeMap<String, usize>),
     /// Answer to [`ToForwarder::Snapshot`].
     Snapshot {
         /// Listeners by name.

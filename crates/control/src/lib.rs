@@ -46,5 +46,5 @@ pub use status::{
 pub use timestamp::Timestamp;
 pub use vrrp::{
     AlarmStatus, AuthenticationStatus, ChecksumForm, ContributionStatus, Family, PeerStatus,
-    TimerStatus, TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
+    TimerStatus, TrackedStatus, TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
 };

@@ -129,6 +129,9 @@ pub struct VrrpDetail {
     /// What tracking adds to the priority, in the order of the file; empty when nothing does.
     #[serde(default)]
     pub contributions: Vec<ContributionStatus>,
+    /// What is tracked, in the order of the file, and how it is.
+    #[serde(default)]
+    pub tracked: Vec<TrackedStatus>,
     /// Checksum form of what this router sends; `None` where there is only one.
     pub checksum_sent: Option<ChecksumForm>,
     /// Interval of this router, milliseconds.
@@ -196,6 +199,23 @@ pub struct ContributionStatus {
     pub delta: i16,
     /// Highest priority it allows; `None` for no such limit.
     pub cap: Option<u8>,
+}
+
+/// Something tracked: an interface, a group, a script, a file, a process or a probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrackedStatus {
+    /// Kind and name: `script disk`.
+    pub what: String,
+    /// `up`, `down`, `flapping` (down, and has to be steady before it counts as up), or `pending` before anything is known.
+    pub state: String,
+    /// What it does to the priority: `fault`, `weight -20`, `number`.
+    pub effect: String,
+    /// What was found last, in words.
+    pub why: String,
+    /// Milliseconds since it was looked at last; `None` for what is not looked at again and again.
+    pub age_ms: Option<u64>,
+    /// How long the last look took, milliseconds.
+    pub took_ms: Option<u64>,
 }
 
 /// Something in the election that a person should look at.

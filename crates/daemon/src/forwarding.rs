@@ -94,6 +94,8 @@ struct Data {
     generation: u64,
     log: log::LogHandle,
     conditions: BTreeMap<(String, String), TargetCondition>,
+    /// Usable targets by group, as the director has been told.
+    usable: Option<BTreeMap<String, usize>>,
 }
 
 async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode> {
@@ -106,6 +108,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
         generation: 0,
         log,
         conditions: BTreeMap::new(),
+        usable: None,
     };
     let mut link: Option<Link> = None;
     let mut pulse = tokio::time::interval(PULSE_INTERVAL);
@@ -115,7 +118,10 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
             biased;
             message = keeper.receive() => match message {
                 Ok(Some((bytes, fds))) => match serde_json::from_slice(&bytes) {
-                    Ok(KeeperToWorker::Director) => link = fds.into_iter().next().and_then(Link::open),
+                    Ok(KeeperToWorker::Director) => {
+                        link = fds.into_iter().next().and_then(Link::open);
+                        data.usable = None;
+                    }
                     Ok(KeeperToWorker::Drain { limit_ms }) => return Ok(data.drain(limit_ms).await),
                     Err(error) => tracing::warn!(%error, "the keeper said something this forwarder does not know"),
                 },
@@ -127,9 +133,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
             },
             _ = pulse.tick() => if let Some(link) = &link {
                 link.answer(FromForwarder::Pulse(data.pulse()));
-                for change in data.health_changes() {
-                    link.answer(FromForwarder::Health(change));
-                }
+                data.tell_changes(link);
             },
         }
     }
@@ -234,13 +238,31 @@ impl Data {
     }
 
     /// Changes of targets since the last call.
-    fn health_changes(&mut self) -> Vec<HealthChange> {
+    fn tell_changes(&mut self, link: &Link) {
         let Some(forwarder) = &self.forwarder else {
-            return Vec::new();
+            return;
         };
+        let groups = forwarder.snapshot().groups;
+        let usable = groups
+            .iter()
+            .map(|group| (group.name.clone(), group.usable));
+        let usable = Some(usable.collect::<BTreeMap<String, usize>>());
+        if self.generation > 0
+            && usable != self.usable
+            && let Some(now) = usable.clone()
+            && link.answer(FromForwarder::Usable(now))
+        {
+            self.usable = usable;
+        }
+        for change in self.health_changes(groups) {
+            link.answer(FromForwarder::Health(change));
+        }
+    }
+
+    fn health_changes(&mut self, groups: Vec<forwarder::GroupSnapshot>) -> Vec<HealthChange> {
         let mut changes = Vec::new();
         let mut conditions = BTreeMap::new();
-        for group in forwarder.snapshot().groups {
+        for group in groups {
             for target in group.targets.into_iter().map(crate::figures::target) {
                 let key = (group.name.clone(), target.name.clone());
                 let from = self
@@ -291,7 +313,7 @@ async fn pulsing<T>(work: impl Future<Output = T>, link: Option<&Link>, pulse: P
     loop {
         match tokio::time::timeout(PULSE_INTERVAL, &mut work).await {
             Ok(done) => return done,
-            Err(_) => link.map_or((), |link| link.answer(FromForwarder::Pulse(pulse))),
+            Err(_) => drop(link.map(|link| link.answer(FromForwarder::Pulse(pulse)))),
         }
     }
 }
@@ -327,8 +349,8 @@ impl Link {
     }
 
     /// Queues an answer; a director that does not read loses it and asks again.
-    fn answer(&self, answer: FromForwarder) {
-        let _ = self.answers.try_send(answer);
+    fn answer(&self, answer: FromForwarder) -> bool {
+        self.answers.try_send(answer).is_ok()
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`raw`] | raw IP sockets of one link: one to receive, one to send |
 //! | [`neighbour`] | gratuitous ARP and unsolicited neighbour advertisements; probes, and who claims an address |
 //! | [`surroundings`] | gateway and frame counter of a link |
+//! | [`ping`] | ICMP echo |
 //! | [`process`] | memory, scheduling, capabilities, users, clocks, children |
 //! | [`channel`] | messages with descriptors between processes of one machine |
 //!
@@ -21,6 +22,7 @@ pub mod channel;
 pub mod monitor;
 pub mod neighbour;
 mod netlink;
+pub mod ping;
 pub mod process;
 pub mod raw;
 mod readiness;

@@ -188,6 +188,7 @@ impl Device for Keepalived<'_> {
             Part::Keeper => keeper.into_iter().collect(),
             Part::Director => director().into_iter().collect(),
             Part::Forwarder => proxies(),
+            Part::Runner => Vec::new(),
             Part::All => keeper
                 .into_iter()
                 .chain(director())

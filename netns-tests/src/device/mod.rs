@@ -22,6 +22,8 @@ pub enum Part {
     Director,
     /// The data plane: Tandem's forwarder, or the HAProxy beside Keepalived.
     Forwarder,
+    /// Tandem's runner; Keepalived has none.
+    Runner,
     /// All of them.
     All,
 }

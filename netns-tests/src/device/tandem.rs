@@ -17,6 +17,7 @@ use crate::wait::wait_until;
 /// The names children give themselves, as the kernel cuts them (15 octets).
 const DIRECTOR: &str = "tandem-director";
 const FORWARDER: &str = "tandem-forward";
+const RUNNER: &str = "tandem-runner";
 
 /// One `tandemd` with a folder of its own for configuration, socket and state.
 #[derive(Debug)]
@@ -24,8 +25,6 @@ pub struct Tandem<'lab> {
     lab: &'lab Lab,
     host: Host,
     folder: PathBuf,
-    /// Where it finds other programs, if not where this one does.
-    programs: Option<PathBuf>,
     process: Option<Process>,
     full_disk: bool,
 }
@@ -49,7 +48,6 @@ impl<'lab> Tandem<'lab> {
             lab,
             host,
             folder,
-            programs: None,
             process: None,
             full_disk: false,
         };
@@ -81,11 +79,6 @@ impl<'lab> Tandem<'lab> {
     /// From the next start on its state directory is on a disk without an octet of room, seen by this node alone.
     pub fn fill_disk(&mut self) {
         self.full_disk = true;
-    }
-
-    /// Lets it find other programs, `nft` among them, in this folder only, from the next start on.
-    pub fn look_for_programs_in(&mut self, folder: &Path) {
-        self.programs = Some(folder.to_owned());
     }
 
     /// Where its configuration is.
@@ -262,9 +255,6 @@ impl Device for Tandem<'_> {
             .arg(self.socket())
             .arg("--state-dir")
             .arg(self.folder.join("state"));
-        if let Some(folder) = &self.programs {
-            command.env("PATH", folder);
-        }
         let process = Process::start(
             self.lab.net(self.host),
             &format!("tandemd on {}", self.host.name()),
@@ -311,10 +301,12 @@ impl Device for Tandem<'_> {
             Part::Keeper => keeper.into_iter().collect(),
             Part::Director => named(DIRECTOR),
             Part::Forwarder => named(FORWARDER),
+            Part::Runner => named(RUNNER),
             Part::All => keeper
                 .into_iter()
                 .chain(named(DIRECTOR))
                 .chain(named(FORWARDER))
+                .chain(named(RUNNER))
                 .collect(),
         }
     }

@@ -187,6 +187,8 @@ main  BACKUP for 12s  vrid 51 on eth0
   held back   does not claim: handed over by order 12 s ago
   timer       active down in 261ms
   priority    200 - 30 eth2 down = 170
+  tracked     interface eth2 down, weight -30: it has no carrier
+              script disk up 1.2s ago, fault: exit code 0
   interval    own 100ms, learned 100ms; 333ms of silence and the active router
               is down (skew 33ms)
   ipv4        192.0.2.10/24
@@ -213,6 +215,7 @@ fn vrrp_of_an_active_router_in_two_families() {
     v4.status.state = VrrpState::Active;
     v4.status.effective_priority = 200;
     v4.contributions.clear();
+    v4.tracked.clear();
     v4.phase = "leaving".to_owned();
     v4.why = "shutdown was asked for".to_owned();
     v4.held_back = None;

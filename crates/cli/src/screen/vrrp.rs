@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use control::{
-    AuthenticationStatus, ChecksumForm, ContributionStatus, PeerStatus, Timestamp, VrrpDetail,
-    VrrpState,
+    AuthenticationStatus, ChecksumForm, ContributionStatus, PeerStatus, Timestamp, TrackedStatus,
+    VrrpDetail, VrrpState,
 };
 
 use super::words::{age, count, exact, flow, millis, sentence};
@@ -39,6 +39,7 @@ fn block(families: &[VrrpDetail], now: Timestamp) -> String {
     }
     out.push_str(&timers(shared));
     out.push_str(&label("priority", &[arithmetic(shared)]));
+    out.push_str(&column("tracked", &tracked(shared)));
     out.push_str(&intervals(shared));
     for family in families {
         out.push_str(&family_lines(family));
@@ -84,6 +85,22 @@ fn timers(router: &VrrpDetail) -> String {
         lines.push("none runs".to_owned());
     }
     column("timer", &lines)
+}
+
+/// `script disk  down 0.4s ago, weight -20: exit code 2: /var is full`
+fn tracked(router: &VrrpDetail) -> Vec<String> {
+    let line = |tracked: &TrackedStatus| {
+        let age = tracked.age_ms.map(|age| format!(" {} ago", millis(age)));
+        format!(
+            "{} {}{}, {}: {}",
+            tracked.what,
+            tracked.state,
+            age.unwrap_or_default(),
+            tracked.effect,
+            tracked.why
+        )
+    };
+    router.tracked.iter().map(line).collect()
 }
 
 /// `200 - 30 eth2 down = 170`

@@ -26,14 +26,13 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
     }
     for vrrp in &draft.vrrp {
         for name in &vrrp.track.groups {
-            used.insert(name.value.as_str());
-            defined(
-                found,
-                name,
-                "group",
-                &groups,
-                &format!("`{}` tracks", vrrp.name.value),
-            );
+            used.insert(name.value.name.as_str());
+            let name = At {
+                value: name.value.name.clone(),
+                place: name.place.clone(),
+            };
+            let who = format!("`{}` tracks", vrrp.name.value);
+            defined(found, &name, "group", &groups, &who);
         }
         tracked_forwarder(draft, vrrp.track.forwarder.as_ref(), found);
     }

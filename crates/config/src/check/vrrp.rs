@@ -9,7 +9,7 @@ use ::vrrp::{AuthMode, Authentication, Freshness, PeerKnowledge, Priority, Setti
 
 use super::nodes::Nodes;
 use crate::Code;
-use crate::model::{Track, Unicast, Vrrp};
+use crate::model::{Unicast, Vrrp};
 use crate::read::{Draft, PerNode, Profile, UnicastDraft, VrrpDraft};
 use crate::tree::{At, Findings};
 use crate::units::show_duration;
@@ -28,6 +28,7 @@ pub(super) fn check(draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_>) -> O
         .iter()
         .map(|vrrp| build(vrrp, draft, nodes, found))
         .collect();
+    super::track::check(draft, &built, found);
     built.into_iter().collect()
 }
 
@@ -58,24 +59,17 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         .map(|unicast| unicast.peers.clone())
         .unwrap_or_default();
     settings.list_mismatch_drops = vrrp.version == Version::V2;
-    let forwarder = vrrp
-        .track
-        .forwarder
-        .as_ref()
-        .map_or(!draft.listeners.is_empty(), |said| said.value);
+    let interface = interface?.value.clone();
     Some(Vrrp {
         name: vrrp.name.value.clone(),
         group: vrrp.group.as_ref().map(|group| group.value.clone()),
-        interface: interface?.value.clone(),
+        track: super::track::build(&vrrp.track, !draft.listeners.is_empty(), &interface),
+        interface,
         vips: vrrp.vips.iter().map(|vip| vip.value).collect(),
         settings,
         lease: vrrp.lease,
         announce: vrrp.announce.clone(),
         evidence: vrrp.evidence,
-        track: Track {
-            forwarder,
-            interfaces: vrrp.track.interfaces.clone(),
-        },
         unicast,
         virtual_mac: vrrp.virtual_mac,
         accept_mode: vrrp.accept_mode,

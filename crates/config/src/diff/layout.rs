@@ -11,7 +11,7 @@ use balancer::{
 use std::sync::Arc;
 
 use super::Subject;
-use crate::model::{Config, Global, Pair, Vrrp};
+use crate::model::{Config, Effect, Global, Pair, Track, Vrrp, Watch};
 use crate::units::{show_duration, show_size};
 
 /// One part: what distinguishes it in a word, and all its keys.
@@ -111,6 +111,43 @@ fn pair(pair: &Pair) -> Part {
     part
 }
 
+fn track(part: &mut Part, track: &Track) {
+    part.set("track.forwarder", track.forwarder);
+    let weighted = |name: &str, weight: Option<i16>| match weight {
+        Some(weight) => format!("{name} {weight:+}"),
+        None => name.to_owned(),
+    };
+    let interfaces = track.interfaces.iter();
+    let interfaces = interfaces.map(|interface| weighted(&interface.name, interface.weight));
+    part.set("track.interfaces", list(&interfaces.collect::<Vec<_>>()));
+    let groups = track.groups.iter().map(|group| {
+        let name = format!("{} min_usable {}", group.name, group.min_usable);
+        weighted(&name, group.weight)
+    });
+    part.set("track.groups", list(&groups.collect::<Vec<_>>()));
+    for tracked in &track.checks {
+        let key = format!("track.{}", tracked.label());
+        let effect = match tracked.effect {
+            Effect::Fault => "fault".to_owned(),
+            Effect::Weight(weight) => format!("weight {weight:+}"),
+            Effect::Number(factor) => format!("the number times {factor}"),
+        };
+        let Watch {
+            probe,
+            every,
+            timeout,
+        } = &tracked.watch;
+        let (every, timeout) = (show_duration(*every), show_duration(*timeout));
+        let (rise, fall) = (tracked.rise, tracked.fall);
+        part.set(
+            &key,
+            format!(
+                "{probe}, every {every}, timeout {timeout}, rise {rise}, fall {fall}, {effect}"
+            ),
+        );
+    }
+}
+
 fn vrrp(vrrp: &Vrrp) -> Part {
     let vips: Vec<String> = vrrp
         .vips
@@ -151,16 +188,7 @@ fn vrrp(vrrp: &Vrrp) -> Part {
             PeerKnowledge::Unknown => "of the RFC",
         },
     );
-    part.set("track.forwarder", vrrp.track.forwarder);
-    let interfaces = vrrp
-        .track
-        .interfaces
-        .iter()
-        .map(|interface| match interface.weight {
-            Some(weight) => format!("{} {weight:+}", interface.name),
-            None => interface.name.clone(),
-        });
-    part.set("track.interfaces", list(&interfaces.collect::<Vec<_>>()));
+    track(&mut part, &vrrp.track);
     part.set(
         "unicast",
         match &vrrp.unicast {

@@ -252,7 +252,7 @@ fn udp(item: &Item<'_>) -> bool {
 }
 
 /// A status, a range like "200-399", or a list of these.
-fn statuses(item: &Item<'_>) -> Vec<RangeInclusive<u16>> {
+pub(super) fn statuses(item: &Item<'_>) -> Vec<RangeInclusive<u16>> {
     item.one_or_many().iter().filter_map(status).collect()
 }
 

@@ -1,9 +1,12 @@
 //! `[vrrp.NAME.track]` and `[vrrp.NAME.hooks]`.
 
-use std::time::Duration;
+mod checks;
+mod probes;
+mod programs;
 
+use super::{Files, too_many};
 use crate::Code;
-use crate::model::TrackedInterface;
+use crate::model::{TrackedCheck, TrackedGroup, TrackedInterface};
 use crate::tree::{At, Item, Section};
 
 /// What the priority follows, as written.
@@ -12,11 +15,12 @@ pub(crate) struct TrackDraft {
     /// `None` = not said.
     pub(crate) forwarder: Option<At<bool>>,
     pub(crate) interfaces: Vec<TrackedInterface>,
-    /// Groups that are named.
-    pub(crate) groups: Vec<At<String>>,
+    pub(crate) groups: Vec<At<TrackedGroup>>,
+    /// Probes that go over the virtual router's own interface have none yet.
+    pub(crate) checks: Vec<At<TrackedCheck>>,
 }
 
-pub(super) fn read(section: Section<'_>) -> TrackDraft {
+pub(super) fn read(section: Section<'_>, files: Files<'_>) -> TrackDraft {
     let forwarder = section
         .get("forwarder")
         .and_then(|item| Some(item.at(item.boolean()?)));
@@ -29,14 +33,13 @@ pub(super) fn read(section: Section<'_>) -> TrackDraft {
         .get("groups")
         .map(|item| groups(&item))
         .unwrap_or_default();
-    if let Some(item) = section.get("scripts") {
-        scripts(&item);
-    }
+    let checks = checks::read(&section, files);
     section.finish();
     TrackDraft {
         forwarder,
         interfaces,
         groups,
+        checks,
     }
 }
 
@@ -84,116 +87,39 @@ fn weight(item: &Item<'_>) -> Option<i16> {
     Some(weight)
 }
 
-fn groups(item: &Item<'_>) -> Vec<At<String>> {
+fn groups(item: &Item<'_>) -> Vec<At<TrackedGroup>> {
     let Some(section) = item.section_or("a table like { web = { min_usable = 1, weight = -50 } }")
     else {
         return Vec::new();
     };
-    let mut names = Vec::new();
-    for (name, item) in section.entries() {
-        names.push(At {
-            value: name,
-            place: item.key_place(),
-        });
-        let Some(section) = item.section() else {
-            continue;
-        };
-        if let Some(item) = section.get("min_usable") {
-            item.integer(1..=1000);
-        }
-        if let Some(item) = section.get("weight") {
-            weight(&item);
-        }
-        section.finish();
-    }
-    if !names.is_empty() {
-        item.not_supported(
-            "tracking groups",
-            "remove the line; `forwarder = true` is followed",
-        );
-    }
-    names
-}
-
-fn scripts(item: &Item<'_>) {
-    let Some(section) =
-        item.section_or("a table like { disk = { run = [\"/usr/local/bin/disk-ok\"] } }")
-    else {
-        return;
-    };
     let entries = section.entries();
-    for (_, item) in &entries {
-        if let Some(section) = item.section() {
-            script(&section);
-            section.finish();
-        }
-    }
-    if !entries.is_empty() {
-        item.not_supported("tracking scripts", "remove the line");
-    }
-}
-
-fn script(section: &Section<'_>) {
-    if let Some(item) = section.require("run", "run = [\"/usr/local/bin/disk-ok\"]") {
-        command(&item);
-    }
-    let limits = Duration::from_millis(100)..=Duration::from_secs(3600);
-    let every = section
-        .get("every")
-        .and_then(|item| item.duration_in(limits.clone()));
-    let timeout = section.get("timeout");
-    let limit = timeout.as_ref().and_then(|item| item.duration_in(limits));
-    if let (Some(item), Some(limit), Some(every)) = (timeout, limit, every)
-        && limit >= every
-    {
-        item.error(
-            Code::OutOfRange,
-            "`timeout` must be shorter than `every`",
-            None,
-        );
-    }
-    for key in ["rise", "fall"] {
-        if let Some(item) = section.get(key) {
-            item.integer(1..=100);
-        }
-    }
-    if let Some(item) = section.get("weight") {
-        weight(&item);
-    }
-}
-
-/// A program with its arguments.
-fn command(item: &Item<'_>) {
-    let what = "a list of program and arguments like [\"/usr/local/bin/program\"]";
-    let Some(words) = item.list(what) else { return };
-    for word in &words {
-        word.string();
-    }
-    match words.first().map(Item::as_str) {
-        None => item.error(
-            Code::MissingKey,
-            "the list is empty",
-            "write the path of a program".to_owned(),
-        ),
-        Some(Some(program)) if !program.starts_with('/') => {
-            item.error(
-                Code::OutOfRange,
-                format!("{program:?} is not an absolute path"),
-                None,
-            );
-        }
-        Some(_) => {}
-    }
+    too_many(item, entries.len());
+    let group = |(name, item): (String, Item<'_>)| {
+        let section = item.section()?;
+        let min_usable = section.get("min_usable");
+        let weight = section.get("weight").and_then(|item| weight(&item));
+        let group = TrackedGroup {
+            name,
+            min_usable: min_usable.map_or(Some(1), |item| item.number(1..=1000))?,
+            weight,
+        };
+        section.finish();
+        Some(At {
+            value: group,
+            place: item.key_place(),
+        })
+    };
+    entries.into_iter().filter_map(group).collect()
 }
 
 /// `[vrrp.NAME.hooks]`.
-pub(super) fn hooks(item: &Item<'_>) {
+pub(super) fn hooks(item: &Item<'_>, files: Files<'_>) {
     let Some(section) = item.section() else {
         return;
     };
     let transition = section.get("transition");
     if let Some(item) = &transition {
-        command(item);
+        programs::command(item, files);
     }
     section.finish();
     if transition.is_some() {

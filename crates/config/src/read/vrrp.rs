@@ -108,10 +108,10 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .unwrap_or_default();
     let track = section
         .section("track")
-        .map(track::read)
+        .map(|section| track::read(section, files))
         .unwrap_or_default();
     if let Some(item) = section.get("hooks") {
-        track::hooks(&item);
+        track::hooks(&item, files);
     }
     let virtual_mac = section.get("virtual_mac").and_then(|item| item.boolean());
     let accept_mode = section.get("accept_mode").and_then(|item| item.boolean());

@@ -1,36 +1,8 @@
-//! What the director has the runner do: programs to run, and what became of them.
+//! Programs that the runner runs for the director, and what became of them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-
-/// Director to runner.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ToRunner {
-    /// Run a program once, at once.
-    Run {
-        /// Given back in the answer.
-        number: u64,
-        /// What to run.
-        program: Program,
-    },
-}
-
-/// Runner to director.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FromRunner {
-    /// Sent once a second, so that silence means something.
-    Pulse,
-    /// Answer to [`ToRunner::Run`].
-    Ran {
-        /// The number asked for.
-        number: u64,
-        /// What became of it.
-        report: RunReport,
-    },
-}
 
 /// A program to run: without a shell, in a process group of its own, with nothing in its environment but what is said here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

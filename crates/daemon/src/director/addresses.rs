@@ -128,12 +128,7 @@ impl Worker {
                 number,
                 links,
                 vips,
-            } => {
-                if let Some((plan, _)) = &self.made {
-                    self.settings.refresh(plan.parent.index).await;
-                }
-                Some(claim(kernel, number, &links, &vips).await)
-            }
+            } => Some(claim(kernel, number, &links, &vips).await),
             Order::Release { links, vips } => {
                 release(kernel, &links, &vips).await;
                 Some(Outcome::Released)

@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use control::internal::runner::FromRunner;
 use control::internal::{FromForwarder, FromKeeper};
 use linux::address::{Address, Kernel, Link};
 use linux::channel::AsyncChannel;
@@ -18,6 +17,7 @@ use super::second_path::SecondPath;
 use super::server::Request;
 use super::watchers::Watchers;
 use super::wires::{WireKey, Wires};
+use crate::runner::FromRunner;
 
 /// One thing that happened.
 pub(super) enum Input {

@@ -161,6 +161,7 @@ fn log(entry: &Entry) {
         | EventKind::Config
         | EventKind::Order
         | EventKind::Daemon
+        | EventKind::Tracking
         | EventKind::Other => tracing::info!(subject, from, to, reason, "event"),
     }
 }

@@ -27,12 +27,41 @@ impl Director {
         }
         adverts.finish(&mut text);
         self.write_evidence(&mut text, now);
+        self.write_tracking(&mut text, now);
         self.write_history(&mut text);
         text
     }
 }
 
 impl Director {
+    /// How everything tracked stands.
+    fn write_tracking(&self, text: &mut String, now: Instant) {
+        let mut up = Family::new(
+            "tandem_track_up",
+            "gauge",
+            "1 while something tracked is up, 0 while it is down, flapping or not known yet.",
+        );
+        let mut took = Family::new(
+            "tandem_track_look_seconds",
+            "gauge",
+            "How long the last look at something tracked took.",
+        );
+        for instance in &self.instances {
+            for tracked in self.tracked_status(instance, now) {
+                let labels = [
+                    ("name", instance.config.name.as_str()),
+                    ("what", tracked.what.as_str()),
+                ];
+                up.sample(&labels, f64::from(u8::from(tracked.state == "up")));
+                if let Some(took_ms) = tracked.took_ms {
+                    took.sample(&labels, took_ms as f64 / 1000.0);
+                }
+            }
+        }
+        up.finish(text);
+        took.finish(text);
+    }
+
     /// Claims of others, and the second path.
     fn write_evidence(&self, text: &mut String, now: Instant) {
         let mut conflicts = Family::new(

@@ -36,12 +36,12 @@ mod status;
 mod steer;
 mod stories;
 mod testament;
+mod tracked;
 mod tracking;
 mod virtual_links;
 mod watchers;
 mod wires;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -64,7 +64,7 @@ use self::journal::{Entry, Journal};
 use self::parent_settings::ParentSettings;
 use self::plane::Plane;
 use self::second_path::SecondPath;
-use self::tracking::{DataPlane, LinkFact};
+use self::tracking::{DataPlane, LinkFact, World};
 use self::watchers::Watchers;
 use self::wires::Wires;
 
@@ -109,6 +109,7 @@ struct Director {
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
     plane: Plane,
     runner: runner::Runner,
+    checks: tracking::Checks,
     figures: Figures,
     reload: reload::Reload,
     handover: Option<orders::Handover>,
@@ -227,16 +228,6 @@ impl Director {
             .push(Instance::new(now, number, config, addresses));
         let index = self.instances.len() - 1;
         self.reconcile_one(now, index);
-        self.start_if_prepared(now, index);
-    }
-
-    /// Lets a virtual router take part once what it has ordered for that is there or has failed.
-    fn start_if_prepared(&mut self, now: Instant, index: usize) {
-        let instance = &mut self.instances[index];
-        if instance.started || instance.departing || instance.is_preparing() {
-            return;
-        }
-        instance.started = true;
         self.seat(now, index);
         let notices = self.instances[index].handle(now, Event::Startup, &self.wires);
         self.on_notices(notices);
@@ -310,14 +301,7 @@ impl Director {
     }
 
     fn on_listed(&mut self, now: Instant, listed: inputs::Listed) {
-        let links: BTreeSet<u32> = listed.links.iter().map(|link| link.index).collect();
         self.facts.replace(listed.links, listed.addresses);
-        for index in 0..self.instances.len() {
-            let gone = self.instances[index].virtual_indexes();
-            for gone in gone.into_iter().filter(|link| !links.contains(link)) {
-                self.instances[index].note_link_gone(gone);
-            }
-        }
         self.reconcile(now);
         for index in 0..self.instances.len() {
             let notices = self.instances[index].put_back_missing(now, &self.facts, &self.wires);
@@ -349,9 +333,14 @@ impl Director {
 
     fn judge_one(&mut self, now: Instant, index: usize, (plane, settled): &(DataPlane, bool)) {
         let instance = &self.instances[index];
-        let mut verdict = tracking::judge(&instance.config, plane, *settled, |name| {
-            self.facts.link_fact(name)
-        });
+        let world = World {
+            plane,
+            settled: *settled,
+            usable: self.plane.usable(),
+            checks: &self.checks,
+        };
+        let mut verdict =
+            tracking::judge(&instance.config, &world, |name| self.facts.link_fact(name));
         verdict.fault = (verdict.fault)
             .or_else(|| instance.obstacle.clone())
             .or_else(|| instance.evidence.obstacle());
@@ -374,7 +363,6 @@ impl Director {
         if about_links {
             self.instances.note_layout_change();
             self.reconcile_one(now, index);
-            self.start_if_prepared(now, index);
             self.close_unused_wires();
         }
     }
@@ -449,6 +437,10 @@ impl Director {
                 let entry = Entry::new(EventKind::Health, subject, change.why);
                 self.journal
                     .record(entry.states(change.from.as_str(), change.to.as_str()));
+            }
+            FromForwarder::Usable(usable) => {
+                self.plane.on_usable(link, usable);
+                self.judge(now);
             }
             FromForwarder::Snapshot { listeners, groups } => {
                 self.figures.listeners = listeners;

@@ -2,6 +2,7 @@
 //!
 //! The director never waits here: orders are queued, answers and silence are seen when they come.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ pub(super) struct Plane {
     link_number: u64,
     stuck_since: Option<Instant>,
     given_up: bool,
+    usable: BTreeMap<String, usize>,
 }
 
 struct Process {
@@ -50,6 +52,7 @@ impl Plane {
             link_number: 0,
             stuck_since: None,
             given_up: false,
+            usable: BTreeMap::new(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Plane {
         self.ended_with = None;
         self.stuck_since = None;
         self.given_up = false;
+        self.usable.clear();
         self.link_number += 1;
         let started_at = Instant::now()
             .checked_sub(uptime)
@@ -84,6 +88,7 @@ impl Plane {
     /// The forwarder has ended.
     pub(super) fn ended(&mut self, how: String) {
         self.process = None;
+        self.usable.clear();
         self.ended_with = Some(how);
     }
 
@@ -94,6 +99,18 @@ impl Plane {
         {
             process.pulse = Some((now, pulse));
         }
+    }
+
+    /// Notes how many targets of each group are usable, unless it is of an earlier stream.
+    pub(super) fn on_usable(&mut self, link_number: u64, usable: BTreeMap<String, usize>) {
+        if link_number == self.link_number && self.process.is_some() {
+            self.usable = usable;
+        }
+    }
+
+    /// Usable targets by group; empty as long as the forwarder has not said anything.
+    pub(super) fn usable(&self) -> &BTreeMap<String, usize> {
+        &self.usable
     }
 
     /// This process itself was away: silence of the forwarder counts from here.

@@ -1,4 +1,4 @@
-//! The director's side of the stream to the runner: programs to run, and what became of them.
+//! The director's side of the stream to the runner: programs to run and what became of them, things to look at and what was found.
 //!
 //! The director never waits here: what it orders is queued, and every order is answered, if by nobody else then by this module.
 
@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use config::Watch;
 use control::EventKind;
-use control::internal::runner::{FromRunner, Program, RunEnd, RunReport, ToRunner};
+use control::internal::runner::{Program, RunEnd, RunReport};
 use control::internal::{ToKeeper, WorkerOrder};
 use tokio::sync::mpsc;
 
 use super::journal::Entry;
 use super::{Director, testament};
+use crate::runner::{FromRunner, ToRunner};
 
 /// Runs that may be out at once.
 const RUNS: usize = 64;
@@ -28,6 +30,8 @@ pub(super) struct Runner {
     messages: mpsc::Sender<(u64, FromRunner)>,
     runs: BTreeMap<u64, Order>,
     numbers: u64,
+    /// What the runner has to look at, and whether it has been told.
+    watch: Option<(ToRunner, bool)>,
 }
 
 struct Link {
@@ -52,6 +56,7 @@ impl Runner {
             messages,
             runs: BTreeMap::new(),
             numbers: 0,
+            watch: None,
         }
     }
 
@@ -72,8 +77,17 @@ impl Runner {
         Some(self.numbers)
     }
 
+    /// Has the runner look at just `watches` from here on, and every runner that follows it.
+    pub(super) fn watch(&mut self, node: String, watches: Vec<(u64, Watch)>) {
+        self.watch = Some((ToRunner::Watch { node, watches }, false));
+        self.send_waiting();
+    }
+
     fn started(&mut self, now: Instant, stream: OwnedFd) {
         self.link_number += 1;
+        if let Some((_, told)) = &mut self.watch {
+            *told = false;
+        }
         let number = self.link_number;
         let opened = crate::stream::open(stream, RUNS, self.messages.clone(), move |message| {
             (number, message)
@@ -93,18 +107,20 @@ impl Runner {
 
     fn send_waiting(&mut self) {
         let Some(link) = &self.link else { return };
-        for (number, order) in &mut self.runs {
-            let Some(program) = order.waiting.take() else {
-                continue;
-            };
-            let message = ToRunner::Run {
-                number: *number,
-                program,
-            };
-            if let Err(refused) = link.orders.try_send(message) {
-                let ToRunner::Run { program, .. } = refused.into_inner();
-                order.waiting = Some(program);
+        if let Some((watch, told @ false)) = &mut self.watch {
+            *told = link.orders.try_send(watch.clone()).is_ok();
+        }
+        let waiting = self
+            .runs
+            .iter_mut()
+            .filter(|(_, order)| order.waiting.is_some());
+        for (number, order) in waiting {
+            let Ok(place) = link.orders.try_reserve() else {
                 return;
+            };
+            if let Some(program) = order.waiting.take() {
+                let number = *number;
+                place.send(ToRunner::Run { number, program });
             }
         }
     }
@@ -161,7 +177,7 @@ impl Director {
 
     /// Whether the configuration has anything for a runner to do.
     fn needs_runner(&self) -> bool {
-        false
+        !self.checks.is_empty()
     }
 
     pub(super) fn on_runner_started(&mut self, now: Instant, pid: u32, fds: Vec<OwnedFd>) {
@@ -197,6 +213,7 @@ impl Director {
         }
         match message {
             FromRunner::Pulse => self.runner.send_waiting(),
+            FromRunner::Found { number, finding } => self.on_found(now, number, finding),
             FromRunner::Ran { number, report } => {
                 if self.runner.runs.remove(&number).is_some() {
                     self.on_ran(now, number, report);

@@ -180,6 +180,7 @@ async fn assemble(
         outcomes,
         plane: Plane::new(plane_in),
         runner: Runner::new(runner_in),
+        checks: super::tracking::Checks::default(),
         figures: Figures::default(),
         reload: Reload::default(),
         handover: None,
@@ -300,7 +301,7 @@ impl Director {
         }
         testament::send(&self.keeper, &ToKeeper::Beat);
         self.order_forwarder();
-        self.order_runner();
+        self.follow_checks(now);
         self.facts.replace(listed.links, listed.addresses);
         self.follow_heartbeat(now);
         for config in self.running.config.vrrp.clone() {

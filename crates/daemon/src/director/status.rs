@@ -135,6 +135,7 @@ impl Director {
                 result.at
             ));
         }
+        problems.extend(self.tracking_problems(now));
         problems.extend(self.second_path.problem(now));
         problems.extend(self.recorder_problems());
         problems.extend(self.recent_alarms());
@@ -288,6 +289,7 @@ impl Director {
                 },
             ),
             evidence: instance.evidence_words(now),
+            tracked: self.tracked_status(instance, now),
             status,
         }
     }
@@ -311,9 +313,10 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
         } else {
             Some(instance.config.interface.clone())
         },
-        virtual_mac: instance.config.virtual_mac.then(|| {
-            virtual_links::words_of(virtual_links::mac(family, instance.config.settings.vrid))
-        }),
+        virtual_mac: instance
+            .config
+            .virtual_mac
+            .then(|| mac_words(virtual_links::mac(family, instance.config.settings.vrid))),
         accepts: instance.accepts(),
         state: state(instance.state()),
         priority: instance.config.settings.priority.value(),
@@ -334,6 +337,10 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
         since: instance.since,
     };
     instance.families().into_iter().map(one).collect()
+}
+
+fn mac_words(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 fn peer_status(peer: &vrrp::PeerStatus, now: Instant) -> PeerStatus {

@@ -2,10 +2,16 @@
 //!
 //! Pure: facts in, verdict out. The effective priority is always computed from the whole of them, so that nothing is counted twice.
 
+mod checks;
+mod debounce;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use config::Vrrp;
+use config::{TrackedCheck, TrackedGroup, Vrrp};
 use vrrp::Contribution;
+
+pub(super) use self::checks::Checks;
 
 /// How long a node that has just started stays low at most while its first health round runs.
 pub(super) const FIRST_ROUND_LIMIT: Duration = Duration::from_secs(10);
@@ -42,7 +48,7 @@ pub(super) enum LinkFact {
 }
 
 impl LinkFact {
-    fn words(self) -> &'static str {
+    pub(super) fn words(self) -> &'static str {
         match self {
             Self::Missing => "does not exist",
             Self::Down => "is down",
@@ -61,11 +67,20 @@ pub(super) struct Verdict {
     pub(super) contributions: Vec<Contribution>,
 }
 
-/// Judges the facts for one virtual router. `settled` is whether the node has been up for [`FIRST_ROUND_LIMIT`].
+/// Everything that is known of the node.
+pub(super) struct World<'w> {
+    pub(super) plane: &'w DataPlane,
+    /// Whether the node has been up for [`FIRST_ROUND_LIMIT`].
+    pub(super) settled: bool,
+    /// Usable targets by group, as far as known.
+    pub(super) usable: &'w BTreeMap<String, usize>,
+    pub(super) checks: &'w Checks,
+}
+
+/// Judges the facts for one virtual router.
 pub(super) fn judge(
     instance: &Vrrp,
-    plane: &DataPlane,
-    settled: bool,
+    world: &World<'_>,
     link: impl Fn(&str) -> LinkFact,
 ) -> Verdict {
     let mut verdict = Verdict::default();
@@ -75,28 +90,80 @@ pub(super) fn judge(
     }
     for tracked in &instance.track.interfaces {
         let fact = link(&tracked.name);
-        let running = fact == LinkFact::Running;
         let what = || format!("{} {}", tracked.name, fact.words());
         match tracked.weight {
-            None if !running => {
-                verdict
-                    .fault
-                    .get_or_insert_with(|| format!("tracked interface {}", what()));
+            None if fact != LinkFact::Running => {
+                verdict.fail(|| format!("tracked interface {}", what()));
             }
-            Some(weight) if (weight < 0) != running => {
-                verdict.contributions.push(Contribution {
-                    what: what(),
-                    delta: weight,
-                    cap: None,
-                });
-            }
-            None | Some(_) => {}
+            None => {}
+            Some(weight) => verdict.weigh(weight, fact == LinkFact::Running, what),
         }
     }
+    judge_groups(&instance.track.groups, world, &mut verdict);
+    for tracked in &instance.track.checks {
+        judge_check(tracked, world, &mut verdict);
+    }
     if instance.track.forwarder {
-        judge_plane(plane, settled, &mut verdict);
+        judge_plane(world.plane, world.settled, &mut verdict);
     }
     verdict
+}
+
+impl Verdict {
+    /// The first reason for a fault stands.
+    fn fail(&mut self, why: impl FnOnce() -> String) {
+        self.fault.get_or_insert_with(why);
+    }
+
+    /// A negative weight counts while something is down, a positive one while it is up.
+    fn weigh(&mut self, weight: i16, up: bool, what: impl FnOnce() -> String) {
+        if (weight < 0) != up {
+            self.add(what(), weight, None);
+        }
+    }
+
+    fn add(&mut self, what: String, delta: i16, cap: Option<u8>) {
+        self.contributions.push(Contribution { what, delta, cap });
+    }
+}
+
+/// A group of which nothing is known changes nothing: without a forwarder that says something, it is the forwarder that counts.
+fn judge_groups(groups: &[TrackedGroup], world: &World<'_>, verdict: &mut Verdict) {
+    for tracked in groups {
+        let Some(usable) = world.usable.get(&tracked.name) else {
+            continue;
+        };
+        let up = *usable as u64 >= u64::from(tracked.min_usable);
+        let what = || {
+            format!(
+                "group {} has {usable} usable targets, {} wanted",
+                tracked.name, tracked.min_usable
+            )
+        };
+        match tracked.weight {
+            None if !up => verdict.fail(what),
+            None => {}
+            Some(weight) => verdict.weigh(weight, up, what),
+        }
+    }
+}
+
+fn judge_check(tracked: &TrackedCheck, world: &World<'_>, verdict: &mut Verdict) {
+    let Some(standing) = world.checks.standing(tracked) else {
+        return;
+    };
+    let label = tracked.label();
+    if standing.holds_back() {
+        if !world.settled {
+            verdict.add(format!("{label} pending"), 0, Some(1));
+        }
+        return;
+    }
+    match standing.delta(tracked.effect) {
+        Err(()) => verdict.fail(|| format!("{label}: {}", standing.why)),
+        Ok(0) => {}
+        Ok(delta) => verdict.add(format!("{label}: {}", standing.why), delta, None),
+    }
 }
 
 fn judge_plane(plane: &DataPlane, settled: bool, verdict: &mut Verdict) {
@@ -109,11 +176,7 @@ fn judge_plane(plane: &DataPlane, settled: bool, verdict: &mut Verdict) {
             first_health_round_done: false,
         } => {
             if !settled {
-                verdict.contributions.push(Contribution {
-                    what: "first health round pending".to_owned(),
-                    delta: 0,
-                    cap: Some(1),
-                });
+                verdict.add("first health round pending".to_owned(), 0, Some(1));
             }
             None
         }
@@ -122,125 +185,9 @@ fn judge_plane(plane: &DataPlane, settled: bool, verdict: &mut Verdict) {
         DataPlane::Stuck(how) => Some(how.clone()),
     };
     if let Some(fault) = fault {
-        verdict.fault.get_or_insert(fault);
+        verdict.fail(|| fault);
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use config::{Announce, Track, TrackedInterface, VipAddress};
-
-    fn instance(track: Track) -> Vrrp {
-        let vip = "10.0.0.10".parse().unwrap();
-        Vrrp {
-            name: "main".to_owned(),
-            group: None,
-            interface: "eth0".to_owned(),
-            vips: vec![VipAddress {
-                address: vip,
-                prefix_len: 24,
-            }],
-            settings: vrrp::Settings::new("main", vrrp::Vrid::new(51).unwrap(), vec![vip]),
-            lease: None,
-            announce: Announce::default(),
-            track,
-            evidence: config::Evidence::default(),
-            unicast: None,
-            virtual_mac: false,
-            accept_mode: true,
-        }
-    }
-
-    fn tracked(name: &str, weight: Option<i16>) -> TrackedInterface {
-        TrackedInterface {
-            name: name.to_owned(),
-            weight,
-        }
-    }
-
-    const SERVING: DataPlane = DataPlane::Serving {
-        first_health_round_done: true,
-    };
-
-    #[test]
-    fn its_own_interface_is_always_tracked() {
-        let words = [
-            (LinkFact::Missing, Some("interface eth0 does not exist")),
-            (LinkFact::Down, Some("interface eth0 is down")),
-            (LinkFact::NoCarrier, Some("interface eth0 has no carrier")),
-            (LinkFact::Running, None),
-        ];
-        for (fact, fault) in words {
-            let verdict = judge(&instance(Track::default()), &DataPlane::Off, true, |_| fact);
-            assert_eq!(verdict.fault.as_deref(), fault);
-        }
-    }
-
-    #[test]
-    fn a_weight_counts_in_one_state_only_and_none_means_fault() {
-        let interfaces = vec![
-            tracked("eth1", Some(-30)),
-            tracked("eth2", Some(20)),
-            tracked("eth3", None),
-        ];
-        let instance = instance(Track {
-            forwarder: false,
-            interfaces,
-        });
-        let all_up = judge(&instance, &DataPlane::Off, true, |_| LinkFact::Running);
-        let deltas = |verdict: &Verdict| -> Vec<i16> {
-            verdict.contributions.iter().map(|one| one.delta).collect()
-        };
-        assert_eq!((all_up.fault.clone(), deltas(&all_up)), (None, vec![20]));
-        let down = |name: &str| {
-            if name == "eth0" {
-                LinkFact::Running
-            } else {
-                LinkFact::NoCarrier
-            }
-        };
-        let some_down = judge(&instance, &DataPlane::Off, true, down);
-        assert_eq!(
-            some_down.fault.as_deref(),
-            Some("tracked interface eth3 has no carrier")
-        );
-        assert_eq!(deltas(&some_down), [-30]);
-    }
-
-    #[test]
-    fn no_data_plane_no_address_unless_it_is_not_tracked() {
-        let judge_plane = |forwarder: bool, plane: &DataPlane, settled: bool| {
-            judge(
-                &instance(Track {
-                    forwarder,
-                    interfaces: Vec::new(),
-                }),
-                plane,
-                settled,
-                |_| LinkFact::Running,
-            )
-        };
-        for plane in [
-            DataPlane::Starting,
-            DataPlane::Down("signal 9".to_owned()),
-            DataPlane::Stuck("silent".to_owned()),
-        ] {
-            assert!(judge_plane(true, &plane, true).fault.is_some(), "{plane:?}");
-            assert_eq!(
-                judge_plane(false, &plane, true),
-                Verdict::default(),
-                "{plane:?}"
-            );
-        }
-        assert_eq!(judge_plane(true, &DataPlane::Off, true), Verdict::default());
-        assert_eq!(judge_plane(true, &SERVING, false), Verdict::default());
-        let waiting = DataPlane::Serving {
-            first_health_round_done: false,
-        };
-        let low = judge_plane(true, &waiting, false);
-        assert_eq!((low.fault, low.contributions[0].cap), (None, Some(1)));
-        assert_eq!(judge_plane(true, &waiting, true), Verdict::default());
-    }
-}
+mod tests;

@@ -1,9 +1,12 @@
-//! The runner process: runs the operator's programs for the director, which never waits for one.
+//! The runner process: runs the operator's programs and looks at what is tracked for the director, which never waits for either.
 //!
 //! It becomes the configured user at its start, for good, so that there is nothing to gain from a program that turns against it. Like the
 //! forwarder it outlives its director: the keeper hands it the stream to the next one.
 
+mod messages;
+mod probes;
 mod run;
+mod watching;
 
 use std::cell::Cell;
 use std::process::ExitCode;
@@ -12,13 +15,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use control::internal::KeeperToWorker;
-use control::internal::runner::{FromRunner, Program, RunEnd, RunReport, ToRunner};
+use control::internal::runner::{Program, RunEnd, RunReport};
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::messages::{Finding, FromRunner, ToRunner};
 use self::run::Run;
+use self::watching::{Turns, Watching};
 use crate::args::{Args, Role};
 use crate::log;
 
@@ -91,6 +96,7 @@ async fn serve(channel: Channel) -> anyhow::Result<ExitCode> {
     crate::process::ignore(&[SignalKind::terminate()]).context("set up signals")?;
     let keeper = AsyncChannel::new(channel).context("watch the channel to the keeper")?;
     let mut link: Option<Link> = None;
+    let turns = Turns::default();
     let programs = Programs::new();
     let mut pulse = tokio::time::interval(PULSE_INTERVAL);
     pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -98,7 +104,7 @@ async fn serve(channel: Channel) -> anyhow::Result<ExitCode> {
         tokio::select! {
             message = keeper.receive() => match message {
                 Ok(Some((bytes, fds))) => match serde_json::from_slice(&bytes) {
-                    Ok(KeeperToWorker::Director) => link = fds.into_iter().next().and_then(Link::open),
+                    Ok(KeeperToWorker::Director) => link = fds.into_iter().next().and_then(|fd| Link::open(fd, &turns)),
                     Ok(KeeperToWorker::Drain { limit_ms }) => {
                         programs.ended(Duration::from_millis(limit_ms)).await;
                         return Ok(ExitCode::SUCCESS);
@@ -110,7 +116,10 @@ async fn serve(channel: Channel) -> anyhow::Result<ExitCode> {
                     return Ok(ExitCode::FAILURE);
                 }
             },
-            order = next_order(&mut link) => match (order, &link) {
+            order = next_order(&mut link) => match (order, &mut link) {
+                (Some(ToRunner::Watch { node, watches }), Some(link)) => {
+                    link.watching.set(&node, watches, &link.answers);
+                }
                 (Some(ToRunner::Run { number, program }), Some(link)) => {
                     programs.run(number, program, link.answers.clone());
                 }
@@ -128,16 +137,23 @@ async fn serve(channel: Channel) -> anyhow::Result<ExitCode> {
 struct Link {
     orders: mpsc::Receiver<ToRunner>,
     answers: mpsc::Sender<FromRunner>,
+    /// Ends with the director that wants to know.
+    watching: Watching,
 }
 
 impl Link {
-    fn open(fd: std::os::fd::OwnedFd) -> Option<Self> {
+    fn open(fd: std::os::fd::OwnedFd, turns: &Turns) -> Option<Self> {
         let (orders_in, orders) = mpsc::channel(QUEUED);
         let answers = crate::stream::open(fd, QUEUED, orders_in, |order| order);
         let answers = answers
             .inspect_err(|error| tracing::warn!(%error, "no stream to the director"))
             .ok()?;
-        Some(Self { orders, answers })
+        let watching = Watching::new(turns.clone());
+        Some(Self {
+            orders,
+            answers,
+            watching,
+        })
     }
 }
 
@@ -174,7 +190,7 @@ impl Programs {
                 return drop(answers.send(FromRunner::Ran { number, report }).await);
             }
             running.set(running.get() + 1);
-            let mut run = Run::start(program);
+            let mut run = Run::start(program, ());
             let report = tokio::select! {
                 report = run.report() => report,
                 _ = cancelled.wait_for(|cancelled| *cancelled) => {

@@ -43,8 +43,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Starts `program`.
-    pub(super) fn start(program: Program) -> Self {
+    /// Starts `program`; `held` is dropped when nothing of it is left.
+    pub(super) fn start(program: Program, held: impl Send + 'static) -> Self {
         let (report_in, report) = oneshot::channel();
         let (gone_in, gone) = oneshot::channel();
         let limit = Duration::from_millis(program.limit_ms);
@@ -70,7 +70,7 @@ impl Run {
         // A thread that cannot be started drops its end of the report, which `report` takes for a program that does not start.
         let _ = thread.spawn(move || {
             carry_out(&program, began_at, &cancelled, report_in);
-            drop(gone_in);
+            drop((held, gone_in));
         });
         run
     }

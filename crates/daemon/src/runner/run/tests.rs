@@ -27,7 +27,7 @@ fn ran(program: Program) -> RunReport {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut run = Run::start(program);
+        let mut run = Run::start(program, ());
         let report = run.report().await;
         run.gone().await;
         report
@@ -95,12 +95,21 @@ fn nothing_of_ours_is_in_its_environment() {
 }
 
 #[test]
-fn it_leads_a_process_group_of_its_own_and_blocks_no_signal() {
+fn it_leads_a_process_group_of_its_own() {
     let report = ran(shell(
-        "set -- $(cut -d')' -f2 /proc/$$/stat); [ $3 = $$ ] && grep SigBlk /proc/$$/status",
+        "set -- $(cut -d')' -f2 /proc/$$/stat); [ $3 = $$ ]",
         PLENTY,
     ));
-    assert_eq!(report.output, "SigBlk: 0000000000000000", "{report}");
+    assert_eq!(report.end, RunEnd::Exited(0));
+}
+
+#[test]
+fn it_blocks_no_signal() {
+    let report = ran(program(
+        &["/bin/grep", "SigBlk", "/proc/self/status"],
+        PLENTY,
+    ));
+    assert_eq!(report.output, "SigBlk: 0000000000000000");
 }
 
 #[test]
@@ -149,13 +158,16 @@ fn one_that_closes_its_output_is_waited_for_without_turning_round() {
 #[test]
 fn a_run_that_is_dropped_is_killed() {
     let (_folder, file) = folder();
-    let run = Run::start(shell(
-        &format!(
-            "echo $$ > {0}.new; mv {0}.new {0}; sleep 1000",
-            file.display()
+    let run = Run::start(
+        shell(
+            &format!(
+                "echo $$ > {0}.new; mv {0}.new {0}; sleep 1000",
+                file.display()
+            ),
+            PLENTY,
         ),
-        PLENTY,
-    ));
+        (),
+    );
     wait_until("the program runs", || file.exists());
     assert!(is_alive(&file));
     drop(run);
