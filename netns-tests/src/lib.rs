@@ -15,6 +15,7 @@
 //! - [`VipWatch`] writes down which node held an address when
 //! - [`Injector`] sends packets that no VRRP router may believe
 //! - [`Device`] is a node under test: [`Tandem`] or [`Keepalived`]
+//! - [`compare`] measures what a request costs a proxy, ours beside others
 //! - [`wait_until`] waits for a fact, with a limit and a sentence
 
 mod config;
@@ -30,6 +31,7 @@ mod prober;
 mod process;
 mod run;
 mod scenario;
+mod traffic;
 mod vipwatch;
 mod wait;
 mod wire;
@@ -47,6 +49,7 @@ pub use prober::{ProbeSettings, Prober};
 pub use process::{Process, memory_kib, process_tree};
 pub use run::{Outcome, Probe, Run, Summary};
 pub use scenario::{Measure, Product, Scenario, measure};
+pub use traffic::{Answer, Comparison, Rival, Row, Tally, Work, compare, idle_memory};
 pub use vipwatch::{VipLog, VipWatch};
 pub use wait::{wait_until, within};
 pub use wire::{Advert, AdvertForm, Frame, decode, vrrp_message};

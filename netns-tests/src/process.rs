@@ -27,6 +27,11 @@ impl Process {
     /// # Errors
     /// When the program cannot be started.
     pub fn start(namespace: &NetNs, name: &str, command: &mut Command) -> anyhow::Result<Process> {
+        namespace.enter(|| Process::start_here(name, command))?
+    }
+
+    /// The same in the namespace and on the cores of the calling thread.
+    pub(crate) fn start_here(name: &str, command: &mut Command) -> anyhow::Result<Process> {
         use std::os::unix::process::CommandExt as _;
         // A group of its own: Ctrl-C at the terminal is the laboratory's business, not the daemon's.
         command
@@ -34,7 +39,8 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let mut child = namespace.spawn(command)?;
+        let what = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().with_context(|| format!("start {what}"))?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let streams: [Option<Box<dyn Read + Send>>; 2] = [
             child

@@ -1,4 +1,5 @@
-//! Measures failover as a client sees it, Tandem beside Debian's Keepalived with HAProxy, in one run.
+//! Measures Tandem beside others in one run: failover as a client sees it beside Debian's Keepalived with HAProxy, and
+//! what a request costs beside Debian's HAProxy and nginx.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program for the terminal.
 
 use std::collections::BTreeMap;
@@ -6,7 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use netns_tests::{Measure, Product, Scenario, measure};
+use netns_tests::{
+    Comparison, Measure, Product, Rival, Row, Scenario, compare, idle_memory, measure,
+};
 use serde::Serialize;
 
 /// Measure Tandem beside others.
@@ -38,6 +41,32 @@ enum What {
         #[arg(long, value_name = "WORDS")]
         product: Option<String>,
     },
+    /// What a request costs the proxy: CPU time, latency, memory of idle connections
+    Http(Traffic),
+    /// The same for connections whose bytes are relayed
+    Tcp(Traffic),
+}
+
+#[derive(Debug, clap::Args)]
+struct Traffic {
+    /// Rounds of each kind of work
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Milliseconds of each round
+    #[arg(long, default_value_t = 3000)]
+    time: u64,
+    /// Idle connections whose memory is measured; 0 = none
+    #[arg(long, default_value_t = 5000)]
+    idle: u32,
+    /// Where to write every single measurement
+    #[arg(long, value_name = "FILE", default_value = "target/bench-traffic.json")]
+    json: PathBuf,
+    /// Only work whose title contains this
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
+    /// Only proxies whose title contains this
+    #[arg(long, value_name = "WORDS")]
+    proxy: Option<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,11 +77,6 @@ fn main() -> anyhow::Result<()> {
             only,
             product,
         } => {
-            let wanted = |title: &str, words: &Option<String>| {
-                words
-                    .as_ref()
-                    .is_none_or(|words| title.to_lowercase().contains(&words.to_lowercase()))
-            };
             let scenarios: Vec<_> = Scenario::ALL
                 .into_iter()
                 .filter(|one| wanted(one.title(), &only))
@@ -75,7 +99,87 @@ fn main() -> anyhow::Result<()> {
             println!("\nevery measurement: {}", json.display());
             Ok(())
         }
+        What::Http(options) => traffic(&options, &Comparison::http(), true),
+        What::Tcp(options) => traffic(&options, &Comparison::tcp(), false),
     }
+}
+
+/// Does a title contain the words, or are there none?
+fn wanted(title: &str, words: &Option<String>) -> bool {
+    words
+        .as_ref()
+        .is_none_or(|words| title.to_lowercase().contains(&words.to_lowercase()))
+}
+
+fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<()> {
+    let rivals: Vec<Rival> = Rival::ALL
+        .into_iter()
+        .filter(|rival| wanted(rival.title(), &options.proxy))
+        .collect();
+    println!(
+        "CPU time of a request in microseconds (every process of the proxy, one core); x = median of the ratios to HAProxy in\n\
+         the same round; requests a second, and how long the answer took. Medians of {} rounds of {} ms.\n",
+        options.rounds, options.time
+    );
+    println!(
+        "{:<26} {:<8} {:>9} {:>6} {:>9} {:>9} {:>9} {:>6}",
+        "", "", "CPU us", "x", "per s", "p50 us", "p99 us", "bad"
+    );
+    let mut rows = Vec::new();
+    for comparison in all.iter().filter(|one| wanted(one.title, &options.only)) {
+        let time = std::time::Duration::from_millis(options.time);
+        let measured = compare(comparison, &rivals, options.rounds, time, |row| {
+            eprintln!(
+                "  round {}  {:<24} {:<8} {:>8.2} us",
+                row.round,
+                row.title,
+                row.rival.title(),
+                row.cpu_us
+            );
+        })?;
+        for rival in &rivals {
+            println!("{}", line(comparison.title, *rival, &measured));
+        }
+        rows.extend(measured);
+    }
+    if idle && options.idle > 0 {
+        println!(
+            "\nMemory of an idle keep-alive connection, {} of them:",
+            options.idle
+        );
+        for rival in &rivals {
+            let octets = idle_memory(*rival, options.idle)?;
+            println!("{:<35} {octets:>9.0} octets", rival.title());
+        }
+    }
+    if let Some(folder) = options.json.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&options.json, serde_json::to_string_pretty(&rows)?)
+        .with_context(|| options.json.display().to_string())?;
+    println!("\nevery round: {}", options.json.display());
+    Ok(())
+}
+
+fn line(title: &str, rival: Rival, rows: &[Row]) -> String {
+    let own: Vec<&Row> = rows.iter().filter(|row| row.rival == rival).collect();
+    let of = |value: fn(&Row) -> f64| median(&sorted(own.iter().map(|row| value(row))));
+    let ratios = own.iter().filter_map(|row| {
+        let other = rows
+            .iter()
+            .find(|other| other.rival == Rival::Haproxy && other.round == row.round)?;
+        Some(row.cpu_us / other.cpu_us)
+    });
+    let bad: u64 = own.iter().map(|row| row.bad).sum();
+    format!(
+        "{title:<26} {:<8} {:>9.2} {:>6.2} {:>9.0} {:>9.0} {:>9.0} {bad:>6}",
+        rival.title(),
+        of(|row| row.cpu_us),
+        median(&sorted(ratios)),
+        of(|row| row.per_second),
+        of(|row| row.p50_us),
+        of(|row| row.p99_us),
+    )
 }
 
 #[derive(Serialize)]
@@ -176,6 +280,7 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
+/// Not a number where there is nothing.
 fn median(sorted: &[f64]) -> f64 {
-    sorted[sorted.len() / 2]
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 
 pub use keepalived::{Keepalived, keepalived_config};
 pub use tandem::Tandem;
+pub(crate) use tandem::program;
 
 use crate::lab::Host;
 use crate::process::pid_of;

@@ -332,7 +332,7 @@ fn write_keys(folder: &Path, keys: &str) -> anyhow::Result<()> {
 }
 
 /// Where a program of ours was built: `TANDEM_BIN_DIR`, or the folder this program itself was built to.
-fn program(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let folder = match std::env::var_os("TANDEM_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
         None => {
