@@ -14,6 +14,7 @@
 //! - [`MacWatch`] writes down which hardware address a host sends from
 //! - [`VipWatch`] writes down which node held an address when
 //! - [`Injector`] sends packets that no VRRP router may believe
+//! - [`Stranger`] sends single packets of any shape
 //! - [`Device`] is a node under test: [`Tandem`] or [`Keepalived`]
 //! - [`compare`] measures what a request costs a proxy, ours beside others
 //! - [`wait_until`] waits for a fact, with a limit and a sentence
@@ -31,6 +32,7 @@ mod prober;
 mod process;
 mod run;
 mod scenario;
+mod stranger;
 mod traffic;
 mod vipwatch;
 mod wait;
@@ -49,6 +51,7 @@ pub use prober::{ProbeSettings, Prober};
 pub use process::{Process, memory_kib, process_tree};
 pub use run::{Outcome, Probe, Run, Summary};
 pub use scenario::{Measure, Product, Scenario, measure};
+pub use stranger::{Shot, Stranger, Sum};
 pub use traffic::{Answer, Comparison, Rival, Row, Tally, Work, compare, idle_memory};
 pub use vipwatch::{VipLog, VipWatch};
 pub use wait::{wait_until, within};

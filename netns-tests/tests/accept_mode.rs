@@ -130,6 +130,28 @@ fn packets_to_the_address_are_taken_iff_owner_or_accept_mode() {
 }
 
 #[test]
+fn without_nftables_nothing_is_taken_that_must_not_be() {
+    let lab = Lab::new().unwrap();
+    let mut one = Tandem::new(&lab, Host::Lb1, &config()).unwrap();
+    one.write_config(&file(Host::Lb1, "accept_mode = false"))
+        .unwrap();
+    one.look_for_programs_in(lab.folder());
+    one.start().unwrap();
+    one.wait_state("fault", LIMIT).unwrap();
+    wait_until("it says why", LIMIT, || {
+        let routers = netns_tests::get(&one.socket(), "/vrrp").unwrap();
+        let why = routers[0]["why"].as_str().unwrap_or_default();
+        why.starts_with("`accept_mode = false` needs nftables: start nft")
+    })
+    .unwrap();
+    assert_eq!(lab.holders(Address::VIP4), []);
+    // It takes part as soon as it can, without a restart.
+    std::os::unix::fs::symlink("/usr/sbin/nft", lab.folder().join("nft")).unwrap();
+    one.wait_state("active", LIMIT).unwrap();
+    assert!(tables(&lab, Host::Lb1).contains("tandem_accept_51_"));
+}
+
+#[test]
 fn the_profile_of_the_rfc_is_the_rfcs_router() {
     let lab = Lab::new().unwrap();
     let observer = Observer::start(&lab).unwrap();

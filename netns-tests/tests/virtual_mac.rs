@@ -185,6 +185,15 @@ fn the_host_gets_its_settings_back_after_a_stop_and_after_a_kill() {
     };
     let (before, held) = (("0".into(), "1".into()), ("1".into(), "2".into()));
     assert_eq!(both(), held);
+    // Somebody loads the settings of the host again: ours are back before the address is.
+    net.sysctl("ipv4/conf/eth0/arp_announce", "0").unwrap();
+    for node in [&one, &two] {
+        node.wait_ready(LIMIT).unwrap();
+        let (code, out, err) = node.cli(&["handover"]).unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+    }
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    assert_eq!(both(), held);
     one.stop(LIMIT).unwrap();
     assert_eq!(both(), before);
     assert_eq!(virtual_links(&lab, Host::Lb1), "");
@@ -253,7 +262,17 @@ fn announcements_carry_the_virtual_mac() {
     let lab = Lab::new().unwrap();
     let observer = Observer::start(&lab).unwrap();
     let began = Instant::now();
-    let _pair = Tandem::pair(&lab, &both_families()).unwrap();
+    // Without a listener, whose start would be a fault of its own.
+    let config = PairConfig {
+        listener: false,
+        ..both_families()
+    };
+    let (one, _two) = Tandem::pair(&lab, &config).unwrap();
+    // Making the links is no fault.
+    let routers = netns_tests::get(&one.socket(), "/vrrp").unwrap();
+    let changes = routers[0]["transitions"].as_array().unwrap();
+    let states: Vec<_> = changes.iter().rev().map(|change| &change["to"]).collect();
+    assert_eq!(states, ["backup", "active"], "{changes:#?}");
     for (address, mac) in [
         (IpAddr::V4(Address::VIP4), MAC_V4_OCTETS),
         (IpAddr::V6(Address::VIP6), [0, 0, 0x5e, 0, 2, 0x33]),

@@ -25,6 +25,8 @@ pub struct Tandem<'lab> {
     lab: &'lab Lab,
     host: Host,
     folder: PathBuf,
+    /// Where it finds other programs, if not where this one does.
+    programs: Option<PathBuf>,
     process: Option<Process>,
     full_disk: bool,
 }
@@ -48,6 +50,7 @@ impl<'lab> Tandem<'lab> {
             lab,
             host,
             folder,
+            programs: None,
             process: None,
             full_disk: false,
         };
@@ -79,6 +82,11 @@ impl<'lab> Tandem<'lab> {
     /// From the next start on its state directory is on a disk without an octet of room, seen by this node alone.
     pub fn fill_disk(&mut self) {
         self.full_disk = true;
+    }
+
+    /// Lets it find other programs, `nft` among them, in this folder only, from the next start on.
+    pub fn look_for_programs_in(&mut self, folder: &Path) {
+        self.programs = Some(folder.to_owned());
     }
 
     /// Where its configuration is.
@@ -255,6 +263,9 @@ impl Device for Tandem<'_> {
             .arg(self.socket())
             .arg("--state-dir")
             .arg(self.folder.join("state"));
+        if let Some(folder) = &self.programs {
+            command.env("PATH", folder);
+        }
         let process = Process::start(
             self.lab.net(self.host),
             &format!("tandemd on {}", self.host.name()),

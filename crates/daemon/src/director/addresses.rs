@@ -128,7 +128,12 @@ impl Worker {
                 number,
                 links,
                 vips,
-            } => Some(claim(kernel, number, &links, &vips).await),
+            } => {
+                if let Some((plan, _)) = &self.made {
+                    self.settings.refresh(plan.parent.index).await;
+                }
+                Some(claim(kernel, number, &links, &vips).await)
+            }
             Order::Release { links, vips } => {
                 release(kernel, &links, &vips).await;
                 Some(Outcome::Released)

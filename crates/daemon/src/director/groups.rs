@@ -84,7 +84,8 @@ impl Director {
     pub(super) fn seat(&mut self, now: Instant, index: usize) {
         let instance = &self.instances[index];
         let wanted = instance.config.group.clone();
-        if instance.departing || instance.router.group() == wanted.as_deref() {
+        let apart = instance.departing || !instance.started;
+        if apart || instance.router.group() == wanted.as_deref() {
             return;
         }
         if instance.router.group().is_some() {

@@ -80,6 +80,8 @@ enum Held {
 pub(super) struct Instance {
     /// Tells outcomes of this instance from those of another of the same name.
     pub(super) number: u64,
+    /// The core has been told to start.
+    pub(super) started: bool,
     /// It leaves for good and goes when it is done.
     pub(super) departing: bool,
     /// The core has said that it is done.
@@ -133,6 +135,7 @@ impl Instance {
         let table = steer::table_name(config.settings.vrid.value(), number);
         Self {
             number,
+            started: false,
             departing: false,
             stopped: false,
             will_changed: false,

@@ -42,6 +42,7 @@ mod virtual_links;
 mod watchers;
 mod wires;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -228,6 +229,16 @@ impl Director {
             .push(Instance::new(now, number, config, addresses));
         let index = self.instances.len() - 1;
         self.reconcile_one(now, index);
+        self.start_if_prepared(now, index);
+    }
+
+    /// Lets a virtual router take part once what it has ordered for that is there or has failed.
+    fn start_if_prepared(&mut self, now: Instant, index: usize) {
+        let instance = &mut self.instances[index];
+        if instance.started || instance.departing || instance.is_preparing() {
+            return;
+        }
+        instance.started = true;
         self.seat(now, index);
         let notices = self.instances[index].handle(now, Event::Startup, &self.wires);
         self.on_notices(notices);
@@ -301,7 +312,14 @@ impl Director {
     }
 
     fn on_listed(&mut self, now: Instant, listed: inputs::Listed) {
+        let links: BTreeSet<u32> = listed.links.iter().map(|link| link.index).collect();
         self.facts.replace(listed.links, listed.addresses);
+        for index in 0..self.instances.len() {
+            let gone = self.instances[index].virtual_indexes();
+            for gone in gone.into_iter().filter(|link| !links.contains(link)) {
+                self.instances[index].note_link_gone(gone);
+            }
+        }
         self.reconcile(now);
         for index in 0..self.instances.len() {
             let notices = self.instances[index].put_back_missing(now, &self.facts, &self.wires);
@@ -363,6 +381,7 @@ impl Director {
         if about_links {
             self.instances.note_layout_change();
             self.reconcile_one(now, index);
+            self.start_if_prepared(now, index);
             self.close_unused_wires();
         }
     }

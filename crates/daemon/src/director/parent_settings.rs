@@ -100,6 +100,23 @@ impl ParentSettings {
         Ok(())
     }
 
+    /// Sets again what somebody has unset meanwhile, before addresses come.
+    pub(super) async fn refresh(&self, ifindex: u32) {
+        let held = self.held.lock().await;
+        let name = nix::net::if_::if_indextoname(ifindex);
+        let (Some(_), Ok(name)) = (held.get(&ifindex), name) else {
+            return;
+        };
+        let name = name.to_string_lossy();
+        for change in wanted_changes(&name).unwrap_or_default() {
+            let (key, ours) = (&change.key, &change.ours);
+            match sysctl::write(Protocol::Ipv4, &name, key, ours) {
+                Ok(()) => tracing::warn!(link = %name, key, "somebody unset it; it is set again"),
+                Err(error) => tracing::warn!(link = %name, key, %error, "setting not set again"),
+            }
+        }
+    }
+
     /// The counterpart of each successful [`ParentSettings::hold`]; the last one puts the old values back.
     pub(super) async fn give_back(&self, ifindex: u32) {
         let mut held = self.held.lock().await;

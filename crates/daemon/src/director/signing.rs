@@ -75,14 +75,18 @@ pub(super) fn status(
     }
 }
 
-/// What kind of alarm a packet makes that was refused for want of a valid trailer; none for other reasons.
+/// What kind of alarm a packet makes that looks like one of a peer that is set up in another way, or of a strange pair with our id; none
+/// for other reasons.
 pub(super) fn alarm_kind(reject: Reject) -> Option<AlarmKind> {
     match reject {
         Reject::TrailerMissing
         | Reject::TrailerForm
         | Reject::KeyUnknown
         | Reject::Hmac
-        | Reject::Replay => Some(AlarmKind::Unauthenticated),
+        | Reject::Replay
+        | Reject::AuthType
+        | Reject::Password => Some(AlarmKind::Unauthenticated),
+        Reject::AddressList => Some(AlarmKind::ListMismatch),
         Reject::Stale => Some(AlarmKind::ClockSkew),
         Reject::Short
         | Reject::IpLength
@@ -98,10 +102,7 @@ pub(super) fn alarm_kind(reject: Reject) -> Option<AlarmKind> {
         | Reject::CountZero
         | Reject::IntervalZero
         | Reject::NotLinkLocal
-        | Reject::AuthType
-        | Reject::Password
-        | Reject::V2Interval
-        | Reject::AddressList => None,
+        | Reject::V2Interval => None,
     }
 }
 

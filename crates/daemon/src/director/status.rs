@@ -313,10 +313,9 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
         } else {
             Some(instance.config.interface.clone())
         },
-        virtual_mac: instance
-            .config
-            .virtual_mac
-            .then(|| mac_words(virtual_links::mac(family, instance.config.settings.vrid))),
+        virtual_mac: instance.config.virtual_mac.then(|| {
+            virtual_links::words_of(virtual_links::mac(family, instance.config.settings.vrid))
+        }),
         accepts: instance.accepts(),
         state: state(instance.state()),
         priority: instance.config.settings.priority.value(),
@@ -337,10 +336,6 @@ fn router_status(instance: &Instance, now: Instant) -> Vec<VrrpStatus> {
         since: instance.since,
     };
     instance.families().into_iter().map(one).collect()
-}
-
-fn mac_words(mac: [u8; 6]) -> String {
-    mac.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 fn peer_status(peer: &vrrp::PeerStatus, now: Instant) -> PeerStatus {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::nft;
+use super::{nft, virtual_links};
 
 /// How long segments are passed on after a takeover: longer than the other node's linger.
 const WINDOW: Duration = Duration::from_millis(500);
@@ -30,11 +30,24 @@ const QUEUED_RUNS: usize = 4;
 const FLOWS: u32 = 65_536;
 /// How long a connection is remembered after its last segment, should the table ever be left behind.
 const REMEMBERED: &str = "1h";
-/// One family's part: who held the addresses, and which they are.
+/// One family's part: who held the addresses, which they are, and where frames for them go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) peer: IpAddr,
     pub(super) vips: Vec<IpAddr>,
+    /// The virtual MAC; none where neighbours use the link's own.
+    pub(super) mac: Option<[u8; 6]>,
+}
+
+impl Share {
+    /// The condition that a frame is for this host and not only heard by it: a Backup may hear what a switch floods, and must not send
+    /// it on a second time.
+    fn for_us(&self) -> String {
+        match self.mac {
+            Some(mac) => format!("ether daddr {}", virtual_links::words_of(mac)),
+            None => "meta pkttype host".to_owned(),
+        }
+    }
 }
 
 /// What steering needs to know of its virtual router at this moment.
@@ -175,13 +188,16 @@ fn installation(table: &str, link: &str, shares: &[Share]) -> String {
             .map(IpAddr::to_string)
             .collect::<Vec<_>>()
             .join(", ");
+        let to = format!("{} {ip} daddr {{ {vips} }}", share.for_us());
         let flow = format!("{ip} saddr . tcp sport . {ip} daddr . tcp dport");
-        rules.push_str(&format!("    {ip} daddr {{ {vips} }} tcp flags & (syn | ack) == syn add @{set} {{ {flow} }} accept\n"));
         rules.push_str(&format!(
-            "    {ip} daddr {{ {vips} }} {flow} @{set} update @{set} {{ {flow} }} accept\n"
+            "    {to} tcp flags & (syn | ack) == syn add @{set} {{ {flow} }} accept\n"
         ));
         rules.push_str(&format!(
-            "    {ip} daddr {{ {vips} }} meta l4proto tcp fwd {ip} to {} device \"{link}\"\n",
+            "    {to} {flow} @{set} update @{set} {{ {flow} }} accept\n"
+        ));
+        rules.push_str(&format!(
+            "    {to} meta l4proto tcp fwd {ip} to {} device \"{link}\"\n",
             share.peer
         ));
     }
@@ -219,6 +235,7 @@ mod tests {
         vec![Share {
             peer: "10.0.0.2".parse().unwrap(),
             vips: vec!["10.0.0.10".parse().unwrap(), "10.0.0.11".parse().unwrap()],
+            mac: None,
         }]
     }
 
@@ -292,13 +309,14 @@ mod tests {
         both.push(Share {
             peer: "fe80::2".parse().unwrap(),
             vips: vec!["2001:db8::10".parse().unwrap()],
+            mac: Some([0, 0, 0x5e, 0, 2, 51]),
         });
         let rules = installation("tandem_51_1", "eth0", &both);
         assert!(rules.contains(
-            "ip daddr { 10.0.0.10, 10.0.0.11 } meta l4proto tcp fwd ip to 10.0.0.2 device \"eth0\""
+            "meta pkttype host ip daddr { 10.0.0.10, 10.0.0.11 } meta l4proto tcp fwd ip to 10.0.0.2 device \"eth0\""
         ));
         assert!(rules.contains(
-            "ip6 daddr { 2001:db8::10 } meta l4proto tcp fwd ip6 to fe80::2 device \"eth0\""
+            "ether daddr 00:00:5e:00:02:33 ip6 daddr { 2001:db8::10 } meta l4proto tcp fwd ip6 to fe80::2 device \"eth0\""
         ));
         assert!(
             rules.contains("set here6 { type ipv6_addr . inet_service . ipv6_addr . inet_service;")

@@ -44,6 +44,11 @@ pub(super) fn mac(family: Family, vrid: Vrid) -> [u8; 6] {
     [a, b, c, d, e, vrid.value()]
 }
 
+/// A MAC as people write it, `00:00:5e:00:01:33`.
+pub(super) fn words_of(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
+}
+
 /// Sets the interface below and makes the links, all down; or nothing.
 pub(super) async fn make(
     kernel: &Kernel,

@@ -89,6 +89,17 @@ impl Instance {
         (!self.accepts()).then_some(words)
     }
 
+    /// Whether the kernel has not answered yet.
+    pub(super) fn is_refusal_pending(&self) -> bool {
+        matches!(
+            self.refusal,
+            Refusal::Ordered {
+                in_place: false,
+                ..
+            }
+        )
+    }
+
     /// When a table that could not be made is due again.
     pub(super) fn refusal_retry_at(&self) -> Option<Instant> {
         match self.refusal {

@@ -103,6 +103,11 @@ impl Instance {
             .as_ref()
     }
 
+    /// Whether links or rules that it needs are on their way.
+    pub(in crate::director) fn is_preparing(&self) -> bool {
+        matches!(self.virtual_links, VirtualLinks::Making { .. }) || self.is_refusal_pending()
+    }
+
     /// Why the virtual links are not there; none when they are, or are not wanted.
     pub(in crate::director) fn virtual_obstacle(&self) -> Option<String> {
         match &self.virtual_links {

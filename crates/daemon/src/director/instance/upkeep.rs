@@ -12,6 +12,7 @@ use crate::director::addresses::{Order, renewal_interval};
 use crate::director::facts::Facts;
 use crate::director::signing::WILL_REFRESH;
 use crate::director::steer::{Share, Standing, Steering};
+use crate::director::virtual_links;
 use crate::director::wires::Wires;
 
 /// Between two looks at the steering of connections in flight, unless something has changed.
@@ -82,9 +83,12 @@ impl Instance {
             Held::Claiming { .. } | Held::Yes { .. } => Standing::Holding,
         };
         let (router, vips) = (&self.router, &self.config.vips);
+        let vrid = self.config.settings.vrid;
+        let virtual_mac = self.config.virtual_mac;
         let shares = || {
             let share = |peer: vrrp::PeerStatus| Share {
                 peer: peer.address,
+                mac: virtual_mac.then(|| virtual_links::mac(vrrp::Family::of(peer.address), vrid)),
                 vips: vips
                     .iter()
                     .map(|vip| vip.address)
