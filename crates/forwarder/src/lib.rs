@@ -11,7 +11,7 @@
 //!
 //! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
 //! - `worker`, `accept`, `sockets`, `listener`, `idlers`: threads and how connections come in.
-//! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection.
+//! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of.
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
@@ -31,6 +31,7 @@ mod probe;
 mod relay;
 mod snapshot;
 mod sockets;
+mod stream;
 mod tcp;
 mod upstream;
 mod waiting;

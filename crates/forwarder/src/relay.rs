@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use balancer::Outcome;
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
+use crate::stream::Stream;
 
 /// Time limits of a relay.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +82,8 @@ impl Direction {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &mut Stream,
+        sink: &mut Stream,
         moved: &mut bool,
     ) -> Poll<Result<(), (Side, io::Error)>> {
         while !self.ended {
@@ -93,6 +93,8 @@ impl Direction {
                     .consume(count.map_err(|error| (Side::Sink, error))?);
                 *moved = true;
             }
+            let flushed = ready!(Pin::new(&mut *sink).poll_flush(cx));
+            flushed.map_err(|error| (Side::Sink, error))?;
             if self.read_ended {
                 // A sink that cannot be told is gone; the other direction finds out.
                 let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
@@ -119,7 +121,7 @@ impl Direction {
 
 /// Relays until the end. What was read before it began is sent first.
 pub(crate) async fn run(
-    (client, target): (&mut TcpStream, &mut TcpStream),
+    (client, target): (&mut Stream, &mut Stream),
     from_client: Buffer,
     from_target: Buffer,
     timeouts: RelayTimeouts,
@@ -160,14 +162,8 @@ pub(crate) async fn run(
     let end = end.await;
     match end {
         RelayEnd::Done | RelayEnd::TimedOut | RelayEnd::Left => {}
-        RelayEnd::ClientGone => reset_on_close(target),
-        RelayEnd::TargetGone => reset_on_close(client),
+        RelayEnd::ClientGone => target.reset_on_close(),
+        RelayEnd::TargetGone => client.reset_on_close(),
     }
     end
-}
-
-/// Lets the connection end with a reset when it is dropped, so that its peer does not take the end for a whole answer.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
-    // Without it the peer sees a plain end: nothing better can be done.
-    let _ = stream.set_zero_linger();
 }

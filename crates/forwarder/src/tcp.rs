@@ -18,7 +18,8 @@ use crate::cause::Cause;
 use crate::idlers::IdleSlot;
 use crate::leaving::unless_left;
 use crate::listener::Admission;
-use crate::relay::{self, RelayEnd, RelayTimeouts, reset_on_close};
+use crate::relay::{self, RelayEnd, RelayTimeouts};
+use crate::stream::Stream;
 use crate::upstream::Upstream;
 use crate::waiting;
 use crate::worker::Worker;
@@ -26,7 +27,7 @@ use crate::worker::Worker;
 /// Serves one connection.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    mut client: TcpStream,
+    client: TcpStream,
     peer: SocketAddr,
     admission: Admission,
 ) {
@@ -35,6 +36,7 @@ pub(crate) async fn serve(
         return;
     };
     let settings = listener.settings();
+    let mut client = Stream::Plain(client);
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     admission.listener().count_request(worker.index);
     let causes = &admission.listener().causes;
@@ -45,7 +47,7 @@ pub(crate) async fn serve(
         Err(cause) => {
             causes.count(cause);
             // A refusal the client can tell from an empty answer.
-            return reset_on_close(&client);
+            return client.reset_on_close();
         }
     };
     let timeouts = RelayTimeouts {
@@ -67,8 +69,8 @@ pub(crate) async fn serve(
             .unwrap_or(RelayEnd::Left)
     };
     if end == RelayEnd::Left {
-        reset_on_close(&client);
-        reset_on_close(&target.stream);
+        client.reset_on_close();
+        target.stream.reset_on_close();
     }
     if let Some(cause) = end.cause() {
         causes.count(cause);
@@ -97,7 +99,7 @@ async fn open(
     worker: &Worker,
     group: &Group,
     peer: SocketAddr,
-    (client, alarm, slot): (&mut TcpStream, &mut Alarm, &mut IdleSlot),
+    (client, alarm, slot): (&mut Stream, &mut Alarm, &mut IdleSlot),
 ) -> Result<(Lease, Upstream), Cause> {
     // The address is all a connection shows.
     let by_source = group.hash_key() == Some(&HashKey::Source);

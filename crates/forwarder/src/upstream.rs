@@ -17,12 +17,13 @@ use crate::buffers::{self, Buffer};
 use crate::cause::Cause;
 use crate::idlers::IdleSlot;
 use crate::leaving::Watch;
+use crate::stream::Stream;
 
 /// A connection to a target.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     /// The connection.
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Bytes read and not yet used.
     pub(crate) input: Buffer,
     /// True if it has served a request before.
@@ -90,7 +91,7 @@ impl Upstream {
         let stream = connected.await?;
         stream.set_nodelay(true).map_err(ConnectError::Failed)?;
         Ok(Upstream {
-            stream,
+            stream: Stream::Plain(stream),
             input: Buffer::default(),
             reused: false,
             address,

@@ -1,15 +1,14 @@
 //! Waits for a place at a target, in the line of the group: until there is one, the time is up, or the client leaves.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use balancer::{Group, Lease, NoPick, PickKey, TargetId};
-use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::cause::Cause;
+use crate::stream::Stream;
 use crate::worker::Worker;
 
 /// A place at a target that is not among those `tried`; `alarm` is set to the limit.
@@ -17,7 +16,7 @@ pub(crate) async fn wait(
     worker: &Worker,
     group: &Group,
     (key, tried): (Option<PickKey>, &[TargetId]),
-    client: &mut TcpStream,
+    client: &Stream,
     alarm: &mut Alarm,
 ) -> Result<Lease, Cause> {
     let limits = &group.settings().limits;
@@ -41,7 +40,7 @@ pub(crate) async fn wait(
             }
         }
         if listening {
-            match poll_gone(client, cx) {
+            match client.poll_gone(cx) {
                 Poll::Ready(true) => return Poll::Ready(Err(Cause::QueueClientGone)),
                 Poll::Ready(false) => listening = false,
                 Poll::Pending => {}
@@ -59,12 +58,4 @@ pub(crate) async fn wait(
         Ok(_) | Err(_) => {}
     }
     leased
-}
-
-/// Ready with true once the client has closed its side; with false if it has sent something that waits to be read, so
-/// that nothing can be seen behind it.
-fn poll_gone(client: &mut TcpStream, cx: &mut Context<'_>) -> Poll<bool> {
-    let mut byte = [0];
-    let peeked = client.poll_peek(cx, &mut ReadBuf::new(&mut byte));
-    peeked.map(|peeked| peeked.map_or(true, |count| count == 0))
 }

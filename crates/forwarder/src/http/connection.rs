@@ -29,7 +29,7 @@ use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 use crate::http::serving;
 use crate::idlers::IdleSlot;
 use crate::listener::Admission;
-use crate::relay::reset_on_close;
+use crate::stream::Stream;
 use crate::worker::Worker;
 
 /// What is read of a request that is not wanted any more, so that the answer is not lost to a reset.
@@ -107,7 +107,7 @@ pub(crate) async fn serve(
     let listener = admission.listener().current.load_full();
     let mut connection = Connection {
         client: ClientSide {
-            stream,
+            stream: Stream::Plain(stream),
             input: Buffer::default(),
             alarm: Alarm::new(listener.settings().timeouts.header),
         },
@@ -145,9 +145,9 @@ impl Connection {
             };
             match after {
                 After::Next => first = false,
-                After::Close => return self.shut_down().await,
+                After::Close => return self.client.stream.shut_down().await,
                 After::Linger => return self.linger().await,
-                After::Reset => return reset_on_close(&self.client.stream),
+                After::Reset => return self.client.stream.reset_on_close(),
             }
         }
     }
@@ -367,22 +367,19 @@ impl Connection {
                     Poll::Pending => return self.client.alarm.poll(cx).map(|()| false),
                 }
             }
-            Poll::Ready(true)
+            match Pin::new(&mut self.client.stream).poll_flush(cx) {
+                Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
+                Poll::Pending => self.client.alarm.poll(cx).map(|()| false),
+            }
         })
         .await
-    }
-
-    /// Says that nothing more comes.
-    async fn shut_down(&mut self) {
-        // A client that is gone need not be told.
-        let _ = poll_fn(|cx| Pin::new(&mut self.client.stream).poll_shutdown(cx)).await;
     }
 
     /// Says that nothing more comes, and goes on reading for a while: closing over unread bytes would be a reset, and
     /// a reset may overtake the answer.
     async fn linger(&mut self) {
         self.client.input.release();
-        self.shut_down().await;
+        self.client.stream.shut_down().await;
         self.client.alarm.set(LINGER);
         let mut left = LINGER_BYTES;
         poll_fn(|cx| {

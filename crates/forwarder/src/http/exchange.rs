@@ -209,6 +209,14 @@ impl<'c> Exchange<'c> {
                     Poll::Pending => return Ok(Some(Waiting::TargetTakes)),
                 }
             }
+            match Pin::new(&mut self.target.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.send.stopped = true;
+                    return Ok(None);
+                }
+                Poll::Pending => return Ok(Some(Waiting::TargetTakes)),
+            }
             if self.send.body.is_done() {
                 return Ok(None);
             }
@@ -275,6 +283,11 @@ impl<'c> Exchange<'c> {
                     Poll::Ready(Ok(_) | Err(_)) => return Err(End::ClientGone),
                     Poll::Pending => return Ok(Some(Waiting::ClientTakes)),
                 }
+            }
+            match Pin::new(&mut self.client.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(End::ClientGone),
+                Poll::Pending => return Ok(Some(Waiting::ClientTakes)),
             }
             let (waiting, read) = match self.phase {
                 Phase::Head => (Waiting::TargetBegins, self.poll_head(cx)),

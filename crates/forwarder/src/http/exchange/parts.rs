@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::Method;
-use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
@@ -11,6 +10,7 @@ use crate::http::body::{Body, BodyError};
 use crate::http::changes::AnswerChanges;
 use crate::http::request::RequestFacts;
 use crate::http::response::BadResponse;
+use crate::stream::Stream;
 
 /// A request that may be repeated is held up to this size, head included.
 const HELD_BYTES: usize = 64 * 1024;
@@ -19,7 +19,7 @@ const HELD_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct ClientSide {
     /// The connection.
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Bytes read and not yet used: the next request, when requests are pipelined.
     pub(crate) input: Buffer,
     /// The timer of the connection.

@@ -1,0 +1,100 @@
+//! A connection to a client or to a target, whatever it is wrapped in.
+//!
+//! One type for all of them keeps the loops above free of type parameters; telling them apart costs a branch a call.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// As it comes from the network.
+    Plain(TcpStream),
+}
+
+impl Stream {
+    /// The TCP connection underneath.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+        }
+    }
+
+    /// Ready with true once the peer has closed its side of the TCP connection; with false if it has sent something that
+    /// waits to be read, so that nothing can be seen behind it.
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut byte = [0];
+        let peeked = self.tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        peeked.map(|peeked| peeked.map_or(true, |count| count == 0))
+    }
+
+    /// Lets the connection end with a reset when it is dropped, so that its peer does not take the end for a whole
+    /// answer.
+    pub(crate) fn reset_on_close(&self) {
+        // Without it the peer sees a plain end: nothing better can be done.
+        let _ = self.tcp().set_zero_linger();
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) async fn shut_down(&mut self) {
+        // A peer that is gone need not be told.
+        let _ = poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
