@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Spare vectors kept by a thread.
 const MAX_SPARES: usize = 256;
-/// Vectors that have grown beyond this are given back to the system.
+/// Vectors that have grown beyond this are given back to the system, as are those smaller than a new one.
 const MAX_SPARE_BYTES: usize = 128 * 1024;
 /// Room of a new vector.
 const FIRST_BYTES: usize = 4 * 1024;
@@ -69,6 +69,12 @@ impl Buffer {
         }
     }
 
+    /// Appends what must wait for the peer to go on: no more room than it needs, for as long as the peer pleases.
+    pub(crate) fn keep(&mut self, more: &[u8]) {
+        self.bytes.reserve_exact(more.len());
+        self.bytes.extend_from_slice(more);
+    }
+
     /// The vector itself, to append to.
     pub(crate) fn vec(&mut self) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
@@ -121,7 +127,7 @@ impl Buffer {
     pub(crate) fn release(&mut self) {
         self.start = 0;
         let mut bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() == 0 || bytes.capacity() > MAX_SPARE_BYTES {
+        if !(FIRST_BYTES..=MAX_SPARE_BYTES).contains(&bytes.capacity()) {
             return;
         }
         bytes.clear();
@@ -162,6 +168,23 @@ mod tests {
             buffer.bytes.capacity(),
             0,
             "an empty buffer holds no memory"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_for_long_takes_no_more_room_than_it_needs() {
+        let mut buffer = Buffer::default();
+        buffer.keep(b"GET / HT");
+        buffer.keep(b"TP/1.1");
+        assert_eq!(buffer.as_slice(), b"GET / HTTP/1.1");
+        assert!(buffer.bytes.capacity() < 32, "{}", buffer.bytes.capacity());
+        drop(buffer);
+        let mut next = Buffer::default();
+        next.extend(b"x");
+        assert_eq!(
+            next.bytes.capacity(),
+            FIRST_BYTES,
+            "small ones are not kept"
         );
     }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balancer::{Group, Health, HealthMachine, HealthSettings, Plan, TargetState};
+use balancer::{Group, Health, HealthChange, HealthMachine, HealthSettings, Plan, TargetState};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
@@ -151,14 +151,22 @@ async fn check(subject: Subject, order: usize, wake: Rc<dyn Fn()>) {
             if change.to == Health::Down {
                 wake();
             }
-            tracing::info!(
-                group = subject.group,
-                target = subject.target,
-                from = change.from.as_str(),
-                state = change.to.as_str(),
-                reason = machine.why().as_deref().unwrap_or("check passes"),
-                "target health changed"
-            );
+            log(&subject, &change, machine.why().as_deref());
+        }
+    }
+}
+
+/// A target found well at its first check is what is expected of it: a thousand such lines would say nothing.
+fn log(subject: &Subject, change: &HealthChange, why: Option<&str>) {
+    let (group, target) = (&subject.group, &subject.target);
+    let (from, state) = (change.from.as_str(), change.to.as_str());
+    let reason = why.unwrap_or("check passes");
+    match (change.from, change.to) {
+        (Health::Unknown, Health::Up) => {
+            tracing::debug!(group, target, from, state, reason, "target health changed");
+        }
+        (Health::Unknown | Health::Up | Health::Down, _) => {
+            tracing::info!(group, target, from, state, reason, "target health changed");
         }
     }
 }

@@ -223,11 +223,11 @@ impl Connection {
                     .set(self.listener.settings().timeouts.header);
                 let next = self.take(&mut scratch[..count], scan);
                 if next.is_none() {
-                    self.client.input.extend(&scratch[..count]);
+                    self.client.input.keep(&scratch[..count]);
                 }
                 return Poll::Ready(next);
             }
-            self.client.input.extend(&scratch[..count]);
+            self.client.input.keep(&scratch[..count]);
             Poll::Ready(self.take_from_input(scan))
         })
     }
