@@ -199,3 +199,20 @@ pub fn memory_kib(pid: u32) -> anyhow::Result<u64> {
         .context("no Pss line")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
+
+/// The processor time all threads of a process have used, in user and in kernel mode.
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let tasks = format!("/proc/{pid}/task");
+    let mut total = Duration::ZERO;
+    for task in std::fs::read_dir(&tasks).with_context(|| format!("list {tasks}"))? {
+        let path = task?.path().join("schedstat");
+        // A thread may end while it is looked at.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let nanos = text.split_whitespace().next().unwrap_or("0").parse()?;
+        total += Duration::from_nanos(nanos);
+    }
+    Ok(total)
+}

@@ -6,6 +6,7 @@
 mod blocking;
 mod kernel;
 pub(crate) mod message;
+mod renewal;
 mod unanswered;
 mod virtual_link;
 

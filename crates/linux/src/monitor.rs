@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::libc;
 use rustix::net::{SocketFlags, sockopt};
+use socket2::{SockFilter, SockRef};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -22,6 +23,10 @@ use crate::readiness::watch;
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 /// Pause after a failure that is not an overrun, so that a broken socket costs no processor time.
 const FAILURE_DELAY: Duration = Duration::from_millis(100);
+
+/// Where a netlink message says what it is, and on whose behalf (struct nlmsghdr, netlink(7)).
+const NLMSG_KIND: u32 = 4;
+const NLMSG_PORT: u32 = 12;
 
 /// Something that happened to a link or an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +84,15 @@ impl Monitor {
         })
     }
 
+    /// From here on does not tell that an address was added or renewed, if it was asked for through the socket of this port
+    /// ([`crate::address::Kernel::renewal_port`]).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn pass_over_renewals(&self, port: u32) -> io::Result<()> {
+        SockRef::from(self.socket.get_ref()).attach_filter(&passing_over(port))
+    }
+
     /// The next change, in the order of the kernel. Nothing is lost when the future is dropped before it is ready.
     pub async fn next(&mut self) -> Change {
         loop {
@@ -105,6 +119,30 @@ impl Monitor {
             }
         }
     }
+}
+
+/// A filter program: "RTM_NEWADDR from this port" is dropped. What it loads is in network order, what the kernel wrote in its own.
+fn passing_over(port: u32) -> [SockFilter; 6] {
+    let load = |size: u32, offset: u32| {
+        SockFilter::new((libc::BPF_LD | libc::BPF_ABS | size) as u16, 0, 0, offset)
+    };
+    let unless_equal = |value: u32, skip: u8| {
+        SockFilter::new(
+            (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+            0,
+            skip,
+            value,
+        )
+    };
+    let end = |accept: u32| SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, accept);
+    [
+        load(libc::BPF_H, NLMSG_KIND),
+        unless_equal(u32::from(libc::RTM_NEWADDR.to_be()), 3),
+        load(libc::BPF_W, NLMSG_PORT),
+        unless_equal(port.to_be(), 1),
+        end(0),
+        end(u32::MAX),
+    ]
 }
 
 fn changes(datagram: &[u8]) -> impl Iterator<Item = Change> {

@@ -30,6 +30,13 @@ pub(crate) fn open(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// The port of a socket: what the kernel calls it when it tells others of what was asked here.
+pub(crate) fn port(socket: impl AsFd) -> io::Result<u32> {
+    let address = rustix::net::getsockname(socket)?;
+    let address = SocketAddrNetlink::try_from(address)?;
+    Ok(address.pid())
+}
+
 /// The bytes of one request to the kernel.
 pub(crate) fn encode(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
     let mut request = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));

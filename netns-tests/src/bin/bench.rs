@@ -1,14 +1,16 @@
-//! Measures Tandem beside others in one run: failover as a client sees it beside Debian's Keepalived with HAProxy, and
-//! what a request costs beside Debian's HAProxy and nginx.
+//! Measures Tandem beside others in one run: failover as a client sees it and what many virtual routers need, beside Debian's
+//! Keepalived; what a request costs, beside Debian's HAProxy and nginx.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program for the terminal.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use netns_tests::{
-    Comparison, Measure, Product, Rival, Row, Scenario, compare, idle_memory, measure,
+    Comparison, Measure, Product, Rival, Row, ScaleProduct, Scenario, compare, idle_memory,
+    measure, measure_scale,
 };
 use serde::Serialize;
 
@@ -41,6 +43,23 @@ enum What {
         #[arg(long, value_name = "WORDS")]
         product: Option<String>,
     },
+    /// What 250 and 1,000 virtual routers on one node need, at one second
+    Scale {
+        /// How long each crowd is watched, in seconds
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// How many virtual routers
+        #[arg(
+            long,
+            value_name = "N",
+            value_delimiter = ',',
+            default_value = "250,1000"
+        )]
+        routers: Vec<usize>,
+        /// Where to write every figure
+        #[arg(long, value_name = "FILE", default_value = "target/bench-scale.json")]
+        json: PathBuf,
+    },
     /// What a request costs the proxy: CPU time, latency, memory of idle connections
     Http(Traffic),
     /// The same for connections whose bytes are relayed
@@ -71,6 +90,11 @@ struct Traffic {
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().what {
+        What::Scale {
+            seconds,
+            routers,
+            json,
+        } => scale(&routers, Duration::from_secs(seconds), &json),
         What::Failover {
             rounds,
             json,
@@ -87,17 +111,11 @@ fn main() -> anyhow::Result<()> {
                 .collect();
             let measures = failover(rounds, &scenarios, &products);
             print!("{}", table(&measures, &scenarios, &products));
-            if let Some(folder) = json.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
             let report = Report {
                 rounds,
                 measures: &measures,
             };
-            std::fs::write(&json, serde_json::to_string_pretty(&report)?)
-                .with_context(|| json.display().to_string())?;
-            println!("\nevery measurement: {}", json.display());
-            Ok(())
+            write_json(&json, &report)
         }
         What::Http(options) => traffic(&options, &Comparison::http(), true),
         What::Tcp(options) => traffic(&options, &Comparison::tcp(), false),
@@ -152,13 +170,7 @@ fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<
             println!("{:<35} {octets:>9.0} octets", rival.title());
         }
     }
-    if let Some(folder) = options.json.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    std::fs::write(&options.json, serde_json::to_string_pretty(&rows)?)
-        .with_context(|| options.json.display().to_string())?;
-    println!("\nevery round: {}", options.json.display());
-    Ok(())
+    write_json(&options.json, &rows)
 }
 
 fn line(title: &str, rival: Rival, rows: &[Row]) -> String {
@@ -180,6 +192,53 @@ fn line(title: &str, rival: Rival, rows: &[Row]) -> String {
         of(|row| row.p50_us),
         of(|row| row.p99_us),
     )
+}
+
+fn write_json<T: Serialize>(path: &Path, report: &T) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, serde_json::to_string_pretty(report)?)
+        .with_context(|| path.display().to_string())?;
+    println!("\nevery measurement: {}", path.display());
+    Ok(())
+}
+
+/// Each number of routers of Tandem, and of Keepalived beside it.
+fn scale(routers: &[usize], watch: Duration, json: &Path) -> anyhow::Result<()> {
+    println!(
+        "Virtual routers on one node, an advertisement a second each, watched for {} s.\n",
+        watch.as_secs()
+    );
+    println!(
+        "{:<12} {:>7} {:>14} {:>8} {:>14} {:>9} {:>12} {:>12}",
+        "", "routers", "all active", "missed", "longest gap", "cpu", "memory", "status"
+    );
+    let mut measures = Vec::new();
+    for routers in routers {
+        for product in [ScaleProduct::Tandem, ScaleProduct::Keepalived] {
+            let measure = measure_scale(product, *routers, watch)?;
+            let active = measure
+                .all_active_ms
+                .map_or("never".to_owned(), |ms| format!("{ms:.0} ms"));
+            let status = measure
+                .status_ms
+                .map_or_else(String::new, |ms| format!("{ms:.0} ms"));
+            println!(
+                "{:<12} {:>7} {:>14} {:>8} {:>11.0} ms {:>7.2} % {:>8} KiB {:>12}",
+                format!("{product:?}"),
+                measure.routers,
+                active,
+                measure.adverts.missed,
+                measure.adverts.longest_gap_ms,
+                measure.cpu_percent,
+                measure.memory_kib,
+                status
+            );
+            measures.push(measure);
+        }
+    }
+    write_json(json, &measures)
 }
 
 #[derive(Serialize)]

@@ -82,6 +82,14 @@ impl<'lab> Keepalived<'lab> {
         Ok((one, two))
     }
 
+    /// Replaces the configuration file; nothing is told to the daemon.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_config(&self, text: &str) -> anyhow::Result<()> {
+        std::fs::write(self.folder.join("keepalived.conf"), text).context("write the configuration")
+    }
+
     /// Has it logged a line with these words?
     pub fn said(&self, words: &str) -> bool {
         self.log().iter().any(|line| line.contains(words))

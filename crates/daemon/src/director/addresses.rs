@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::nft;
 use super::parent_settings::ParentSettings;
+use super::renewals::{Renewal, Renewals};
 use super::virtual_links::{self, MadeLink, Plan};
 
 /// Orders that may wait for a slow kernel before further ones are refused.
@@ -27,12 +28,12 @@ pub(super) enum Order {
     },
     /// Set the virtual links down, so that not a frame leaves any more, and remove all addresses.
     Release { links: Vec<u32>, vips: Vec<Vip> },
-    /// Prolong the leases, unless the order has waited past this instant: an address must not come back after a freeze.
-    Renew { vips: Vec<Vip>, not_after: Instant },
+    /// Add those again that are missing, unless the order has waited past this instant: an address must not come back after a freeze.
+    AddAgain { vips: Vec<Vip>, not_after: Instant },
     /// Put an address back that somebody took away, under the same condition.
     Restore { vip: Vip, not_after: Instant },
     /// Make the links with the virtual MACs, in place of those made before.
-    MakeLinks(Plan),
+    MakeLinks(Box<Plan>),
     /// Remove the links that were made.
     RemoveLinks,
     /// Give nftables the rules that drop packets to the addresses.
@@ -68,7 +69,9 @@ pub(super) enum Outcome {
 /// The director's side of the task.
 #[derive(Debug)]
 pub(super) struct Addresses {
+    instance: u64,
     orders: mpsc::Sender<Order>,
+    renewals: Renewals,
 }
 
 impl Addresses {
@@ -78,6 +81,7 @@ impl Addresses {
         kernel: Rc<Kernel>,
         settings: Rc<ParentSettings>,
         outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
+        renewals: Renewals,
     ) -> Self {
         let (orders, queue) = mpsc::channel(QUEUED_ORDERS);
         let worker = Worker {
@@ -86,12 +90,32 @@ impl Addresses {
             made: None,
         };
         tokio::task::spawn_local(work(instance, worker, queue, outcomes));
-        Self { orders }
+        Self {
+            instance,
+            orders,
+            renewals,
+        }
     }
 
     /// Queues an order; false when the kernel is so slow that the queue is full.
     pub(super) fn order(&self, order: Order) -> bool {
         self.orders.try_send(order).is_ok()
+    }
+
+    /// Asks for the leases of `vips` to be prolonged, unless that has to wait until after this instant. What cannot be asked is asked
+    /// again at the next renewal; the lease has room for three failures.
+    pub(super) fn renew(&self, vips: Vec<Vip>, not_after: Instant) {
+        let instance = self.instance;
+        self.renewals.ask(Renewal {
+            instance,
+            vips,
+            not_after,
+        });
+    }
+
+    /// When a lease of this length is renewed next.
+    pub(super) fn next_renewal(&self, now: Instant, lease: Duration) -> Instant {
+        self.renewals.next(now, lease)
     }
 }
 
@@ -138,12 +162,12 @@ impl Worker {
                 release(kernel, &links, &vips).await;
                 Some(Outcome::Released)
             }
-            Order::Renew { not_after, .. } | Order::Restore { not_after, .. }
+            Order::AddAgain { not_after, .. } | Order::Restore { not_after, .. }
                 if Instant::now() > not_after =>
             {
                 None
             }
-            Order::Renew { vips, .. } => {
+            Order::AddAgain { vips, .. } => {
                 add_all(kernel, &vips)
                     .await
                     .err()
@@ -157,7 +181,7 @@ impl Worker {
                     reason: words(&error),
                 },
             }),
-            Order::MakeLinks(plan) => Some(self.make_links(plan).await),
+            Order::MakeLinks(plan) => Some(self.make_links(*plan).await),
             Order::RemoveLinks => {
                 self.remove_links().await;
                 Some(Outcome::Released)
@@ -250,9 +274,4 @@ pub(super) fn words(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     words
-}
-
-/// When a lease of this length is renewed: each quarter of it.
-pub(super) fn renewal_interval(lease: Duration) -> Duration {
-    lease / 4
 }

@@ -13,9 +13,39 @@ use super::tracking::LinkFact;
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     links: BTreeMap<u32, Link>,
-    addresses: Vec<Address>,
+    addresses: BTreeMap<u32, OnLink>,
     /// How often sockets of a link had to be opened anew so far; see [`Facts::generation`].
     generations: BTreeMap<u32, u64>,
+}
+
+/// The addresses of one link, in the order of the kernel; twice, because each packet is compared with the bare ones.
+#[derive(Debug, Default)]
+struct OnLink {
+    known: Vec<Address>,
+    bare: Vec<IpAddr>,
+}
+
+impl OnLink {
+    fn take(&mut self, address: Address) {
+        match self.place(address.address) {
+            Some(place) => self.known[place] = address,
+            None => {
+                self.known.push(address);
+                self.bare.push(address.address);
+            }
+        }
+    }
+
+    fn forget(&mut self, address: IpAddr) {
+        if let Some(place) = self.place(address) {
+            self.known.remove(place);
+            self.bare.remove(place);
+        }
+    }
+
+    fn place(&self, address: IpAddr) -> Option<usize> {
+        self.bare.iter().position(|known| *known == address)
+    }
 }
 
 impl Facts {
@@ -31,7 +61,10 @@ impl Facts {
             self.links.remove(&index);
             self.generations.remove(&index);
         }
-        self.addresses = addresses;
+        self.addresses.clear();
+        for address in addresses {
+            self.take_address(address);
+        }
         for link in links {
             self.take_link(link);
         }
@@ -44,14 +77,13 @@ impl Facts {
             Change::LinkGone { index, .. } => {
                 self.links.remove(index);
                 self.generations.remove(index);
-                self.addresses.retain(|address| address.ifindex != *index);
+                self.addresses.remove(index);
             }
-            Change::AddressAdded(address) => {
-                self.forget(address);
-                self.addresses.push(*address);
-            }
+            Change::AddressAdded(address) => self.take_address(*address),
             Change::AddressRemoved(address) => {
-                self.forget(address);
+                if let Some(on_link) = self.addresses.get_mut(&address.ifindex) {
+                    on_link.forget(address.address);
+                }
                 let family = Family::of(address.address);
                 if !self.has_family(address.ifindex, family) {
                     self.renew(address.ifindex);
@@ -76,9 +108,9 @@ impl Facts {
     }
 
     fn has_family(&self, ifindex: u32, family: Family) -> bool {
-        self.addresses
+        self.known_on(ifindex)
             .iter()
-            .any(|known| known.ifindex == ifindex && Family::of(known.address) == family)
+            .any(|known| Family::of(known.address) == family)
     }
 
     /// Grows whenever group memberships on this link may be gone or unknown to the switch: the carrier came back, the link went under
@@ -88,9 +120,14 @@ impl Facts {
         self.generations.get(&ifindex).copied().unwrap_or_default()
     }
 
-    fn forget(&mut self, address: &Address) {
-        self.addresses
-            .retain(|known| (known.ifindex, known.address) != (address.ifindex, address.address));
+    fn take_address(&mut self, address: Address) {
+        let on_link = self.addresses.entry(address.ifindex).or_default();
+        on_link.take(address);
+    }
+
+    fn known_on(&self, ifindex: u32) -> &[Address] {
+        let on_link = self.addresses.get(&ifindex);
+        on_link.map_or(&[], |on_link| on_link.known.as_slice())
     }
 
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
@@ -121,26 +158,23 @@ impl Facts {
     }
 
     /// All addresses of a link.
-    pub(super) fn addresses_of(&self, ifindex: u32) -> Vec<IpAddr> {
-        self.addresses
-            .iter()
-            .filter(|address| address.ifindex == ifindex)
-            .map(|address| address.address)
-            .collect()
+    pub(super) fn addresses_of(&self, ifindex: u32) -> &[IpAddr] {
+        let on_link = self.addresses.get(&ifindex);
+        on_link.map_or(&[], |on_link| on_link.bare.as_slice())
     }
 
     /// Whether this address is on the link and marked as put there by us.
     pub(super) fn is_ours(&self, ifindex: u32, address: IpAddr) -> bool {
-        self.addresses
+        self.known_on(ifindex)
             .iter()
-            .any(|known| known.ifindex == ifindex && known.address == address && known.ours)
+            .any(|known| known.address == address && known.ours)
     }
 
     /// Whether an address is on the link, but not ready for use.
     pub(super) fn is_tentative(&self, ifindex: u32, family: Family) -> bool {
-        self.addresses.iter().any(|known| {
-            known.ifindex == ifindex && Family::of(known.address) == family && known.tentative
-        })
+        self.known_on(ifindex)
+            .iter()
+            .any(|known| Family::of(known.address) == family && known.tentative)
     }
 
     /// The address advertisements of `family` come from: `preferred` if it is there, else the primary IPv4 address or the link-local
@@ -153,15 +187,14 @@ impl Facts {
         vips: &[IpAddr],
     ) -> Option<IpAddr> {
         let usable = |known: &&Address| {
-            known.ifindex == ifindex
-                && Family::of(known.address) == family
+            Family::of(known.address) == family
                 && !known.ours
                 && !known.tentative
                 && !known.dad_failed
                 && !vips.contains(&known.address)
         };
         let mut candidates = self
-            .addresses
+            .known_on(ifindex)
             .iter()
             .filter(usable)
             .filter(|known| is_source_kind(known.address, preferred));

@@ -26,6 +26,7 @@ mod plane;
 mod receive;
 mod refusal;
 mod reload;
+mod renewals;
 mod runner;
 mod seat;
 mod second_path;
@@ -108,6 +109,7 @@ struct Director {
     instances: Instances,
     instances_made: u64,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
+    renewals: renewals::Renewals,
     plane: Plane,
     runner: runner::Runner,
     checks: tracking::Checks,
@@ -224,6 +226,7 @@ impl Director {
             Rc::clone(&self.kernel),
             Rc::clone(&self.settings),
             self.outcomes.clone(),
+            self.renewals.clone(),
         );
         self.instances
             .push(Instance::new(now, number, config, addresses));

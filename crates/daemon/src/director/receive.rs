@@ -47,7 +47,7 @@ impl Director {
             .unwrap_or_default();
         let datagram = datagram(key, octets, received);
         let accepted = datagram.and_then(|datagram| {
-            vrrp::accept_authentic(&datagram, &own, |vrid| {
+            vrrp::accept_authentic(&datagram, own, |vrid| {
                 expectation(&mut self.instances, key, vrid)
             })
             .map(|(vrid, accepted)| (vrid, datagram.source, accepted))

@@ -20,6 +20,7 @@ use super::load::{self, Loaded};
 use super::parent_settings::{self, ParentSettings};
 use super::plane::Plane;
 use super::reload::Reload;
+use super::renewals::Renewals;
 use super::runner::Runner;
 use super::{Director, Figures, Running, nft, server, testament, timestamp, virtual_links};
 use crate::args::{Args, Role};
@@ -156,6 +157,10 @@ async fn assemble(
     let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
     let settings = Rc::new(ParentSettings::new(&args.state_dir));
     let now = Instant::now();
+    let renewals = Renewals::start(now, Rc::clone(&kernel), outcomes.clone());
+    if let Err(error) = monitor.pass_over_renewals(kernel.renewal_port()) {
+        tracing::debug!(%error, "the kernel tells of each renewal");
+    }
     let mut director = Director {
         recorder: super::flight::Recorder::start(&args.state_dir),
         args,
@@ -178,6 +183,7 @@ async fn assemble(
         instances: super::Instances::default(),
         instances_made: 0,
         outcomes,
+        renewals,
         plane: Plane::new(plane_in),
         runner: Runner::new(runner_in),
         checks: super::tracking::Checks::default(),

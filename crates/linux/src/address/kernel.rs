@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
@@ -19,6 +19,7 @@ use rustix::net::SocketFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::renewal::Renewer;
 use super::{Address, AddressError, Attempt, Link, TIME_LIMIT, Vip, message};
 use crate::netlink::{self, Frame};
 use crate::readiness::watch;
@@ -29,6 +30,8 @@ const DUMP_ATTEMPTS: usize = 5;
 /// The limit leaves [`TIME_LIMIT`] some room.
 const READY_LIMIT: Duration = Duration::from_millis(700);
 const READY_INTERVAL: Duration = Duration::from_millis(1);
+/// How old a list of addresses may be for the question which prefix has a route.
+const LIST_AGE: Duration = Duration::from_millis(50);
 /// Datagrams of one list that are read away at most: some hundred thousand addresses.
 const DRAIN_LIMIT: usize = 4096;
 
@@ -37,9 +40,12 @@ const DRAIN_LIMIT: usize = 4096;
 /// Requests of several tasks are sent one after the other; a request that is dropped half way harms no other.
 #[derive(Debug)]
 pub struct Kernel {
-    socket: AsyncFd<OwnedFd>,
+    pub(super) socket: AsyncFd<OwnedFd>,
     exchange: tokio::sync::Mutex<Exchange>,
     held: Mutex<BTreeMap<(u32, IpAddr, u8), Held>>,
+    /// Addresses of others as listed lately, and when.
+    foreign: Mutex<Option<(Instant, Arc<[Address]>)>>,
+    pub(super) renewer: Renewer,
 }
 
 /// What one request at a time needs.
@@ -53,10 +59,10 @@ struct Exchange {
 
 /// What must stay the same while an address is renewed.
 #[derive(Debug, Clone, Copy)]
-struct Held {
-    no_prefix_route: bool,
+pub(super) struct Held {
+    pub(super) no_prefix_route: bool,
     /// The kernel has taken the address away by then, unless it is renewed.
-    expires_at: Option<Instant>,
+    pub(super) expires_at: Option<Instant>,
 }
 
 impl Kernel {
@@ -74,6 +80,8 @@ impl Kernel {
                 unfinished: false,
             }),
             held: Mutex::new(BTreeMap::new()),
+            foreign: Mutex::new(None),
+            renewer: Renewer::open()?,
         })
     }
 
@@ -100,7 +108,7 @@ impl Kernel {
                 Some(held) => held.no_prefix_route,
                 // Without the list a route too many may be made: better than no address.
                 None => {
-                    let addresses = self.list_addresses().await.unwrap_or_default();
+                    let addresses = self.foreign_addresses().await.unwrap_or_default();
                     message::without_prefix_route(vip, &addresses)
                 }
             };
@@ -187,6 +195,28 @@ impl Kernel {
         failure.map_or(Ok(swept), Err)
     }
 
+    /// The addresses that are not ours, listed now or a moment ago: many of ours are added at the same time.
+    async fn foreign_addresses(&self) -> io::Result<Arc<[Address]>> {
+        let lately = |(at, addresses): &(Instant, Arc<[Address]>)| {
+            (at.elapsed() < LIST_AGE).then(|| Arc::clone(addresses))
+        };
+        let known = || self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(addresses) = known().as_ref().and_then(lately) {
+            return Ok(addresses);
+        }
+        let asked_at = Instant::now();
+        let listed = self.list_addresses().await?.into_iter();
+        let addresses: Arc<[Address]> = listed.filter(|address| !address.ours).collect();
+        *known() = Some((asked_at, Arc::clone(&addresses)));
+        Ok(addresses)
+    }
+
+    /// What is known of an address that was added and not removed since.
+    pub(super) fn kept(&self, vip: &Vip) -> Option<Held> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&key(vip)).copied()
+    }
+
     fn held(&self, vip: &Vip, now: Instant) -> Option<Held> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.get(&key(vip))
@@ -194,7 +224,7 @@ impl Kernel {
             .filter(|held| held.expires_at.is_none_or(|expires_at| now < expires_at))
     }
 
-    fn remember(&self, vip: &Vip, value: Option<Held>) {
+    pub(super) fn remember(&self, vip: &Vip, value: Option<Held>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match value {
             Some(value) => held.insert(key(vip), value),

@@ -10,5 +10,6 @@ mod monitor;
 mod privilege;
 mod process;
 mod raw;
+mod renewal;
 mod role;
 mod virtual_link;

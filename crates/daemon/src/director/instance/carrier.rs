@@ -149,7 +149,7 @@ impl Instance {
             name: self.config.name.clone(),
             families: self.families(),
         };
-        if self.addresses.order(Order::MakeLinks(plan)) {
+        if self.addresses.order(Order::MakeLinks(Box::new(plan))) {
             self.virtual_links = VirtualLinks::Making { parent: index };
         }
     }

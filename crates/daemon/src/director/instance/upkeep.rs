@@ -8,7 +8,7 @@ use linux::address::{Address, Vip};
 use vrrp::State;
 
 use super::{Held, Instance, Notice, RESTORE_LIMIT, RESTORE_WINDOW};
-use crate::director::addresses::{Order, renewal_interval};
+use crate::director::addresses::Order;
 use crate::director::facts::Facts;
 use crate::director::signing::WILL_REFRESH;
 use crate::director::steer::{Share, Standing, Steering};
@@ -32,11 +32,7 @@ impl Instance {
             && at <= now
         {
             let lease = self.config.lease.unwrap_or_default();
-            // An order that cannot be queued is repeated at the next renewal; the lease has room for three failures.
-            self.addresses.order(Order::Renew {
-                vips: self.vips(),
-                not_after: now + lease / 2,
-            });
+            self.addresses.renew(self.vips(), now + lease / 2);
             self.held = Held::Yes {
                 renew_at: self.next_renewal(now),
             };
@@ -124,7 +120,8 @@ impl Instance {
     }
 
     pub(super) fn next_renewal(&self, now: Instant) -> Option<Instant> {
-        self.config.lease.map(|lease| now + renewal_interval(lease))
+        let lease = self.config.lease?;
+        Some(self.addresses.next_renewal(now, lease))
     }
 
     pub(super) fn announce_due(&mut self, now: Instant) {
@@ -196,7 +193,7 @@ impl Instance {
                 .collect();
             if !missing.is_empty() {
                 let not_after = now + self.config.lease.unwrap_or(RESTORE_WINDOW) / 2;
-                self.addresses.order(Order::Renew {
+                self.addresses.order(Order::AddAgain {
                     vips: missing,
                     not_after,
                 });
