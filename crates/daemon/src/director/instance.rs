@@ -15,7 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 use control::Timestamp;
 use linux::address::{Link, Vip};
 use linux::neighbour::Announcer;
-use vrrp::{Action, Alarm, Counters, Directive, Event, Family, PeerKnowledge, State, Transition};
+use vrrp::{
+    Action, Alarm, Counters, Directive, Event, Family, PeerKnowledge, State, Timer, Transition,
+};
 
 use self::acceptance::Refusal;
 use self::carrier::VirtualLinks;
@@ -24,6 +26,7 @@ use super::announce::Schedule;
 use super::evidence::{Evidence, PeerSays};
 use super::facts::Facts;
 use super::flight::{Lane, Moved};
+use super::grid::Grid;
 use super::journal::Entry;
 use super::seat::Seat;
 use super::signing::Signing;
@@ -35,6 +38,8 @@ use super::wires::{self, WireKey, Wires};
 const KEPT: usize = 10;
 /// An alarm of the same kind is journaled again after this long.
 const ALARM_INTERVAL: Duration = Duration::from_secs(60);
+/// Advertisements leave on a grid of a hundredth of their interval, and of this at most: it divides every interval.
+const ADVERT_STEP: Duration = Duration::from_millis(10);
 /// How often an address may be put back within [`RESTORE_WINDOW`] before the next renewal has to do.
 const RESTORE_LIMIT: usize = 10;
 /// See [`RESTORE_LIMIT`].
@@ -282,8 +287,8 @@ impl Instance {
         self.departing && self.stopped && !self.is_releasing()
     }
 
-    /// The earliest instant at which something is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// The earliest instant at which something is due. Advertisements are sent on `grid`.
+    pub(super) fn deadline(&self, grid: Grid) -> Option<Instant> {
         let renewal = match self.held {
             Held::Yes { renew_at } => renew_at,
             Held::No | Held::Claiming { .. } => None,
@@ -292,7 +297,7 @@ impl Instance {
         let steering = self.steering.as_ref().and_then(Steering::deadline);
         let steer_check = self.steer_check_pending.then_some(self.steer_check_at);
         [
-            self.router.deadline(),
+            self.core_due_at(grid),
             renewal,
             announcement,
             steering,
@@ -305,6 +310,17 @@ impl Instance {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// When the core has something to do. An advertisement waits for the next instant of a grid that divides the interval, so that many
+    /// leave in one turn of the loop: each is as late as the one before it, and the interval stays what it is.
+    fn core_due_at(&self, grid: Grid) -> Option<Instant> {
+        let timer = self.router.next_timer()?;
+        let interval = self.config.settings.advert_interval.as_duration();
+        Some(match timer.name {
+            Timer::ADVERT => grid.not_before(timer.at, (interval / 100).min(ADVERT_STEP)),
+            _ => timer.at,
+        })
     }
 
     /// The address its advertisements of `family` come from. Unicast has exactly one, and its loss is a fault.

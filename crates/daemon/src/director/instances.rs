@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use vrrp::Vrid;
 
+use super::grid::Grid;
 use super::instance::{Instance, Notice};
 use super::wires::{WireKey, Wires};
 
 /// The virtual routers by position; a position holds until one is removed.
-#[derive(Default)]
 pub(super) struct Instances {
+    grid: Grid,
     list: Vec<Instance>,
     positions: BTreeMap<u64, usize>,
     agenda: Agenda,
@@ -29,6 +30,21 @@ pub(super) struct Instances {
 }
 
 impl Instances {
+    /// None yet. Advertisements wait for each other on `grid`.
+    pub(super) fn new(grid: Grid) -> Self {
+        Self {
+            grid,
+            list: Vec::new(),
+            positions: BTreeMap::new(),
+            agenda: Agenda::default(),
+            touched: BTreeSet::new(),
+            unwilled: BTreeSet::new(),
+            bequeathed: BTreeSet::new(),
+            directory: BTreeMap::new(),
+            directory_is_stale: false,
+        }
+    }
+
     /// Adds one, at the last position.
     pub(super) fn push(&mut self, instance: Instance) {
         self.positions.insert(instance.number, self.list.len());
@@ -101,7 +117,7 @@ impl Instances {
     pub(super) fn settle(&mut self) {
         for index in std::mem::take(&mut self.touched) {
             let instance = &self.list[index];
-            self.agenda.set(index, instance.deadline());
+            self.agenda.set(index, instance.deadline(self.grid));
             if instance.will_changed {
                 self.unwilled.insert(index);
             }

@@ -9,6 +9,7 @@ mod announce;
 mod evidence;
 mod facts;
 mod flight;
+mod grid;
 mod groups;
 mod heartbeat;
 mod inputs;

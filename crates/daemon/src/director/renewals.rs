@@ -11,6 +11,7 @@ use linux::address::{Kernel, Vip};
 use tokio::sync::mpsc;
 
 use super::addresses::{Outcome, words};
+use super::grid::Grid;
 
 /// Renewals that may wait for a slow kernel before further ones are left out.
 const QUEUED: usize = 4096;
@@ -29,14 +30,13 @@ pub(super) struct Renewal {
 #[derive(Debug, Clone)]
 pub(super) struct Renewals {
     queue: mpsc::Sender<Renewal>,
-    /// Where the grid of renewals begins.
-    epoch: Instant,
+    grid: Grid,
 }
 
 impl Renewals {
     /// Starts the task; what cannot be renewed goes to `outcomes` under the number of its virtual router.
     pub(super) fn start(
-        now: Instant,
+        grid: Grid,
         kernel: Rc<Kernel>,
         outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
     ) -> Self {
@@ -44,7 +44,7 @@ impl Renewals {
         tokio::task::spawn_local(work(kernel, queue, outcomes));
         Self {
             queue: sender,
-            epoch: now,
+            grid,
         }
     }
 
@@ -56,16 +56,8 @@ impl Renewals {
 
     /// When a lease of this length is renewed next: each quarter of it, at the same instants for all of that length.
     pub(super) fn next(&self, now: Instant, lease: Duration) -> Instant {
-        on_grid(self.epoch, now, lease / 4)
+        self.grid.after(now, lease / 4)
     }
-}
-
-/// The first instant after `now` that is a whole number of `step` away from `epoch`.
-fn on_grid(epoch: Instant, now: Instant, step: Duration) -> Instant {
-    let step_ns = step.as_nanos().max(1);
-    let past_ns = now.saturating_duration_since(epoch).as_nanos() % step_ns;
-    let left_ns = u64::try_from(step_ns - past_ns).unwrap_or(u64::MAX);
-    now + Duration::from_nanos(left_ns)
 }
 
 async fn work(
@@ -96,22 +88,5 @@ async fn work(
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_leases_are_renewed_at_the_same_instants() {
-        let epoch = Instant::now();
-        let at = |ms| epoch + Duration::from_millis(ms);
-        let step = Duration::from_millis(500);
-        assert_eq!(on_grid(epoch, at(0), step), at(500));
-        assert_eq!(on_grid(epoch, at(1), step), at(500));
-        assert_eq!(on_grid(epoch, at(499), step), at(500));
-        assert_eq!(on_grid(epoch, at(500), step), at(1000));
-        assert_eq!(on_grid(epoch, at(7801), step), at(8000));
     }
 }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use vrrp::{
-    Advertisement, Directive, Event, Expectation, MemberId, Settings, State, Status, Timer,
-    VirtualRouter,
+    Advertisement, Directive, Event, Expectation, MemberId, PeerStatus, PhaseName, Settings, State,
+    Status, Timer, VirtualRouter,
 };
 
 pub(super) struct Seat {
@@ -99,6 +99,16 @@ impl Seat {
 
     pub(super) fn state(&self) -> State {
         self.core.borrow().state()
+    }
+
+    /// Its state in more detail.
+    pub(super) fn phase(&self) -> PhaseName {
+        self.core.borrow().phase_name()
+    }
+
+    /// The router it heard last.
+    pub(super) fn peer(&self) -> Option<PeerStatus> {
+        self.core.borrow().peer_of(self.member)
     }
 
     pub(super) fn status(&self) -> Status {

@@ -14,6 +14,7 @@ use linux::process::Capability;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::grid::Grid;
 use super::inputs::{self, Handles, Sources};
 use super::journal::{Entry, Journal};
 use super::load::{self, Loaded};
@@ -157,7 +158,8 @@ async fn assemble(
     let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
     let settings = Rc::new(ParentSettings::new(&args.state_dir));
     let now = Instant::now();
-    let renewals = Renewals::start(now, Rc::clone(&kernel), outcomes.clone());
+    let grid = Grid::beginning_at(now);
+    let renewals = Renewals::start(grid, Rc::clone(&kernel), outcomes.clone());
     if let Err(error) = monitor.pass_over_renewals(kernel.renewal_port()) {
         tracing::debug!(%error, "the kernel tells of each renewal");
     }
@@ -180,7 +182,7 @@ async fn assemble(
         wires: super::Wires::default(),
         watchers: super::Watchers::default(),
         second_path: super::SecondPath::default(),
-        instances: super::Instances::default(),
+        instances: super::Instances::new(grid),
         instances_made: 0,
         outcomes,
         renewals,

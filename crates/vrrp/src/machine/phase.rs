@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::member::{Leg, MemberId, Members};
+use super::status::Timer;
 use crate::action::{Reason, State};
 use crate::types::Priority;
 
@@ -265,7 +266,7 @@ impl Phase {
                 ("watch", Some(claiming.seen_at + interval)),
             ],
             Self::Active(active) => vec![
-                ("advert", active.advert_at()),
+                (Timer::ADVERT, active.advert_at()),
                 ("claim_limit", active.claim_limit_at),
             ],
             Self::Leaving(leaving) => vec![

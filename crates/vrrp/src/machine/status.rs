@@ -56,6 +56,11 @@ pub struct Timer {
     pub at: Instant,
 }
 
+impl Timer {
+    /// The name of the Adver_Timer (RFC 9568 §6.2).
+    pub const ADVERT: &str = "advert";
+}
+
 /// A router as it was heard last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerStatus {
@@ -163,7 +168,19 @@ impl VirtualRouter {
         }
     }
 
-    fn phase_name(&self) -> PhaseName {
+    /// The router that a member heard last, of either family.
+    #[must_use]
+    pub fn peer_of(&self, member: MemberId) -> Option<PeerStatus> {
+        let member = self.members.get(&member)?;
+        let peers = Family::ALL
+            .into_iter()
+            .filter_map(|family| peer_status(member, family));
+        peers.max_by_key(|peer| peer.last_heard)
+    }
+
+    /// The state in more detail; what [`Status::phase`] says.
+    #[must_use]
+    pub fn phase_name(&self) -> PhaseName {
         match &self.phase {
             Phase::Initialize => PhaseName::Initialize,
             Phase::Backup(backup) if backup.listening => PhaseName::Listening,

@@ -14,7 +14,7 @@ use crate::director::wires::Wires;
 impl Instance {
     /// Lets the core's timer through, unless it would take over although somebody answers for the addresses.
     pub(super) fn on_timer(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
-        let listens = self.router.status().phase == PhaseName::Backup;
+        let listens = self.router.phase() == PhaseName::Backup;
         let weighed = if !listens {
             Weighed::Promote(None)
         } else if self.evidence.is_asked() {
@@ -39,7 +39,7 @@ impl Instance {
 
     /// What the peer says on the second path counts when it is silent here: not when it has said farewell or is only to be preempted.
     fn weigh_peer(&mut self, now: Instant) -> Weighed {
-        let Some(peer) = self.router.status().peer else {
+        let Some(peer) = self.router.peer() else {
             return Weighed::Promote(None);
         };
         if peer.priority.is_release() || self.hears_a_router(now) {
@@ -80,7 +80,7 @@ impl Instance {
 
     /// Somebody else says that he has one of our addresses.
     pub(in crate::director) fn on_claim(&mut self, now: Instant, claim: Claim) -> Vec<Notice> {
-        let serves = self.router.status().phase == PhaseName::Active;
+        let serves = self.router.phase() == PhaseName::Active;
         let orders = self
             .evidence
             .note_claim(now, claim.address, claim.mac, serves);

@@ -106,7 +106,7 @@ impl Instance {
 
     /// Whether another router has been heard within three of its intervals, its farewell included.
     pub(super) fn hears_a_router(&self, now: Instant) -> bool {
-        let peer = self.router.status().peer;
+        let peer = self.router.peer();
         peer.is_some_and(|peer| {
             now.saturating_duration_since(peer.last_heard) <= peer.interval.as_duration() * 3
         })
