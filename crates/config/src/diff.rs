@@ -161,7 +161,7 @@ const NEXT: &str = "for the next request or connection";
 fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'static str {
     match what {
         Subject::Global => match key {
-            "log.level" | "log.format" | "trusted_proxies" => IN_PLACE,
+            "log.level" | "log.format" | "trusted_proxies" | "notify_fifo" => IN_PLACE,
             _ => "from the next start on",
         },
         Subject::Pair if key == "heartbeat" => "socket opened or closed",

@@ -34,9 +34,9 @@ use sha2::{Digest as _, Sha256};
 pub use code::Code;
 pub use diff::{Change, Subject, diff};
 pub use model::{
-    Announce, Config, Effect, Evidence, FileExpectation, Global, Heartbeat, Level, Log, LogFormat,
-    Node, OnEvidence, Pair, Probe, ProcessName, Socket, Track, TrackedCheck, TrackedGroup,
-    TrackedInterface, Unicast, VipAddress, Vrrp, Watch,
+    Announce, Config, Effect, Evidence, FileExpectation, Global, Heartbeat, Hook, HookOn, Hooks,
+    Level, Log, LogFormat, Node, OnEvidence, Pair, Probe, ProcessName, Socket, Track, TrackedCheck,
+    TrackedGroup, TrackedInterface, Unicast, VipAddress, Vrrp, Watch,
 };
 pub use report::{MAX_PROBLEMS, Problem, Report, Severity};
 use tree::{Findings, Section};
@@ -85,6 +85,7 @@ pub fn load(path: &Path, text: &str, facts: &Facts) -> Outcome {
     let files = read::Files {
         folder: path.parent().unwrap_or(Path::new("")),
         access: facts.file_access,
+        user: "tandem",
     };
     let draft = read::read(Section::root(&tree, &found), files);
     let config = check::check(&draft, facts, hash(text), &found);

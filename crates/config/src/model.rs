@@ -1,5 +1,6 @@
 //! The checked values of a file. Whoever holds a [`Config`] need not check anything again.
 
+mod hooks;
 mod track;
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use hooks::{Hook, HookOn, Hooks};
 pub use track::{
     Effect, FileExpectation, Probe, ProcessName, Track, TrackedCheck, TrackedGroup,
     TrackedInterface, Watch,
@@ -44,6 +46,8 @@ pub struct Global {
     pub threads: Option<usize>,
     /// The user the forwarder runs as; `None` = the daemon's own.
     pub user: Option<String>,
+    /// Where each change of state is written as a line, for readers of Keepalived's `notify_fifo`.
+    pub notify_fifo: Option<PathBuf>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -184,6 +188,8 @@ pub struct Vrrp {
     pub announce: Announce,
     /// What the priority follows.
     pub track: Track,
+    /// What is run on a change of state.
+    pub hooks: Hooks,
     /// Adverts to addresses rather than to the multicast group.
     pub unicast: Option<Unicast>,
     /// The VIPs are on a link with the virtual MAC, not on the interface with its own.

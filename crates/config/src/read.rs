@@ -42,6 +42,8 @@ pub(crate) struct Files<'a> {
     pub(crate) folder: &'a Path,
     /// Whether they may be read.
     pub(crate) access: bool,
+    /// Whom programs run as.
+    pub(crate) user: &'a str,
 }
 
 /// Everything one file says, part by part.
@@ -58,6 +60,11 @@ pub(crate) struct Draft {
 /// Reads the whole file.
 pub(crate) fn read(root: Section<'_>, files: Files<'_>) -> Draft {
     let global = root.section("global").map(global::read).unwrap_or_default();
+    let user = global.global.user.clone();
+    let files = Files {
+        user: user.as_deref().unwrap_or(files.user),
+        ..files
+    };
     let pair = root
         .section("pair")
         .map(|section| pair::read(section, files));

@@ -39,6 +39,8 @@ pub enum EventKind {
     Health,
     /// Something tracked went up or down.
     Tracking,
+    /// A hook has run, or could not.
+    Hook,
     /// A child process started, ended or stopped reporting.
     Process,
     /// A reload was applied or refused.

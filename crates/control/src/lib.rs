@@ -45,6 +45,7 @@ pub use status::{
 };
 pub use timestamp::Timestamp;
 pub use vrrp::{
-    AlarmStatus, AuthenticationStatus, ChecksumForm, ContributionStatus, Family, PeerStatus,
-    TimerStatus, TrackedStatus, TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
+    AlarmStatus, AuthenticationStatus, ChecksumForm, ContributionStatus, Family, HookRun,
+    HooksStatus, PeerStatus, TimerStatus, TrackedStatus, TransitionStatus, VrrpDetail, VrrpState,
+    VrrpStatus,
 };

@@ -132,6 +132,9 @@ pub struct VrrpDetail {
     /// What is tracked, in the order of the file, and how it is.
     #[serde(default)]
     pub tracked: Vec<TrackedStatus>,
+    /// Its hooks; `None` if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HooksStatus>,
     /// Checksum form of what this router sends; `None` where there is only one.
     pub checksum_sent: Option<ChecksumForm>,
     /// Interval of this router, milliseconds.
@@ -216,6 +219,46 @@ pub struct TrackedStatus {
     pub age_ms: Option<u64>,
     /// How long the last look took, milliseconds.
     pub took_ms: Option<u64>,
+}
+
+/// The hooks of a virtual router, since the start of the director.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HooksStatus {
+    /// The program that runs; `None` if none does.
+    pub running: Option<String>,
+    /// Since how many milliseconds it runs.
+    pub running_ms: Option<u64>,
+    /// Runs that wait for the one before them.
+    pub waiting: u64,
+    /// Runs that ended with exit code 0.
+    pub succeeded: u64,
+    /// Runs that ended otherwise, or could not begin.
+    pub failed: u64,
+    /// Runs that were dropped because too many waited.
+    pub dropped: u64,
+    /// The run that ended last.
+    pub last: Option<HookRun>,
+}
+
+/// A hook that has run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookRun {
+    /// Its path.
+    pub program: String,
+    /// State left.
+    pub from: VrrpState,
+    /// State entered.
+    pub to: VrrpState,
+    /// Number of the change in the journal.
+    pub event: u64,
+    /// When it had ended.
+    pub at: Timestamp,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+    /// Whether it ended with exit code 0.
+    pub succeeded: bool,
+    /// How it ended and what it said first: `exit code 1: no route`.
+    pub outcome: String,
 }
 
 /// Something in the election that a person should look at.

@@ -94,6 +94,11 @@ impl<'lab> Tandem<'lab> {
         self.folder.join("tandem.toml")
     }
 
+    /// Where its journal and its recordings are.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// Its control socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.join("tandem.sock")

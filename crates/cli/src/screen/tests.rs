@@ -428,3 +428,35 @@ not handed over after 2.1s: nobody took over
 ";
     assert_eq!(super::handover(&result), expected);
 }
+
+#[test]
+fn hooks_of_a_router_say_what_became_of_them() {
+    let mut router = recorded_vrrp();
+    router.hooks = Some(control::HooksStatus {
+        running: Some("/usr/local/bin/on-transition".to_owned()),
+        running_ms: Some(1200),
+        waiting: 3,
+        succeeded: 12,
+        failed: 1,
+        dropped: 2,
+        last: Some(control::HookRun {
+            program: "/usr/local/bin/on-transition".to_owned(),
+            from: VrrpState::Backup,
+            to: VrrpState::Active,
+            event: 41,
+            at: "2026-03-04T05:06:00.000Z".parse().unwrap(),
+            took_ms: 35,
+            succeeded: false,
+            outcome: "exit code 1: no route".to_owned(),
+        }),
+    });
+    let screen = super::vrrp(&[router], now());
+    let expected = "\
+  hooks       12 ok, 1 failed, 2 DROPPED, too many waited, 3 wait
+              /usr/local/bin/on-transition runs for 1.2s
+              /usr/local/bin/on-transition backup -> active, 7s ago in 35ms:
+                exit code 1: no route
+";
+    assert!(screen.contains(expected), "{screen}");
+    assert_narrow(&screen);
+}

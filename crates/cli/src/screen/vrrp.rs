@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use control::{
-    AuthenticationStatus, ChecksumForm, ContributionStatus, PeerStatus, Timestamp, TrackedStatus,
-    VrrpDetail, VrrpState,
+    AuthenticationStatus, ChecksumForm, ContributionStatus, HooksStatus, PeerStatus, Timestamp,
+    TrackedStatus, VrrpDetail, VrrpState,
 };
 
 use super::words::{age, count, exact, flow, millis, sentence};
@@ -40,6 +40,12 @@ fn block(families: &[VrrpDetail], now: Timestamp) -> String {
     out.push_str(&timers(shared));
     out.push_str(&label("priority", &[arithmetic(shared)]));
     out.push_str(&column("tracked", &tracked(shared)));
+    out.push_str(
+        &shared
+            .hooks
+            .as_ref()
+            .map_or_else(String::new, |shown| hooks(shown, now)),
+    );
     out.push_str(&intervals(shared));
     for family in families {
         out.push_str(&family_lines(family));
@@ -101,6 +107,34 @@ fn tracked(router: &VrrpDetail) -> Vec<String> {
         )
     };
     router.tracked.iter().map(line).collect()
+}
+
+/// `2 ok, 1 failed, 3 wait; /usr/local/bin/on-transition runs for 1.2s`
+fn hooks(hooks: &HooksStatus, now: Timestamp) -> String {
+    let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let counts = [
+        Some(format!("{} ok", hooks.succeeded)),
+        counted(hooks.failed, "failed"),
+        counted(hooks.dropped, "DROPPED, too many waited"),
+        counted(hooks.waiting, "wait"),
+    ];
+    let mut lines = vec![counts.into_iter().flatten().collect::<Vec<_>>().join(", ")];
+    if let Some(program) = &hooks.running {
+        let since = hooks.running_ms.map(millis).unwrap_or_default();
+        lines.push(format!("{program} runs for {since}"));
+    }
+    if let Some(last) = &hooks.last {
+        lines.push(format!(
+            "{} {} -> {}, {} ago in {}: {}",
+            last.program,
+            last.from.as_str(),
+            last.to.as_str(),
+            age(last.at, now),
+            millis(last.took_ms),
+            last.outcome
+        ));
+    }
+    column("hooks", &lines)
 }
 
 /// `200 - 30 eth2 down = 170`

@@ -67,6 +67,7 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         interface,
         vips: vrrp.vips.iter().map(|vip| vip.value).collect(),
         settings,
+        hooks: vrrp.hooks.clone(),
         lease: vrrp.lease,
         announce: vrrp.announce.clone(),
         evidence: vrrp.evidence,

@@ -11,7 +11,7 @@ use balancer::{
 use std::sync::Arc;
 
 use super::Subject;
-use crate::model::{Config, Effect, Global, Pair, Track, Vrrp, Watch};
+use crate::model::{Config, Effect, Global, Hooks, Pair, Track, Vrrp, Watch};
 use crate::units::{show_duration, show_size};
 
 /// One part: what distinguishes it in a word, and all its keys.
@@ -84,6 +84,8 @@ fn global(global: &Global) -> Part {
     part.set("threads", or(global.threads, "auto"));
     part.set("user", or(global.user.as_ref(), "none"));
     part.set("trusted_proxies", list(&global.trusted_proxies));
+    let fifo = global.notify_fifo.as_ref().map(|path| path.display());
+    part.set("notify_fifo", or(fifo, "none"));
     part
 }
 
@@ -148,6 +150,13 @@ fn track(part: &mut Part, track: &Track) {
     }
 }
 
+fn hooks(part: &mut Part, hooks: &Hooks) {
+    for hook in &hooks.programs {
+        part.set(&format!("hooks.{}", hook.on.as_str()), list(&hook.run));
+    }
+    part.time("hooks.timeout", hooks.timeout);
+}
+
 fn vrrp(vrrp: &Vrrp) -> Part {
     let vips: Vec<String> = vrrp
         .vips
@@ -189,6 +198,7 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         },
     );
     track(&mut part, &vrrp.track);
+    hooks(&mut part, &vrrp.hooks);
     part.set(
         "unicast",
         match &vrrp.unicast {

@@ -46,10 +46,15 @@ pub(super) fn read(section: Section<'_>) -> GlobalDraft {
         .get("user")
         .and_then(|item| item.string())
         .map(str::to_owned);
+    let notify_fifo = section
+        .get("notify_fifo")
+        .and_then(|item| super::track::absolute(&item, "/run/tandem/notify.fifo"))
+        .map(PathBuf::from);
     section.finish();
     GlobalDraft {
         global: Global {
             log,
+            notify_fifo,
             socket,
             threads,
             user,

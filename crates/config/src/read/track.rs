@@ -1,6 +1,7 @@
 //! `[vrrp.NAME.track]` and `[vrrp.NAME.hooks]`.
 
 mod checks;
+mod hooks;
 mod probes;
 mod programs;
 
@@ -8,6 +9,9 @@ use super::{Files, too_many};
 use crate::Code;
 use crate::model::{TrackedCheck, TrackedGroup, TrackedInterface};
 use crate::tree::{At, Item, Section};
+
+pub(super) use checks::absolute;
+pub(super) use hooks::hooks;
 
 /// What the priority follows, as written.
 #[derive(Debug, Default)]
@@ -110,22 +114,4 @@ fn groups(item: &Item<'_>) -> Vec<At<TrackedGroup>> {
         })
     };
     entries.into_iter().filter_map(group).collect()
-}
-
-/// `[vrrp.NAME.hooks]`.
-pub(super) fn hooks(item: &Item<'_>, files: Files<'_>) {
-    let Some(section) = item.section() else {
-        return;
-    };
-    let transition = section.get("transition");
-    if let Some(item) = &transition {
-        programs::command(item, files);
-    }
-    section.finish();
-    if transition.is_some() {
-        item.not_supported(
-            "`hooks`",
-            "remove the table; `tandem events -f` shows every transition",
-        );
-    }
 }

@@ -13,7 +13,7 @@ use super::pair::PerNode;
 use super::track::{self, TrackDraft};
 use super::{Files, duplicates, too_many};
 use crate::Code;
-use crate::model::{Announce, Evidence, OnEvidence, VipAddress};
+use crate::model::{Announce, Evidence, Hooks, OnEvidence, VipAddress};
 use crate::tree::{At, Item, Section};
 
 pub(crate) use profile::Profile;
@@ -45,6 +45,7 @@ pub(crate) struct VrrpDraft {
     pub(crate) announce: Announce,
     pub(crate) evidence: Evidence,
     pub(crate) track: TrackDraft,
+    pub(crate) hooks: Hooks,
     pub(crate) virtual_mac: bool,
     pub(crate) accept_mode: bool,
     pub(crate) profile: Profile,
@@ -110,9 +111,8 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .section("track")
         .map(|section| track::read(section, files))
         .unwrap_or_default();
-    if let Some(item) = section.get("hooks") {
-        track::hooks(&item, files);
-    }
+    let hooks = section.get("hooks");
+    let hooks = hooks.map_or_else(Hooks::default, |item| track::hooks(&item, files));
     let virtual_mac = section.get("virtual_mac").and_then(|item| item.boolean());
     let accept_mode = section.get("accept_mode").and_then(|item| item.boolean());
     let group = section.get("group").and_then(|item| group(&item));
@@ -136,6 +136,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         announce,
         evidence,
         track,
+        hooks,
         virtual_mac: virtual_mac.unwrap_or(profile.virtual_mac()),
         accept_mode: accept_mode.unwrap_or(profile.accept_mode()),
         profile,

@@ -128,6 +128,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("processes", &["vrrp.NAME.track"]),
     ("probes", &["vrrp.NAME.track"]),
     ("transition", &["vrrp.NAME.hooks"]),
+    ("notify_fifo", &["global"]),
     ("bind", &["listener.NAME"]),
     ("protocol", &["listener.NAME"]),
     ("redirect", &["listener.NAME", "listener.NAME.rule"]),

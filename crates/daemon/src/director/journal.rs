@@ -153,6 +153,7 @@ fn log(entry: &Entry) {
     let (from, to) = (from.as_deref(), to.as_deref());
     match kind {
         EventKind::Alarm => tracing::warn!(subject, reason, "alarm"),
+        EventKind::Hook if to != Some("ok") => tracing::warn!(subject, reason, "hook failed"),
         EventKind::Transition => tracing::info!(subject, from, to, reason, "transition"),
         // The forwarder has logged it already, with more beside it.
         EventKind::Health => tracing::debug!(subject, from, to, reason, "health"),
@@ -162,6 +163,7 @@ fn log(entry: &Entry) {
         | EventKind::Order
         | EventKind::Daemon
         | EventKind::Tracking
+        | EventKind::Hook
         | EventKind::Other => tracing::info!(subject, from, to, reason, "event"),
     }
 }

@@ -28,6 +28,7 @@ impl Director {
         adverts.finish(&mut text);
         self.write_evidence(&mut text, now);
         self.write_tracking(&mut text, now);
+        self.write_hooks(&mut text);
         self.write_history(&mut text);
         text
     }
@@ -60,6 +61,39 @@ impl Director {
         }
         up.finish(text);
         took.finish(text);
+    }
+
+    /// What became of hooks and of lines for the FIFO.
+    fn write_hooks(&self, text: &mut String) {
+        let mut runs = Family::new(
+            "tandem_hook_runs_total",
+            "counter",
+            "Hooks by what became of them.",
+        );
+        let with_hooks = |name: &str| {
+            let routers = &self.running.config.vrrp;
+            let mut own = routers.iter().filter(|router| router.name == name);
+            own.any(|router| !router.hooks.programs.is_empty())
+        };
+        for instance in &self.instances {
+            let name = &instance.config.name;
+            for (result, count) in self.hooks.results(name) {
+                if count > 0 || with_hooks(name) {
+                    runs.sample(&[("name", name), ("result", result)], count as f64);
+                }
+            }
+        }
+        runs.finish(text);
+        if let Some((_, written, dropped)) = self.hooks.fifo.counts() {
+            let mut lines = Family::new(
+                "tandem_notify_fifo_lines_total",
+                "counter",
+                "Lines for the FIFO by what became of them.",
+            );
+            lines.sample(&[("result", "written")], written as f64);
+            lines.sample(&[("result", "dropped")], dropped as f64);
+            lines.finish(text);
+        }
     }
 
     /// Claims of others, and the second path.

@@ -12,6 +12,7 @@ mod flight;
 mod grid;
 mod groups;
 mod heartbeat;
+mod hooks;
 mod inputs;
 mod instance;
 mod instances;
@@ -114,6 +115,7 @@ struct Director {
     plane: Plane,
     runner: runner::Runner,
     checks: tracking::Checks,
+    hooks: hooks::Hooks,
     figures: Figures,
     reload: reload::Reload,
     handover: Option<orders::Handover>,
@@ -146,7 +148,11 @@ impl Director {
             Input::Listed(listed) => self.on_listed(now, listed),
             Input::Outcome(number, outcome) => self.on_outcome(now, number, outcome),
             Input::Keeper(message, fds) => self.on_keeper(now, message, fds),
-            Input::KeeperGone | Input::Terminate => self.leave(now),
+            Input::KeeperGone => {
+                self.leave(now);
+                self.hooks.note_leaving(now, false);
+            }
+            Input::Terminate => self.leave(now),
             Input::Plane(link, message) => self.on_plane(now, link, message),
             Input::Runner(link, message) => self.on_runner(now, link, message),
             Input::Request(request) => self.on_request(now, request),
@@ -167,6 +173,7 @@ impl Director {
             self.second_path.deadline(),
             self.reload.deadline(),
             self.recorder.deadline(),
+            self.hooks.deadline(),
             Some(self.next_beat_at),
         ]
         .into_iter()
@@ -209,7 +216,7 @@ impl Director {
 
     /// Whether this process has nothing left to do.
     fn is_finished(&self) -> bool {
-        self.leaving && self.instances.is_empty()
+        self.leaving && self.instances.is_empty() && !self.hooks.hold_back(Instant::now())
     }
 
     fn close_unused_wires(&mut self) {
@@ -258,6 +265,7 @@ impl Director {
             "director",
             "leaving on request",
         ));
+        self.hooks.note_leaving(now, true);
         let all: Vec<usize> = (0..self.instances.len()).collect();
         self.dismiss(now, &all);
     }

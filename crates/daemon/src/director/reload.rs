@@ -182,6 +182,7 @@ impl Director {
         if old.config.listeners.is_empty() != self.running.config.listeners.is_empty() {
             self.order_forwarder();
         }
+        self.follow_hooks();
         self.follow_checks(now);
         self.apply_routers(now);
         self.follow_heartbeat(now);

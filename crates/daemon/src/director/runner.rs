@@ -62,7 +62,6 @@ impl Runner {
 
     /// Has `program` run once, at once; the number of the run, which [`Director::on_ran`] is called with in any case. None when too many
     /// runs are out already.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(super) fn run(&mut self, now: Instant, program: Program) -> Option<u64> {
         if self.runs.len() >= RUNS {
             return None;
@@ -177,7 +176,7 @@ impl Director {
 
     /// Whether the configuration has anything for a runner to do.
     fn needs_runner(&self) -> bool {
-        !self.checks.is_empty()
+        !self.checks.is_empty() || self.has_hooks()
     }
 
     pub(super) fn on_runner_started(&mut self, now: Instant, pid: u32, fds: Vec<OwnedFd>) {
@@ -233,10 +232,8 @@ impl Director {
     }
 
     /// A program that was ordered by [`Runner::run`] has ended, or never will run.
-    fn on_ran(&mut self, _now: Instant, number: u64, report: RunReport) {
-        if !report.succeeded() {
-            tracing::warn!(number, outcome = %report, "a program failed");
-        }
+    fn on_ran(&mut self, now: Instant, number: u64, report: RunReport) {
+        self.on_hook_ran(now, number, report);
     }
 }
 

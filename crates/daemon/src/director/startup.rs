@@ -189,6 +189,7 @@ async fn assemble(
         plane: Plane::new(plane_in),
         runner: Runner::new(runner_in),
         checks: super::tracking::Checks::default(),
+        hooks: super::hooks::Hooks::default(),
         figures: Figures::default(),
         reload: Reload::default(),
         handover: None,
@@ -309,6 +310,7 @@ impl Director {
         }
         testament::send(&self.keeper, &ToKeeper::Beat);
         self.order_forwarder();
+        self.follow_hooks();
         self.follow_checks(now);
         self.facts.replace(listed.links, listed.addresses);
         self.follow_heartbeat(now);

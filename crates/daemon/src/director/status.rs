@@ -136,6 +136,7 @@ impl Director {
             ));
         }
         problems.extend(self.tracking_problems(now));
+        problems.extend(self.hook_problems());
         problems.extend(self.second_path.problem(now));
         problems.extend(self.recorder_problems());
         problems.extend(self.recent_alarms());
@@ -290,6 +291,7 @@ impl Director {
             ),
             evidence: instance.evidence_words(now),
             tracked: self.tracked_status(instance, now),
+            hooks: self.hooks_status(instance, now),
             status,
         }
     }

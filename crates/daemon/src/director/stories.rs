@@ -25,6 +25,7 @@ impl Director {
     pub(super) fn on_moved(&mut self, entry: Entry, mut moved: Moved) {
         moved.summary.seq = self.journal.record(entry);
         moved.summary.node = self.node_name();
+        self.call_hooks(&moved);
         self.recorder.moved(moved);
     }
 

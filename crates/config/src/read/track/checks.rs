@@ -164,13 +164,16 @@ fn file(section: &Section<'_>) -> Option<Probe> {
         None => Some(FileExpectation::Number),
     };
     Some(Probe::File {
-        path: path.and_then(|item| absolute(&item))?.into(),
+        path: path
+            .and_then(|item| absolute(&item, "/etc/tandem/weight"))?
+            .into(),
         expect: expect?,
     })
 }
 
-fn absolute(item: &Item<'_>) -> Option<String> {
-    let path = item.string_like("an absolute path like \"/etc/tandem/weight\"")?;
+/// A path that begins with `/`.
+pub(crate) fn absolute(item: &Item<'_>, example: &str) -> Option<String> {
+    let path = item.string_like(&format!("an absolute path like {example:?}"))?;
     if !path.starts_with('/') || path.contains('\0') {
         let message = format!("{path:?} is not an absolute path");
         item.error(Code::OutOfRange, message, None);
@@ -189,7 +192,8 @@ fn process(section: &Section<'_>) -> Option<Probe> {
         ways.push((item.clone(), text(&item).map(ProcessName::Command)));
     }
     if let Some(item) = section.get("pid_file") {
-        let path = absolute(&item).map(|path| ProcessName::PidFile(path.into()));
+        let path = absolute(&item, "/run/chronyd.pid");
+        let path = path.map(|path| ProcessName::PidFile(path.into()));
         ways.push((item, path));
     }
     let min = match section.get("min") {

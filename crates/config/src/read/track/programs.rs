@@ -40,12 +40,12 @@ pub(super) fn command(item: &Item<'_>, files: Files<'_>) -> Option<Vec<String>> 
         return None;
     }
     if files.access {
-        look_at(item, Path::new(program));
+        look_at(item, Path::new(program), files.user);
     }
     Some(run)
 }
 
-fn look_at(item: &Item<'_>, program: &Path) {
+fn look_at(item: &Item<'_>, program: &Path, user: &str) {
     let place = item.place();
     let warn = |message: String, remedy: &str| {
         item.found()
@@ -62,6 +62,16 @@ fn look_at(item: &Item<'_>, program: &Path) {
     if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
         let message = format!("{shown} is not executable");
         return warn(message, "chmod 755 it, or correct the path");
+    }
+    let foreign = program
+        .ancestors()
+        .find_map(|path| Some((path, foreign_owner(path, user)?)));
+    if let Some((path, owner)) = foreign {
+        let path = path.display();
+        let message = format!(
+            "{shown} is not run, because {path} belongs to user {owner}, not to root or `{user}`"
+        );
+        return item.error(Code::File, message, format!("chown root {path}"));
     }
     let above = program.ancestors().find_map(changeable);
     if let Some(path) = above {
@@ -86,4 +96,40 @@ fn changeable(path: &Path) -> Option<&Path> {
     let by_all = mode & 0o002 != 0;
     let sticky_folder = found.is_dir() && mode & 0o1000 != 0;
     ((by_group || by_all) && !sticky_folder).then_some(path)
+}
+
+/// The owner of a file or folder who is neither root nor `user`, whom programs run as. Who runs this very process may do what he likes
+/// to himself.
+fn foreign_owner(path: &Path, user: &str) -> Option<u32> {
+    let owner = std::fs::metadata(path).ok()?.uid();
+    let own = std::fs::metadata("/proc/self").ok().map(|own| own.uid());
+    (!is_trusted(owner, own, user)).then_some(owner)
+}
+
+fn is_trusted(owner: u32, own: Option<u32>, user: &str) -> bool {
+    owner == 0 || Some(owner) == own || is_called(owner, user)
+}
+
+/// Whether the local user database has this number for this name. A user of a directory service owns no programs.
+fn is_called(owner: u32, user: &str) -> bool {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    users.lines().any(|line| {
+        let mut fields = line.split(':');
+        fields.next() == Some(user) && fields.nth(1).and_then(|id| id.parse().ok()) == Some(owner)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_trusted_as_its_owner_is() {
+        assert!(is_trusted(0, Some(1000), "tandem"), "root");
+        assert!(is_trusted(1000, Some(1000), "tandem"), "who runs this");
+        assert!(is_trusted(1, Some(0), "daemon"), "whom programs run as");
+        assert!(!is_trusted(1, Some(0), "tandem"));
+        assert!(!is_trusted(1, None, "root"));
+        assert_eq!(foreign_owner(Path::new("/bin/sh"), "tandem"), None);
+    }
 }

@@ -24,6 +24,7 @@ fn instance(track: Track) -> Vrrp {
         lease: None,
         announce: Announce::default(),
         track,
+        hooks: config::Hooks::default(),
         evidence: config::Evidence::default(),
         unicast: None,
         virtual_mac: false,
