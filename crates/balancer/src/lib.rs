@@ -51,9 +51,10 @@ pub use ring::Ring;
 pub use rule::index::Cost;
 pub use rule::{Condition, Conditions, Fields, NoFields, RequestView};
 pub use settings::{
-    Algorithm, Check, FixedAnswer, GroupSettings, GroupTimeouts, HashKey, HeaderEdits,
+    Algorithm, Alpn, Check, FixedAnswer, GroupSettings, GroupTimeouts, HashKey, HeaderEdits,
     HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown, OutlierSettings,
-    Protocol, RetrySettings, RuleAction, RuleSettings, TargetLimits, TargetSettings,
+    Protocol, RetrySettings, RuleAction, RuleSettings, TargetLimits, TargetSettings, TlsSettings,
+    TlsVersion,
 };
 pub use split::{GroupMark, Share, Split};
 pub use target::{Health, Order, Outcome, Target, TargetId, TargetState};

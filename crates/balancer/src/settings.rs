@@ -14,8 +14,10 @@ use crate::redirect::Redirect;
 use crate::rule::Condition;
 
 mod protection;
+mod tls;
 
 pub use protection::{OutlierSettings, RetrySettings, TargetLimits};
+pub use tls::{Alpn, TlsSettings, TlsVersion};
 
 /// One `[listener.NAME]`: where connections come in and what becomes of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +38,8 @@ pub struct ListenerSettings {
     pub limits: ListenerLimits,
     /// Peers whose `X-Forwarded-*` fields are believed; anyone else's are replaced.
     pub trusted_proxies: Vec<IpNet>,
+    /// How connections are encrypted; always given where the protocol asks for it.
+    pub tls: Option<TlsSettings>,
 }
 
 impl ListenerSettings {
@@ -55,6 +59,7 @@ impl ListenerSettings {
             timeouts: ListenerTimeouts::default(),
             limits: ListenerLimits::default(),
             trusted_proxies: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -64,6 +69,8 @@ impl ListenerSettings {
 pub enum Protocol {
     /// HTTP/1.0 and HTTP/1.1 in clear text.
     Http,
+    /// The same inside TLS.
+    Https,
     /// Any TCP stream, bytes relayed both ways.
     Tcp,
 }
@@ -73,6 +80,7 @@ impl Protocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Https => "https",
             Self::Tcp => "tcp",
         }
     }
@@ -208,6 +216,8 @@ impl HeaderEdits {
 /// Time limits of a listener. None of them can be infinite by accident: a zero is an immediate limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenerTimeouts {
+    /// From the connection to the end of the TLS handshake (default 10 s).
+    pub handshake: Duration,
     /// From the first byte of a request head to its last (default 10 s); then 408.
     pub header: Duration,
     /// Between two reads of a request body, and between two writes to the client (default 60 s).
@@ -223,6 +233,7 @@ pub struct ListenerTimeouts {
 impl Default for ListenerTimeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             body_idle: Duration::from_secs(60),
             keepalive: Duration::from_secs(75),

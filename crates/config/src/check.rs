@@ -67,5 +67,6 @@ fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings>
         timeouts: listener.timeouts.clone(),
         limits: listener.limits.clone(),
         trusted_proxies: draft.global.global.trusted_proxies.clone(),
+        tls: None,
     })
 }

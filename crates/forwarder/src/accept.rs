@@ -13,7 +13,9 @@ use tokio::task::spawn_local;
 
 use crate::http;
 use crate::listener::Admission;
+use crate::stream::Stream;
 use crate::tcp;
+use crate::tls::handshake;
 use crate::worker::{SocketOwner, Worker};
 
 /// Pause after an error that would come again at once (no descriptors left).
@@ -82,10 +84,20 @@ async fn admission(owner: &SocketOwner) -> Admission {
 fn start(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let worker = Rc::clone(worker);
     match admission.listener().protocol {
-        Protocol::Http => drop(spawn_local(http::connection::serve(
-            worker, stream, peer, admission,
-        ))),
+        Protocol::Http => {
+            let stream = Stream::Plain(stream);
+            drop(spawn_local(http::connection::serve(
+                worker, stream, peer, admission,
+            )));
+        }
+        Protocol::Https => drop(spawn_local(https(worker, stream, peer, admission))),
         Protocol::Tcp => drop(spawn_local(tcp::serve(worker, stream, peer, admission))),
+    }
+}
+
+async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+    if let Some(stream) = handshake::accept(&worker, stream, &admission).await {
+        http::connection::serve(worker, stream, peer, admission).await;
     }
 }
 

@@ -32,6 +32,14 @@ macro_rules! causes {
 }
 
 causes! {
+    /// The client asked for nothing in TLS that is offered, or for no TLS at all.
+    HandshakeRefused = "client-malformed@handshake", 0;
+    /// The client left before the TLS handshake was done.
+    HandshakeAborted = "client-abort@handshake", 0;
+    /// The TLS handshake took too long.
+    HandshakeTimeout = "client-timeout@handshake", 0;
+    /// Too many TLS handshakes at once: the oldest made room.
+    HandshakeLimit = "limit@handshake", 0;
     /// The request head was malformed.
     Malformed = "client-malformed@headers", 400;
     /// The request head was too large, in one of the ways it can be.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use balancer::PlanError;
 
+use crate::tls::TlsError;
+
 /// A plan that was not applied. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -21,6 +23,15 @@ pub enum ApplyError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// A listener cannot do TLS.
+    #[error("listener {listener} cannot do TLS")]
+    Tls {
+        /// The listener.
+        listener: String,
+        /// Why.
+        #[source]
+        source: TlsError,
     },
     /// A worker thread did not confirm within the time limit. The plan is in force; the thread has yet to follow.
     #[error("worker thread {0} did not confirm the new listeners in time")]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use balancer::{GroupSettings, Listener, ListenerSettings, Order, Plan, TargetState};
+use rustls::server::ProducesTickets;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::checks;
@@ -18,6 +19,8 @@ use crate::leaving::Leaving;
 use crate::listener::SharedListener;
 use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot};
 use crate::sockets;
+use crate::tls::Materials;
+use crate::tls::acceptor::{self, Acceptors};
 use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
 
 /// What cannot change while the forwarder runs.
@@ -52,6 +55,8 @@ pub struct Forwarder {
     /// Connections of all listeners.
     connections: Arc<AtomicU32>,
     leaving: Arc<Leaving>,
+    /// How clients come back to their TLS sessions.
+    tickets: Arc<dyn ProducesTickets>,
     /// Held by one change at a time, from its beginning to its confirmation.
     changing: Mutex<()>,
     /// Held for a moment at a time.
@@ -98,6 +103,7 @@ impl Forwarder {
             health_thread: Some(health_thread),
             connections: Arc::default(),
             leaving,
+            tickets: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(io::Error::other)?,
             changing: Mutex::default(),
             bound: Mutex::default(),
         })
@@ -111,8 +117,19 @@ impl Forwarder {
         listeners: Vec<ListenerSettings>,
         groups: Vec<GroupSettings>,
     ) -> Result<(), ApplyError> {
+        self.apply_with(listeners, groups, &Materials::default())
+    }
+
+    /// The same with what the settings only name. Connections that are encrypted already keep what they began with.
+    pub fn apply_with(
+        &self,
+        listeners: Vec<ListenerSettings>,
+        groups: Vec<GroupSettings>,
+        materials: &Materials,
+    ) -> Result<(), ApplyError> {
         let _changing = whole(&self.changing);
         let plan = Arc::new(Plan::build(listeners, groups, Some(&self.plan.load()))?);
+        let acceptors = acceptor::of_plan(&plan, materials, &self.tickets)?;
         let confirmations = {
             let mut bound = whole(&self.bound);
             let opened = self.open(&plan, &bound)?;
@@ -121,7 +138,7 @@ impl Forwarder {
             let before = self.plan.swap(Arc::clone(&plan));
             self.leave_removed(&before, &plan);
             self.applied.store(true, Relaxed);
-            self.rearrange(&mut bound, &plan, opened)
+            self.rearrange(&mut bound, &plan, opened, &acceptors)
         };
         if let Some(plans) = &self.plans {
             // The health thread lives as long as this sender.
@@ -186,7 +203,13 @@ impl Forwarder {
     }
 
     /// Gives every socket its listener and closes those that are gone; the confirmations to wait for.
-    fn rearrange(&self, bound: &mut Bound, plan: &Plan, opened: Opened) -> Vec<Receiver<usize>> {
+    fn rearrange(
+        &self,
+        bound: &mut Bound,
+        plan: &Plan,
+        opened: Opened,
+        acceptors: &Acceptors,
+    ) -> Vec<Receiver<usize>> {
         let mut before = std::mem::take(&mut bound.listeners);
         let same = |before: &SharedListener, listener: &Listener| {
             before.protocol == listener.settings().protocol
@@ -204,6 +227,7 @@ impl Forwarder {
                 }
                 None => self.new_listener(listener),
             };
+            shared.acceptor.store(acceptors.get(name).map(Arc::clone));
             bound.listeners.insert(name.clone(), shared);
         }
         let gone = before;
@@ -301,6 +325,7 @@ impl Forwarder {
         let bound = whole(&self.bound);
         let listeners = bound.listeners.iter().map(|(name, shared)| {
             let current = shared.current.load();
+            let (handshakes_total, resumed_total) = shared.handshakes();
             ListenerSnapshot {
                 name: name.clone(),
                 binds: current.settings().binds.clone(),
@@ -308,6 +333,8 @@ impl Forwarder {
                 connections: shared.connections(),
                 connections_total: shared.connections_total(),
                 requests_total: shared.requests_total(),
+                handshakes_total,
+                resumed_total,
                 action: current.settings().default.clone(),
                 rules: current.rules().len(),
                 causes: shared.causes.read(),
@@ -352,7 +379,7 @@ impl Forwarder {
             self.listening.store(false, Relaxed);
             let mut bound = whole(&self.bound);
             let nothing = Plan::default();
-            self.rearrange(&mut bound, &nothing, Vec::new())
+            self.rearrange(&mut bound, &nothing, Vec::new(), &Acceptors::new())
         };
         // A worker that does not confirm cannot be waited for in any other way either.
         let _ = self.confirm(confirmations);

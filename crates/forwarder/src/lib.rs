@@ -12,6 +12,7 @@
 //! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
 //! - `worker`, `accept`, `sockets`, `listener`, `idlers`: threads and how connections come in.
 //! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of.
+//! - `tls`: certificates and handshakes.
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
@@ -33,6 +34,7 @@ mod snapshot;
 mod sockets;
 mod stream;
 mod tcp;
+mod tls;
 mod upstream;
 mod waiting;
 mod worker;
@@ -43,3 +45,4 @@ pub use snapshot::{
     CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, QueueTotals, Readiness,
     RuleSnapshot, Snapshot, TargetSnapshot, TargetStanding,
 };
+pub use tls::{CertificateMaterial, Materials, TlsError};

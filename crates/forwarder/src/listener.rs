@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use balancer::{Listener, Protocol};
+use rustls::{HandshakeKind, ServerConfig};
 
 use crate::cause::CauseCounters;
 
@@ -20,11 +21,15 @@ pub(crate) struct SharedListener {
     pub(crate) protocol: Protocol,
     /// Settings and routes in force; a request keeps those it started with.
     pub(crate) current: ArcSwap<Listener>,
+    /// What it does with clients that want TLS; those under way keep what they began with.
+    pub(crate) acceptor: ArcSwapOption<ServerConfig>,
     /// What did not go well.
     pub(crate) causes: CauseCounters,
     connections: AtomicU32,
     connections_total: AtomicU64,
     requests: Box<[Padded]>,
+    handshakes: AtomicU64,
+    resumed: AtomicU64,
     closing: AtomicBool,
     /// Connections of all listeners, for draining.
     all_connections: Arc<AtomicU32>,
@@ -40,10 +45,13 @@ impl SharedListener {
         Self {
             protocol: listener.settings().protocol,
             current: ArcSwap::new(listener),
+            acceptor: ArcSwapOption::empty(),
             causes: CauseCounters::default(),
             connections: AtomicU32::new(0),
             connections_total: AtomicU64::new(0),
             requests: (0..threads).map(|_| Padded::default()).collect(),
+            handshakes: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             all_connections,
         }
@@ -72,6 +80,19 @@ impl SharedListener {
         if let Some(padded) = self.requests.get(thread) {
             // Only this thread writes here.
             padded.0.store(padded.0.load(Relaxed) + 1, Relaxed);
+        }
+    }
+
+    /// TLS handshakes that were completed, and how many of them resumed an earlier session.
+    pub(crate) fn handshakes(&self) -> (u64, u64) {
+        (self.handshakes.load(Relaxed), self.resumed.load(Relaxed))
+    }
+
+    /// Counts a completed TLS handshake.
+    pub(crate) fn count_handshake(&self, kind: Option<HandshakeKind>) {
+        self.handshakes.fetch_add(1, Relaxed);
+        if kind == Some(HandshakeKind::Resumed) {
+            self.resumed.fetch_add(1, Relaxed);
         }
     }
 

@@ -33,6 +33,10 @@ pub struct ListenerSnapshot {
     pub connections_total: u64,
     /// HTTP requests ever read; on TCP the connections given to a target.
     pub requests_total: u64,
+    /// TLS handshakes ever completed.
+    pub handshakes_total: u64,
+    /// Those of them that resumed an earlier session.
+    pub resumed_total: u64,
     /// What it does with those that no rule matches.
     pub action: RuleAction,
     /// Number of its rules.

@@ -20,6 +20,7 @@ use crate::accept;
 use crate::idlers::Idlers;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
+use crate::tls::handshake::Handshakes;
 use crate::upstream::Pool;
 
 /// What tells one listening socket from another.
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     /// Idle connections to targets.
     pub(crate) pool: Pool,
+    /// TLS handshakes under way.
+    pub(crate) handshakes: Rc<Handshakes>,
     /// Connections to wake when a listener closes.
     pub(crate) idlers: Rc<Idlers>,
     random: Cell<u64>,
@@ -83,6 +86,7 @@ impl Worker {
         Self {
             index,
             pool: Pool::default(),
+            handshakes: Rc::default(),
             idlers: Rc::default(),
             random: Cell::new(rand::random()),
             path_room: RefCell::default(),

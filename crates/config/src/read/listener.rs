@@ -47,6 +47,11 @@ impl ListenerProtocol {
         }
     }
 
+    /// True if clients begin with a TLS handshake.
+    pub(crate) fn speaks_tls(self) -> bool {
+        matches!(self, ListenerProtocol::Https | ListenerProtocol::Tls)
+    }
+
     /// True if requests can be seen.
     pub(crate) fn speaks_http(self) -> bool {
         matches!(self, ListenerProtocol::Http | ListenerProtocol::Https)
@@ -197,6 +202,28 @@ fn http_only<'d>(
     Some(item)
 }
 
+/// Reports a key that makes sense for TLS only.
+fn tls_only<'d>(
+    section: &Section<'d>,
+    key: &'static str,
+    protocol: ListenerProtocol,
+) -> Option<Item<'d>> {
+    let item = section.get(key)?;
+    if !protocol.speaks_tls() {
+        let message = format!(
+            "`{key}` is for https and tls, but the listener's protocol is {}",
+            protocol.as_str()
+        );
+        item.found().error(
+            Code::ProtocolOption,
+            &item.key_place(),
+            message,
+            "remove it".to_owned(),
+        );
+    }
+    Some(item)
+}
+
 fn timeouts(section: Section<'_>, protocol: ListenerProtocol) -> ListenerTimeouts {
     let usual = ListenerTimeouts::default();
     let limits = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
@@ -205,6 +232,7 @@ fn timeouts(section: Section<'_>, protocol: ListenerProtocol) -> ListenerTimeout
             .unwrap_or(usual)
     };
     let timeouts = ListenerTimeouts {
+        handshake: read(tls_only(&section, "handshake", protocol), usual.handshake),
         header: read(http_only(&section, "header", protocol), usual.header),
         body_idle: read(http_only(&section, "body_idle", protocol), usual.body_idle),
         keepalive: read(http_only(&section, "keepalive", protocol), usual.keepalive),

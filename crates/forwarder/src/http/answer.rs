@@ -1,12 +1,13 @@
 //! Answers of our own: small and final, with the cause in a word for whoever reads the body.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use balancer::HeaderEdits;
 
 use crate::cause::Cause;
 use crate::http::body::{BodyError, Framing};
-use crate::http::changes::write_set;
+use crate::http::changes::{write_hsts, write_set};
 use crate::http::fields::write_field;
 use crate::http::request::{Rejection, RequestFacts};
 
@@ -123,6 +124,8 @@ pub(crate) struct OwnAnswer<'a> {
     pub(crate) location: &'a [u8],
     /// The body.
     pub(crate) body: &'a [u8],
+    /// For how long the client is to come by https only.
+    pub(crate) hsts: Option<Duration>,
 }
 
 impl OwnAnswer<'_> {
@@ -149,6 +152,7 @@ impl OwnAnswer<'_> {
         if let Some(edits) = edits {
             write_set(out, edits);
         }
+        write_hsts(out, self.hsts);
         let has_body = !matches!(status, 204 | 304);
         if has_body {
             let _ = write!(out, "Content-Length: {}\r\n", self.body.len());

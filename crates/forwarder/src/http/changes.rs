@@ -1,11 +1,12 @@
 //! What a rule changes in heads on their way, besides what the codec itself writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use balancer::{HeaderEdits, Rule};
 
 use crate::buffers::Buffer;
-use crate::http::fields::write_field;
+use crate::http::fields::{write_field, write_number};
 
 /// Changes of a request.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct RequestChanges<'a> {
 pub(crate) struct AnswerChanges {
     /// The rule the request met.
     pub(crate) rule: Option<Arc<Rule>>,
+    /// For how long the client is to come by https only; it must have come so (RFC 6797).
+    pub(crate) hsts: Option<Duration>,
     /// Whole fields to add, line ends included.
     pub(crate) fields: Buffer,
 }
@@ -29,6 +32,7 @@ impl AnswerChanges {
     /// True if a field of this name, in any case, is not passed on.
     pub(crate) fn drops(&self, name: &str) -> bool {
         self.edits().is_some_and(|edits| edits.drops(name))
+            || self.hsts.is_some() && name.eq_ignore_ascii_case(HSTS)
     }
 
     /// Appends the fields that are added.
@@ -36,6 +40,7 @@ impl AnswerChanges {
         if let Some(edits) = self.edits() {
             write_set(out, edits);
         }
+        write_hsts(out, self.hsts);
         out.extend_from_slice(self.fields.as_slice());
     }
 
@@ -43,6 +48,18 @@ impl AnswerChanges {
         let rule = self.rule.as_ref()?;
         let edits = &rule.settings().answer_headers;
         (!edits.is_empty()).then_some(edits)
+    }
+}
+
+/// The name of the field that tells browsers to come by https only.
+const HSTS: &str = "strict-transport-security";
+
+/// Appends the field that tells the client to come by https only, if that is wanted.
+pub(crate) fn write_hsts(out: &mut Vec<u8>, hsts: Option<Duration>) {
+    if let Some(hsts) = hsts {
+        out.extend_from_slice(b"Strict-Transport-Security: max-age=");
+        write_number(out, hsts.as_secs());
+        out.extend_from_slice(b"\r\n");
     }
 }
 

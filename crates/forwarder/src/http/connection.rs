@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use balancer::{Group, Listener, PickKey};
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
@@ -97,17 +96,17 @@ enum Next {
 /// Serves one connection.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     admission: Admission,
 ) {
-    let Ok(local) = stream.local_addr() else {
+    let Ok(local) = stream.tcp().local_addr() else {
         return;
     };
     let listener = admission.listener().current.load_full();
     let mut connection = Connection {
         client: ClientSide {
-            stream: Stream::Plain(stream),
+            stream,
             input: Buffer::default(),
             alarm: Alarm::new(listener.settings().timeouts.header),
         },
@@ -281,6 +280,7 @@ impl Connection {
             source: origin::client(&head, peer, self.trusted, &settings.trusted_proxies),
             trusted: self.trusted,
             local: self.local,
+            https: self.client.stream.is_encrypted(),
             closing,
             random: self.worker.random(),
         };
@@ -307,6 +307,7 @@ impl Connection {
         let client = ClientFacts {
             peer: &self.peer_text,
             local: self.local,
+            https: self.client.stream.is_encrypted(),
             trusted: self.trusted,
         };
         let rule = routed.rule.as_deref();
@@ -320,6 +321,7 @@ impl Connection {
         out.extend(&body.take_trailers());
         let mut sending = Sending::new(head.method, facts, out, head_bytes, body);
         sending.changes.rule = routed.rule;
+        sending.changes.hsts = asking.hsts();
         Ok(Next::Request(Request {
             sending,
             group,

@@ -341,6 +341,8 @@ pub(crate) struct ClientFacts<'a> {
     pub(crate) peer: &'a str,
     /// Address the client connected to.
     pub(crate) local: SocketAddr,
+    /// The client's connection is encrypted.
+    pub(crate) https: bool,
     /// The client's own `X-Forwarded-*` fields are believed.
     pub(crate) trusted: bool,
 }
@@ -476,7 +478,8 @@ impl<'b> RequestHead<'_, 'b> {
         out.extend_from_slice(client.peer.as_bytes());
         out.extend_from_slice(b"\r\n");
         if !kept.proto {
-            out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+            let scheme = if client.https { "https" } else { "http" };
+            fields::write_field(out, "X-Forwarded-Proto", scheme.as_bytes());
         }
         if !kept.host {
             out.extend_from_slice(b"X-Forwarded-Host: ");

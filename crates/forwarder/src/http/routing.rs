@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use balancer::{Action, Group, Listener, PickKey, RequestView, Route, Rule, Url};
 
@@ -24,10 +24,20 @@ pub(super) struct Asking<'a> {
     pub(super) trusted: bool,
     /// Address and port the client connected to, in text, for a client that names no host.
     pub(super) local: std::net::SocketAddr,
+    /// The connection is encrypted.
+    pub(super) https: bool,
     /// The connection ends with the answer, whatever the client wants.
     pub(super) closing: bool,
     /// For drawing by weight.
     pub(super) random: u64,
+}
+
+impl Asking<'_> {
+    /// For how long the client is to come by https only.
+    pub(super) fn hsts(&self) -> Option<Duration> {
+        let tls = self.listener.settings().tls.as_ref();
+        tls.filter(|_| self.https).and_then(|tls| tls.hsts)
+    }
 }
 
 /// Where a request goes.
@@ -105,6 +115,7 @@ pub(super) fn route(
                 content_type: None,
                 location: location.as_slice(),
                 body: b"",
+                hsts: asking.hsts(),
             })
         }
         Action::Respond(fixed) => own(OwnAnswer {
@@ -112,6 +123,7 @@ pub(super) fn route(
             content_type: fixed.content_type.as_deref(),
             location: b"",
             body: fixed.body.as_bytes(),
+            hsts: asking.hsts(),
         }),
         Action::Close => Destination::Nowhere,
     };
@@ -161,7 +173,10 @@ fn located<'a>(
     view: &RequestView<'a>,
 ) -> Located<'a> {
     let said = head.values("x-forwarded-proto").next();
-    let https = asking.trusted && said.is_some_and(|said| said.eq_ignore_ascii_case(b"https"));
+    let https = match said.filter(|_| asking.trusted) {
+        Some(said) => said.eq_ignore_ascii_case(b"https"),
+        None => asking.https,
+    };
     if !head.host.is_empty() {
         return Located {
             https,

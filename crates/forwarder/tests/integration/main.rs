@@ -14,3 +14,4 @@ mod retries;
 mod routing;
 mod support;
 mod tcp;
+mod tls;

@@ -205,6 +205,25 @@ impl Answer {
     }
 }
 
+fn read_head(stream: &mut impl Read, input: &mut Vec<u8>) -> Option<Answer> {
+    let head = String::from_utf8(read_until(stream, input, b"\r\n\r\n")?).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Some(Answer {
+        status,
+        head,
+        body: Vec::new(),
+    })
+}
+
+/// The next answer; `None` if the connection ends before it is whole.
+pub(crate) fn read_answer(stream: &mut impl Read, input: &mut Vec<u8>) -> Option<Answer> {
+    let mut answer = read_head(stream, input)?;
+    if answer.status >= 200 && answer.status != 204 && answer.status != 304 {
+        answer.body = read_body(stream, input, &answer.head)?;
+    }
+    Some(answer)
+}
+
 /// A client that keeps its connection.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
@@ -228,23 +247,12 @@ impl Client {
 
     /// The next head, without waiting for a body.
     pub(crate) fn head(&mut self) -> Option<Answer> {
-        let head =
-            String::from_utf8(read_until(&mut self.stream, &mut self.input, b"\r\n\r\n")?).unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Some(Answer {
-            status,
-            head,
-            body: Vec::new(),
-        })
+        read_head(&mut self.stream, &mut self.input)
     }
 
     /// The next answer; `None` if the connection ends before it is whole.
     pub(crate) fn try_answer(&mut self) -> Option<Answer> {
-        let mut answer = self.head()?;
-        if answer.status >= 200 && answer.status != 204 && answer.status != 304 {
-            answer.body = read_body(&mut self.stream, &mut self.input, &answer.head)?;
-        }
-        Some(answer)
+        read_answer(&mut self.stream, &mut self.input)
     }
 
     pub(crate) fn answer(&mut self) -> Answer {

@@ -36,6 +36,7 @@ fn forward_edited(
     head.write(
         &mut out,
         &ClientFacts {
+            https: false,
             peer: "198.51.100.7",
             local,
             trusted,

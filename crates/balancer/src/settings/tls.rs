@@ -1,0 +1,71 @@
+//! How connections are encrypted. Certificates are named here; what they hold is the forwarder's.
+
+use std::fmt;
+use std::time::Duration;
+
+/// One `[listener.NAME.tls]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsSettings {
+    /// The oldest version that is spoken.
+    pub min: TlsVersion,
+    /// What is offered inside, the preferred first. Clients that ask for nothing get HTTP/1.1.
+    pub alpn: Vec<Alpn>,
+    /// Names of certificates; one of them is chosen by the name the client asks for, the first is for everybody else.
+    pub certificates: Vec<String>,
+    /// For how long browsers are told to come by https only (RFC 6797); `None` (default) to say nothing.
+    pub hsts: Option<Duration>,
+}
+
+impl TlsSettings {
+    /// TLS with these certificates, everything else at its default.
+    pub fn new<S: Into<String>>(certificates: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            min: TlsVersion::default(),
+            alpn: vec![Alpn::Http1],
+            certificates: certificates.into_iter().map(Into::into).collect(),
+            hsts: None,
+        }
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+impl TlsVersion {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        }
+    }
+}
+
+/// A protocol inside TLS (RFC 7301).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Alpn {
+    /// HTTP/1.1.
+    Http1,
+}
+
+impl Alpn {
+    /// The word of the configuration, which is that of the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+        }
+    }
+}
+
+impl fmt::Display for Alpn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

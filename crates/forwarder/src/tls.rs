@@ -1,0 +1,66 @@
+//! TLS: certificates chosen by name, handshakes held to a time and a number.
+//!
+//! The protocol itself is rustls with the primitives of AWS-LC. Which files hold certificates and keys is not known here.
+//!
+//! - [`certificates`]: a chain with its key, and which of them a client gets.
+//! - [`acceptor`]: what a listener does with a client that wants TLS.
+//! - [`handshake`]: from a TCP connection to an encrypted one.
+
+pub(crate) mod acceptor;
+pub(crate) mod certificates;
+pub(crate) mod handshake;
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+
+pub use certificates::CertificateMaterial;
+
+/// What goes with a plan and is no setting: what the named files hold.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Materials {
+    /// Certificates by the names that listeners use.
+    pub certificates: Vec<CertificateMaterial>,
+}
+
+/// Why TLS cannot be set up. Whoever reads the files finds out before.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A listener speaks TLS, but nothing says how.
+    #[error("there are no settings for TLS")]
+    NoSettings,
+    /// A listener names none.
+    #[error("no certificate is named")]
+    NoCertificate,
+    /// A listener names one that is not there.
+    #[error("there is no certificate {0}")]
+    UnknownCertificate(String),
+    /// The PEM text of a certificate or its key cannot be read.
+    #[error("certificate {name} is not in PEM form")]
+    Pem {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Certificate and key cannot be used together.
+    #[error("certificate {name} cannot be used with its key")]
+    Rejected {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The settings cannot be used.
+    #[error("the settings for TLS cannot be used")]
+    Settings(#[source] rustls::Error),
+}
+
+/// The primitives.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let provider = PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    Arc::clone(provider)
+}

@@ -1,0 +1,125 @@
+//! Handshakes of clients: each has a time limit, and a thread has only so many at once.
+//!
+//! At that number the one that has taken longest makes room: those who mean it are done within a round trip or two.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+use crate::cause::Cause;
+use crate::listener::Admission;
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// Handshakes of one thread at once.
+const MAX_PENDING: usize = 1024;
+
+/// The handshakes of one thread, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes {
+    pending: RefCell<VecDeque<(u64, Rc<Notify>)>>,
+    next: Cell<u64>,
+}
+
+impl Handshakes {
+    fn begin(self: &Rc<Self>) -> Pending {
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        let evicted = Rc::new(Notify::new());
+        let mut pending = self.pending.borrow_mut();
+        pending.push_back((number, Rc::clone(&evicted)));
+        if pending.len() > MAX_PENDING
+            && let Some((_, oldest)) = pending.pop_front()
+        {
+            oldest.notify_one();
+        }
+        Pending {
+            all: Rc::clone(self),
+            number,
+            evicted,
+        }
+    }
+}
+
+/// One handshake, until dropped.
+#[derive(Debug)]
+struct Pending {
+    all: Rc<Handshakes>,
+    number: u64,
+    evicted: Rc<Notify>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut pending = self.all.pending.borrow_mut();
+        if let Ok(at) = pending.binary_search_by_key(&self.number, |(number, _)| *number) {
+            pending.remove(at);
+        }
+    }
+}
+
+/// Makes an encrypted connection of a plain one; `None` if nothing comes of it, which is counted.
+pub(crate) async fn accept(
+    worker: &Worker,
+    stream: TcpStream,
+    admission: &Admission,
+) -> Option<Stream> {
+    let listener = admission.listener();
+    let acceptor = TlsAcceptor::from(listener.acceptor.load_full()?);
+    let limit = listener.current.load().settings().timeouts.handshake;
+    let pending = worker.handshakes.begin();
+    let result = tokio::select! {
+        biased;
+        result = acceptor.accept(stream) => result.map_err(|error| cause(&error)),
+        () = pending.evicted.notified() => Err(Cause::HandshakeLimit),
+        () = tokio::time::sleep(limit) => Err(Cause::HandshakeTimeout),
+    };
+    drop(pending);
+    match result {
+        Ok(stream) => {
+            listener.count_handshake(stream.get_ref().1.handshake_kind());
+            Some(Stream::Server(Box::new(stream)))
+        }
+        Err(cause) => {
+            listener.causes.count(cause);
+            None
+        }
+    }
+}
+
+/// What the client did: nobody else is there to do anything.
+fn cause(error: &io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Cause::HandshakeRefused,
+        _ => Cause::HandshakeAborted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let all = Rc::new(Handshakes::default());
+        let mut begun: Vec<Pending> = (0..MAX_PENDING).map(|_| all.begin()).collect();
+        let finished = begun.remove(1);
+        drop(finished);
+        begun.push(all.begin());
+        let is_evicted = |pending: &Pending| {
+            let mut notified = std::pin::pin!(pending.evicted.notified());
+            notified.as_mut().enable()
+        };
+        assert!(begun.iter().all(|pending| !is_evicted(pending)));
+        let one_more = all.begin();
+        assert!(is_evicted(&begun[0]) && !is_evicted(&begun[1]) && !is_evicted(&one_more));
+        assert_eq!(all.pending.borrow().len(), MAX_PENDING);
+        drop((begun, one_more));
+        assert_eq!(all.pending.borrow().len(), 0);
+    }
+}
