@@ -204,3 +204,64 @@ fn two_nodes_that_sleep_for_ten_seconds_wake_as_one() {
     let (_, all, _) = one.cli(&["why", "main", "--all"]).unwrap();
     assert!(all.contains("this process did not run for"), "{all}");
 }
+
+#[test]
+fn a_clock_that_jumps_by_an_hour_moves_nothing() {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        // Signed, because a signature is the one thing in an advertisement that knows what time it is.
+        let config = PairConfig {
+            keys: Some(format!("1 hex:{}\n", "5a".repeat(32))),
+            ..PairConfig::default()
+        };
+        let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+        let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+        one.give_clock().unwrap();
+        two.give_clock().unwrap();
+        one.start().unwrap();
+        two.start().unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        one.wait_ready(LIMIT).unwrap();
+        two.wait_ready(LIMIT).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap());
+        let observer = Observer::start(&lab).unwrap();
+        let began = Instant::now();
+        for (node, offset) in [
+            (&one, "+3600"),
+            (&one, "-3600"),
+            (&two, "+3600"),
+            (&two, "-3600"),
+        ] {
+            node.set_clock(offset).unwrap();
+            let jumped = Instant::now();
+            wait_until("lb1 has advertised twenty times more", LIMIT, || {
+                observer.adverts(Host::Lb1.v4(), jumped).len() >= 20
+            })
+            .unwrap();
+        }
+        assert_punctual(&observer, Host::Lb1, &config, began);
+        let after = [&one, &two].map(|node| node.last_transition().unwrap());
+        assert_eq!(before, after, "nothing had a cause to move");
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        // The clock did jump: the journal is an hour behind.
+        let (code, out, err) = one.cli(&["reload"]).unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+        let (_, events, _) = one.cli(&["events"]).unwrap();
+        let reload = events.lines().rfind(|line| line.contains("reload"));
+        let shown = reload.unwrap().get(..13).unwrap();
+        let date = std::process::Command::new("date")
+            .args(["-u", "+%Y-%m-%dT%H"])
+            .output();
+        let real = String::from_utf8(date.unwrap().stdout).unwrap();
+        assert_ne!(shown, real.trim(), "the clock of lb1 is an hour behind");
+        // And what the keeper says for a director that died under that clock is believed.
+        one.kill(Part::Director).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        let (_, why, _) = two.cli(&["why"]).unwrap();
+        assert!(why.contains("said that it leaves"), "{why}");
+        // It is believed when it comes back, too.
+        one.wait_state("active", LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+    });
+}

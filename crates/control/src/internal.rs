@@ -142,6 +142,9 @@ pub struct Part {
     /// Indexes of links to set down before.
     #[serde(default)]
     pub links: Vec<u32>,
+    /// The highest stamp that anything signed may carry by now; a director that follows has to go on after it.
+    #[serde(default)]
+    pub stamp: Option<u64>,
 }
 
 impl Part {

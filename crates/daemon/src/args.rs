@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// How often this role has been started before; set by the keeper
     #[arg(long, hide = true, default_value_t = 0)]
     pub restarts: u64,
+    /// What the director before may have signed last; set by the keeper
+    #[arg(long, hide = true)]
+    pub stamp: Option<u64>,
     /// User id the forwarder or the runner runs as; set by the keeper
     #[arg(long, hide = true)]
     pub uid: Option<u32>,

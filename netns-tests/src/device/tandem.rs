@@ -29,6 +29,7 @@ pub struct Tandem<'lab> {
     programs: Option<PathBuf>,
     process: Option<Process>,
     full_disk: bool,
+    clock: Option<PathBuf>,
 }
 
 impl<'lab> Tandem<'lab> {
@@ -53,6 +54,7 @@ impl<'lab> Tandem<'lab> {
             programs: None,
             process: None,
             full_disk: false,
+            clock: None,
         };
         tandem.write_config(&config.tandem(host))?;
         Ok(tandem)
@@ -82,6 +84,27 @@ impl<'lab> Tandem<'lab> {
     /// From the next start on its state directory is on a disk without an octet of room, seen by this node alone.
     pub fn fill_disk(&mut self) {
         self.full_disk = true;
+    }
+
+    /// From the next start on it has a clock on the wall of its own; the monotonic clock stays that of the kernel.
+    ///
+    /// # Errors
+    /// When the file that sets the clock cannot be written.
+    pub fn give_clock(&mut self) -> anyhow::Result<()> {
+        self.clock = Some(self.folder.join("clock"));
+        self.set_clock("+0")
+    }
+
+    /// Sets that clock at once, relative to the kernel's: `+3600`, `-3600`.
+    ///
+    /// # Errors
+    /// When it has none, or the file cannot be written.
+    pub fn set_clock(&self, offset_s: &str) -> anyhow::Result<()> {
+        let path = self.clock.as_ref().context("no clock of its own")?;
+        // In one step, so that no half of it is read.
+        let next = path.with_extension("next");
+        std::fs::write(&next, format!("{offset_s}\n"))?;
+        std::fs::rename(&next, path).context("set the clock")
     }
 
     /// Lets it find other programs, `nft` among them, in this folder only, from the next start on.
@@ -271,6 +294,13 @@ impl Device for Tandem<'_> {
         if let Some(folder) = &self.programs {
             command.env("PATH", folder);
         }
+        if let Some(clock) = &self.clock {
+            command.env("LD_PRELOAD", clock_library()?);
+            command.env("FAKETIME_TIMESTAMP_FILE", clock);
+            command.env("FAKETIME_NO_CACHE", "1");
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            command.env("DONT_FAKE_MONOTONIC", "1");
+        }
         let process = Process::start(
             self.lab.net(self.host),
             &format!("tandemd on {}", self.host.name()),
@@ -345,6 +375,15 @@ fn write_keys(folder: &Path, keys: &str) -> anyhow::Result<()> {
     std::fs::write(&path, keys).context("write the keys")?;
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     Ok(())
+}
+
+/// What gives a program a clock of its own, as Debian installs it.
+fn clock_library() -> anyhow::Result<PathBuf> {
+    std::fs::read_dir("/usr/lib")?
+        .flatten()
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.exists())
+        .context("libfaketime is not installed: run scripts/setup")
 }
 
 /// Where a program of ours was built: `TANDEM_BIN_DIR`, or the folder this program itself was built to.

@@ -148,7 +148,7 @@ impl Instance {
             config,
             counters: Counters::default(),
             verdict: Verdict::default(),
-            signing: Signing::new(),
+            signing: Signing::new(None),
             evidence: Evidence::default(),
             peer_says: None,
             transitions: VecDeque::new(),

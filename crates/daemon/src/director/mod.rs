@@ -236,8 +236,9 @@ impl Director {
             self.outcomes.clone(),
             self.renewals.clone(),
         );
-        self.instances
-            .push(Instance::new(now, number, config, addresses));
+        let mut instance = Instance::new(now, number, config, addresses);
+        instance.signing = signing::Signing::new(self.args.stamp.map(vrrp::Stamp::from_value));
+        self.instances.push(instance);
         let index = self.instances.len() - 1;
         self.reconcile_one(now, index);
         self.start_if_prepared(now, index);

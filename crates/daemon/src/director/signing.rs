@@ -24,10 +24,10 @@ pub(super) struct Signing {
 }
 
 impl Signing {
-    /// Begins beyond the stamps that the will of a predecessor may have carried.
-    pub(super) fn new() -> Self {
+    /// Begins beyond the stamps that the will of a predecessor may have carried, as far as the keeper knows of them: `told`.
+    pub(super) fn new(told: Option<Stamp>) -> Self {
         Self {
-            sequencer: Sequencer::beginning_at(wall().after(WILL_LEAD)),
+            sequencer: Sequencer::beginning_at(wall().after(WILL_LEAD), told),
             marks: Marks::default(),
             will_due_at: None,
         }
@@ -41,11 +41,12 @@ impl Signing {
                 self.sequencer.next(wall(), authentication)
             })
     }
-}
 
-/// The stamp of a farewell in the last will.
-pub(super) fn will_stamp() -> Stamp {
-    Stamp::at(wall().after(WILL_LEAD))
+    /// The stamp of farewells in the last will; none where nothing is signed.
+    pub(super) fn will_stamp(&self, authentication: Option<&Authentication>) -> Option<Stamp> {
+        let ahead = |authentication| self.sequencer.ahead(wall(), WILL_LEAD, authentication);
+        authentication.map(ahead)
+    }
 }
 
 /// The wall clock; 1970 if it is before that.

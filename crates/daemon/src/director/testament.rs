@@ -12,7 +12,6 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::instance::Instance;
 use super::instances::Instances;
-use super::signing;
 use super::wires::{WireKey, Wires};
 
 /// Shortest time the keeper waits for a beat: below it, a busy machine would look like a hung director.
@@ -23,7 +22,8 @@ const LONGEST_BEAT_LIMIT: Duration = Duration::from_secs(5);
 /// The part of one virtual router: empty when it holds nothing.
 fn part(instance: &Instance, wires: &Wires) -> Part {
     let mut part = Part::default();
-    let stamp = signing::will_stamp();
+    let authentication = instance.config.settings.authentication.as_deref();
+    let stamp = instance.signing.will_stamp(authentication);
     if !instance.is_holding() {
         return part;
     }
@@ -35,7 +35,7 @@ fn part(instance: &Instance, wires: &Wires) -> Part {
             sender: wire.id,
             source: advertisement.source,
             destination: *destination,
-            bytes: advertisement.encode_at(*destination, stamp),
+            bytes: advertisement.encode_at(*destination, stamp.unwrap_or_default()),
         };
         part.packets
             .extend(advertisement.destinations.iter().map(farewell));
@@ -47,6 +47,7 @@ fn part(instance: &Instance, wires: &Wires) -> Part {
     };
     part.addresses.extend(instance.vips().into_iter().map(held));
     part.links = instance.virtual_indexes();
+    part.stamp = stamp.map(vrrp::Stamp::value);
     part
 }
 

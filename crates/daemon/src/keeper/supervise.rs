@@ -96,11 +96,16 @@ impl Keeper {
     }
 
     pub(super) fn start_director(&mut self) -> std::io::Result<()> {
+        let stamp = self.testament.stamp();
+        let extra: Vec<String> = stamp
+            .into_iter()
+            .flat_map(|stamp| ["--stamp".to_owned(), stamp.to_string()])
+            .collect();
         let child = Running::start(
             &self.args,
             Role::Director,
             self.director_backoff.restarts,
-            &[],
+            &extra,
         )?;
         self.beat_limit = FIRST_BEAT_LIMIT;
         self.beat_due_at = Instant::now() + self.beat_limit;

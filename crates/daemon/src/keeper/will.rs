@@ -14,6 +14,8 @@ pub(super) struct Testament {
     netlink: BlockingNetlink,
     will: Will,
     senders: BTreeMap<u64, RawSender>,
+    /// The highest stamp that any director has told.
+    stamp: Option<u64>,
 }
 
 impl Testament {
@@ -23,6 +25,7 @@ impl Testament {
             netlink: BlockingNetlink::open()?,
             will: Will::default(),
             senders: BTreeMap::new(),
+            stamp: None,
         })
     }
 
@@ -40,7 +43,14 @@ impl Testament {
 
     /// Replaces parts of the will.
     pub(super) fn amend(&mut self, changes: Will) {
+        let told = changes.parts.values().filter_map(|part| part.stamp);
+        self.stamp = self.stamp.max(told.max());
         self.will.amend(changes);
+    }
+
+    /// The stamp after which the next director has to begin.
+    pub(super) fn stamp(&self) -> Option<u64> {
+        self.stamp
     }
 
     pub(super) fn revoke(&mut self) {

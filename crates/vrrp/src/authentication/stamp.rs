@@ -40,6 +40,23 @@ impl Stamp {
         Self(wall.0.as_secs() << 32 | fraction << 16)
     }
 
+    /// The 64 bits, as another process may be told them.
+    #[must_use]
+    pub const fn value(self) -> u64 {
+        self.0
+    }
+
+    /// The stamp of these 64 bits.
+    #[must_use]
+    pub const fn from_value(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// Later by whole seconds.
+    fn later_by(self, time: Duration) -> Self {
+        Self(self.0.wrapping_add(time.as_secs() << 32))
+    }
+
     pub(super) const fn from_octets(octets: [u8; 8]) -> Self {
         Self(u64::from_be_bytes(octets))
     }
@@ -74,12 +91,25 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer whose first stamp is not before `wall`.
+    /// A sequencer whose first stamp is not before `wall`, and after `told`: what may have been said before it began.
     #[must_use]
-    pub fn beginning_at(wall: WallTime) -> Self {
+    pub fn beginning_at(wall: WallTime, told: Option<Stamp>) -> Self {
+        let clock = Stamp::at(wall);
         Self {
-            last: Some(Stamp::at(wall)),
+            last: told.filter(|told| told.follows(clock)).or(Some(clock)),
         }
+    }
+
+    /// A stamp that is later than all of the next `lead`, in whole seconds, for somebody who can sign nothing then.
+    #[must_use]
+    pub fn ahead(&self, wall: WallTime, lead: Duration, authentication: &Authentication) -> Stamp {
+        let clock = Stamp::at(wall.after(lead));
+        let stranded = |last: Stamp| is_stranded(last, wall, authentication);
+        self.last
+            .filter(|last| !stranded(*last))
+            .map(|last| last.later_by(lead))
+            .filter(|last| last.follows(clock))
+            .unwrap_or(clock)
     }
 
     /// The stamp of what is signed now.
@@ -88,10 +118,7 @@ impl Sequencer {
     /// old time; `Freshness::Growth` never goes back.
     pub fn next(&mut self, wall: WallTime, authentication: &Authentication) -> Stamp {
         let clock = Stamp::at(wall);
-        let stranded = |last: Stamp| {
-            authentication.freshness == Freshness::Window
-                && !last.is_within(wall, authentication.window_s)
-        };
+        let stranded = |last: Stamp| is_stranded(last, wall, authentication);
         let stamp = match self.last {
             Some(last) if !clock.follows(last) && !stranded(last) => Stamp(last.0.wrapping_add(1)),
             _ => clock,
@@ -99,6 +126,11 @@ impl Sequencer {
         self.last = Some(stamp);
         stamp
     }
+}
+
+/// Whether the receivers would refuse what is stamped from here on, because they look at the clock and it was set back.
+fn is_stranded(last: Stamp, wall: WallTime, authentication: &Authentication) -> bool {
+    authentication.freshness == Freshness::Window && !last.is_within(wall, authentication.window_s)
 }
 
 /// The highest stamp seen of each sender. Moves only for what was accepted.

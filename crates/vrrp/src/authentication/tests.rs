@@ -378,8 +378,34 @@ fn stamps_grow_when_the_clock_stands_still_or_goes_back() {
         let back = sequencer.next(SIGNED_AT, authentication);
         assert_eq!(back == Stamp::at(SIGNED_AT), starts_anew);
     }
-    let mut restarted = Sequencer::beginning_at(SIGNED_AT.after(Duration::from_secs(2)));
+    let mut restarted = Sequencer::beginning_at(SIGNED_AT.after(Duration::from_secs(2)), None);
     assert!(restarted.next(SIGNED_AT, &window).follows(stamp()));
+}
+
+#[test]
+fn what_is_stamped_ahead_is_later_than_what_is_said_meanwhile_also_after_the_clock_went_back() {
+    let growth = Authentication {
+        freshness: Freshness::Growth,
+        ..authentication()
+    };
+    let lead = Duration::from_secs(1);
+    let later = SIGNED_AT.after(Duration::from_secs(3600));
+    let mut sequencer = Sequencer::default();
+    let said = sequencer.next(later, &growth);
+    let will = sequencer.ahead(SIGNED_AT, lead, &growth);
+    assert!(will.follows(said));
+    assert!(will.follows(sequencer.next(SIGNED_AT, &growth)));
+    // Who follows is told of the will, and goes on after it.
+    let told = Some(Stamp::from_value(will.value()));
+    let mut next = Sequencer::beginning_at(SIGNED_AT, told);
+    assert!(next.next(SIGNED_AT, &growth).follows(will));
+    // Where receivers look at the clock, what they would refuse is given up.
+    let window = authentication();
+    assert_eq!(
+        sequencer.ahead(SIGNED_AT, lead, &window),
+        Stamp::at(SIGNED_AT.after(lead))
+    );
+    assert_eq!(next.next(SIGNED_AT, &window), Stamp::at(SIGNED_AT));
 }
 
 #[test]
