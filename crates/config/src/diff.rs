@@ -162,6 +162,7 @@ fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'s
     match what {
         Subject::Global => match key {
             "log.level" | "log.format" | "trusted_proxies" | "notify_fifo" => IN_PLACE,
+            key if key.starts_with("access_log.") => IN_PLACE,
             _ => "from the next start on",
         },
         Subject::Pair if key == "heartbeat" => "socket opened or closed",

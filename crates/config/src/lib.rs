@@ -34,9 +34,10 @@ use sha2::{Digest as _, Sha256};
 pub use code::Code;
 pub use diff::{Change, Subject, diff};
 pub use model::{
-    Announce, Config, Effect, Evidence, FileExpectation, Global, Heartbeat, Hook, HookOn, Hooks,
-    Level, Log, LogFormat, Node, OnEvidence, Pair, Probe, ProcessName, Socket, Track, TrackedCheck,
-    TrackedGroup, TrackedInterface, Unicast, VipAddress, Vrrp, Watch,
+    AccessLog, AccessLogFormat, AccessLogTo, Announce, Config, Effect, Evidence, FileExpectation,
+    Global, Heartbeat, Hook, HookOn, Hooks, Level, Log, LogFormat, Node, OnEvidence, Pair, Probe,
+    ProcessName, Socket, Track, TrackedCheck, TrackedGroup, TrackedInterface, Unicast, VipAddress,
+    Vrrp, Watch,
 };
 pub use report::{MAX_PROBLEMS, Problem, Report, Severity};
 use tree::{Findings, Section};

@@ -4,6 +4,7 @@
 //! left to `check`. A draft keeps the places it needs for that. Where a value is wrong, the draft holds the default:
 //! nothing is made of a draft once an error was found.
 
+mod access_log;
 mod action;
 mod algorithm;
 mod certificate;

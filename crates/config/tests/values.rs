@@ -9,7 +9,10 @@ use balancer::{
     Algorithm, Check, Conditions, FixedAnswer, GroupSettings, HashKey, OnAllDown, OutlierSettings,
     Protocol, RuleAction, TargetLimits,
 };
-use config::{Config, Facts, Level, LogFormat, TrackedInterface, Unicast, VipAddress, load};
+use config::{
+    AccessLog, AccessLogFormat, AccessLogTo, Config, Facts, Level, LogFormat, TrackedInterface,
+    Unicast, VipAddress, load,
+};
 use vrrp::{ChecksumForm, ChecksumPolicy, PeerKnowledge, Preempt, Priority, Version, Vrid};
 
 fn on(node: &str, text: &str) -> Config {
@@ -289,6 +292,7 @@ fn every_key_of_global_is_heard() {
         (Some("adm"), Some("nobody"))
     );
     assert_eq!(global.threads, Some(4));
+    assert_eq!(global.access_log, AccessLog::default());
     let proxies: Vec<String> = global
         .trusted_proxies
         .iter()
@@ -302,6 +306,38 @@ fn every_key_of_global_is_heard() {
             .threads,
         None
     );
+}
+
+#[test]
+fn every_key_of_the_access_log_is_heard() {
+    let rows = [
+        ("\"off\"", AccessLogTo::Off, AccessLogFormat::Json, true),
+        (
+            "{ to = \"stderr\" }",
+            AccessLogTo::Stderr,
+            AccessLogFormat::Json,
+            true,
+        ),
+        (
+            "{ to = \"journal\", format = \"logfmt\" }",
+            AccessLogTo::Journal,
+            AccessLogFormat::Logfmt,
+            true,
+        ),
+        (
+            "{ to = \"/a/b\", format = \"json\", query = false }",
+            AccessLogTo::File("/a/b".into()),
+            AccessLogFormat::Json,
+            false,
+        ),
+    ];
+    for (text, to, format, query) in rows {
+        let text = format!("{PAIR}[global]\naccess_log = {text}\n");
+        assert_eq!(
+            on("lb1", &text).global.access_log,
+            AccessLog { to, format, query }
+        );
+    }
 }
 
 #[test]

@@ -98,6 +98,8 @@ pub enum KeeperToWorker {
         /// Limit in milliseconds.
         limit_ms: u64,
     },
+    /// Open the files of logs again: those that are open were renamed.
+    ReopenLogs,
 }
 
 /// How the forwarder or the runner is started: whom it runs as, how it logs.
@@ -229,7 +231,20 @@ pub enum FromForwarder {
         listeners: Vec<ListenerStatus>,
         /// Groups by name.
         groups: Vec<GroupStatus>,
+        /// What has become of access log lines.
+        access_log: AccessLogCounts,
     },
+}
+
+/// What has become of access log lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLogCounts {
+    /// Written.
+    pub written: u64,
+    /// Not written.
+    pub lost: u64,
+    /// Why none can be written at this moment; empty when they can.
+    pub why: String,
 }
 
 /// A target's change of state, for the journal.

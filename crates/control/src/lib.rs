@@ -39,9 +39,9 @@ pub use response::{
     Severity,
 };
 pub use status::{
-    CheckState, ConfigStatus, ForwarderState, ForwarderStatus, GroupStatus, ListenerStatus, Order,
-    Overall, PairNode, PairStatus, PassiveState, Role, RuleStatus, Status, TargetCondition,
-    TargetStatus,
+    AccessLogStatus, CheckState, ConfigStatus, ForwarderState, ForwarderStatus, GroupStatus,
+    ListenerStatus, Order, Overall, PairNode, PairStatus, PassiveState, Role, RuleStatus, Status,
+    TargetCondition, TargetStatus,
 };
 pub use timestamp::Timestamp;
 pub use vrrp::{

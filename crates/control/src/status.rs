@@ -293,6 +293,22 @@ pub struct ForwarderStatus {
     pub uptime_s: Option<u64>,
     /// Milliseconds since its last report; `None` if it never reported.
     pub report_age_ms: Option<u64>,
+    /// Its access log; `None` when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLogStatus>,
+}
+
+/// The access log of the forwarder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLogStatus {
+    /// Where it goes: a path, `stderr` or `journal`.
+    pub to: String,
+    /// Lines written since the forwarder started.
+    pub written: u64,
+    /// Lines that could not be written, or not fast enough, since the forwarder started.
+    pub lost: u64,
+    /// Why lines cannot be written at this moment; `None` when they can.
+    pub why: Option<String>,
 }
 
 /// What the forwarder does.

@@ -1,17 +1,21 @@
 //! The forwarder's own figures in the words of the control socket.
 
-use control::internal::FromForwarder;
+use control::internal::{AccessLogCounts, FromForwarder};
 use control::{
     CheckState, GroupStatus, ListenerStatus, Order, PassiveState, RuleStatus, TargetCondition,
     TargetStatus,
 };
 use forwarder::{
-    CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, RuleSnapshot, Snapshot,
-    TargetSnapshot, TargetStanding,
+    AccessLogFigures, CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding,
+    RuleSnapshot, Snapshot, TargetSnapshot, TargetStanding,
 };
 
 /// The message that answers a request for a snapshot.
-pub(crate) fn message(snapshot: Snapshot, rules: Vec<RuleSnapshot>) -> FromForwarder {
+pub(crate) fn message(
+    snapshot: Snapshot,
+    rules: Vec<RuleSnapshot>,
+    access_log: AccessLogFigures,
+) -> FromForwarder {
     let mut listeners: Vec<ListenerStatus> = snapshot.listeners.into_iter().map(listener).collect();
     for rule in rules {
         if let Some(listener) = listeners
@@ -28,6 +32,11 @@ pub(crate) fn message(snapshot: Snapshot, rules: Vec<RuleSnapshot>) -> FromForwa
     FromForwarder::Snapshot {
         listeners,
         groups: snapshot.groups.into_iter().map(group).collect(),
+        access_log: AccessLogCounts {
+            written: access_log.written,
+            lost: access_log.lost,
+            why: access_log.why,
+        },
     }
 }
 

@@ -12,9 +12,12 @@ use std::time::Duration;
 use anyhow::Context;
 use control::TargetCondition;
 use control::internal::{
-    FromForwarder, HealthChange, KeeperToWorker, Pulse, ToForwarder, read_frame, write_frame,
+    AccessLogCounts, FromForwarder, HealthChange, KeeperToWorker, Pulse, ToForwarder, read_frame,
+    write_frame,
 };
-use forwarder::{Forwarder, ForwarderSettings};
+use forwarder::{
+    AccessLogFormat, AccessLogSettings, AccessLogTarget, Forwarder, ForwarderSettings,
+};
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
 use tokio::net::UnixStream;
@@ -123,6 +126,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
                         data.usable = None;
                     }
                     Ok(KeeperToWorker::Drain { limit_ms }) => return Ok(data.drain(limit_ms).await),
+                    Ok(KeeperToWorker::ReopenLogs) => data.reopen_logs(),
                     Err(error) => tracing::warn!(%error, "the keeper said something this forwarder does not know"),
                 },
                 Ok(None) | Err(_) => return Ok(data.serve_as_orphan(link).await),
@@ -196,8 +200,16 @@ impl Data {
             Some(running) => Arc::clone(running),
             None => self.start(config.global.threads)?,
         };
-        let applied =
-            tokio::task::spawn_blocking(move || forwarder.apply(config.listeners, config.groups));
+        let access_log = access_log(&config.global.access_log);
+        let applied = tokio::task::spawn_blocking(move || {
+            // First, so that no request is served without its line.
+            let before = forwarder.set_access_log(access_log);
+            let applied = forwarder.apply(config.listeners, config.groups);
+            if applied.is_err() {
+                forwarder.set_access_log(before);
+            }
+            applied
+        });
         let result = pulsing(applied, link, self.pulse()).await;
         result
             .map_err(|error| error.to_string())?
@@ -232,9 +244,14 @@ impl Data {
             return FromForwarder::Snapshot {
                 listeners: Vec::new(),
                 groups: Vec::new(),
+                access_log: AccessLogCounts::default(),
             };
         };
-        crate::figures::message(forwarder.snapshot(), forwarder.rules())
+        crate::figures::message(
+            forwarder.snapshot(),
+            forwarder.rules(),
+            forwarder.access_log(),
+        )
     }
 
     /// Changes of targets since the last call.
@@ -286,6 +303,12 @@ impl Data {
         changes
     }
 
+    fn reopen_logs(&self) {
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.reopen_access_log();
+        }
+    }
+
     async fn drain(&self, limit_ms: u64) -> ExitCode {
         if let Some(forwarder) = self.forwarder.clone() {
             // The blocking thread ends with the process if it does not end by itself.
@@ -304,6 +327,23 @@ impl Data {
             let _ = tokio::time::timeout(ORPHAN_LIMIT, until_closed).await;
         }
         ExitCode::FAILURE
+    }
+}
+
+/// The access log in the forwarder's own words.
+fn access_log(access_log: &config::AccessLog) -> AccessLogSettings {
+    AccessLogSettings {
+        to: match &access_log.to {
+            config::AccessLogTo::Off => AccessLogTarget::Off,
+            config::AccessLogTo::Stderr => AccessLogTarget::Stderr,
+            config::AccessLogTo::Journal => AccessLogTarget::Journal,
+            config::AccessLogTo::File(path) => AccessLogTarget::File(path.clone()),
+        },
+        format: match access_log.format {
+            config::AccessLogFormat::Json => AccessLogFormat::Json,
+            config::AccessLogFormat::Logfmt => AccessLogFormat::Logfmt,
+        },
+        without_query: !access_log.query,
     }
 }
 

@@ -7,8 +7,10 @@ mod node;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use node::{Node, Origin, free_port, wait_until};
 
 #[test]
@@ -201,6 +203,70 @@ fn a_reload_that_cannot_be_bound_changes_nothing() {
         .unwrap()
         .len();
     assert_eq!(names, 2);
+}
+
+#[test]
+fn the_access_log_is_opened_again_by_a_signal_moved_by_a_reload_and_whole_at_the_end() {
+    let origin = Origin::start();
+    let port = free_port();
+    let mut node = Node::prepare("");
+    let (first, second) = (node.folder().join("one.log"), node.folder().join("two.log"));
+    let config = |path: &Path| {
+        format!(
+            "[global]\naccess_log = {{ to = {path:?} }}\n{}",
+            Node::balancer_config(port, &origin)
+        )
+    };
+    node.open_folder();
+    node.write_config(&config(&first));
+    node.start();
+    node.wait_for_service(port);
+    let lines = |path: &Path| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    wait_until("lines are written", || lines(&first) > 0);
+    std::fs::rename(&first, node.folder().join("one.log.1")).unwrap();
+    node.signal(Signal::SIGUSR1);
+    wait_until("the file is there again", || first.exists());
+    node.wait_for_service(port);
+    wait_until("lines are written", || lines(&first) > 0);
+    node.write_config(&config(&second));
+    assert_eq!(node.post("/reload").unwrap()["outcome"], "applied");
+    node.wait_for_service(port);
+    let figures = node.status().unwrap()["forwarder"]["access_log"].clone();
+    assert_eq!(figures["to"], second.to_str().unwrap(), "{figures}");
+    assert_eq!(figures["lost"], 0, "{figures}");
+    node.terminate();
+    assert_eq!(node.wait().code(), Some(0));
+    let text = std::fs::read_to_string(&second).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["status"], &last["listener"]),
+        (&200.into(), &"web".into())
+    );
+}
+
+#[test]
+fn an_access_log_that_cannot_be_written_is_a_problem_and_no_outage() {
+    let origin = Origin::start();
+    let port = free_port();
+    let mut node = Node::prepare(&format!(
+        "[global]\naccess_log = {{ to = \"/dev/full\" }}\n{}",
+        Node::balancer_config(port, &origin)
+    ));
+    node.start();
+    node.wait_for_service(port);
+    let told = |status: serde_json::Value| {
+        let problems = status["problems"].to_string();
+        problems.contains("access log lines are lost") && problems.contains("No space left")
+    };
+    wait_until("it is told", || {
+        node.wait_for_service(port);
+        node.status().is_some_and(told)
+    });
 }
 
 /// A node that serves, its origin, and the port of its listener.

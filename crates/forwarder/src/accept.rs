@@ -130,6 +130,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::access_log::pen::Pen;
     use crate::listener::SharedListener;
 
     #[test]
@@ -152,7 +153,7 @@ mod tests {
 
             let stop = Rc::new(Notify::new());
             stop.notify_one();
-            run(Rc::new(Worker::new(0)), socket, owner, stop).await;
+            run(Rc::new(Worker::new(0, Pen::default())), socket, owner, stop).await;
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");

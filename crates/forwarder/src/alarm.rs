@@ -26,12 +26,14 @@ impl Alarm {
         }
     }
 
-    /// Moves the deadline to `after` this time from now on.
-    pub(crate) fn set(&mut self, after: Duration) {
-        self.deadline_at = Instant::now() + after;
+    /// Moves the deadline to `after` this time from now on, and tells what time it is.
+    pub(crate) fn set(&mut self, after: Duration) -> std::time::Instant {
+        let now = Instant::now();
+        self.deadline_at = now + after;
         if self.deadline_at < self.sleep.deadline() {
             self.sleep.as_mut().reset(self.deadline_at);
         }
+        now.into_std()
     }
 
     /// Moves the deadline to `after` this time from now on, unless it is nearer already.

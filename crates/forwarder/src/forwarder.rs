@@ -13,6 +13,8 @@ use balancer::{GroupSettings, Listener, ListenerSettings, Order, Plan, TargetSta
 use rustls::server::ProducesTickets;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::access_log::pen::Shape;
+use crate::access_log::{AccessLogFigures, AccessLogSettings, Desk};
 use crate::checks;
 use crate::error::{ApplyError, OrderError};
 use crate::leaving::Leaving;
@@ -57,6 +59,7 @@ pub struct Forwarder {
     leaving: Arc<Leaving>,
     /// How clients come back to their TLS sessions.
     tickets: Arc<dyn ProducesTickets>,
+    access_log: Desk,
     /// Held by one change at a time, from its beginning to its confirmation.
     changing: Mutex<()>,
     /// Held for a moment at a time.
@@ -84,8 +87,9 @@ impl Forwarder {
     /// Starts the threads, with nothing to listen on. Fails if the system refuses a thread or an event queue.
     pub fn start(settings: ForwarderSettings) -> io::Result<Forwarder> {
         let leaving = Arc::new(Leaving::new());
+        let access_log = Desk::start()?;
         let workers = (0..settings.threads.max(1))
-            .map(|index| start_worker(index, &leaving))
+            .map(|index| start_worker(index, &leaving, &access_log))
             .collect::<io::Result<Vec<_>>>()?;
         let (plans, received) = unbounded_channel();
         let wake = wake_all(&workers);
@@ -104,6 +108,7 @@ impl Forwarder {
             connections: Arc::default(),
             leaving,
             tickets: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(io::Error::other)?,
+            access_log,
             changing: Mutex::default(),
             bound: Mutex::default(),
         })
@@ -358,6 +363,26 @@ impl Forwarder {
         plan.listeners().flat_map(of).collect()
     }
 
+    /// Access log lines go there from now on, in that shape; none at the beginning. Blocks until the worker threads have
+    /// heard it, 5 s at most, and never for the log itself. Returns what was in force before.
+    pub fn set_access_log(&self, settings: AccessLogSettings) -> AccessLogSettings {
+        let shape = Shape::of(&settings);
+        let before = self.access_log.set(settings);
+        // A worker that does not turn is seen by its pulse, and has no lines to write.
+        let _ = self.confirm(self.tell_all(|_| Command::AccessLog(shape)));
+        before
+    }
+
+    /// Opens the file of the access log again, for the one that is open was renamed. Does not wait.
+    pub fn reopen_access_log(&self) {
+        self.access_log.reopen();
+    }
+
+    /// What has become of access log lines.
+    pub fn access_log(&self) -> AccessLogFigures {
+        self.access_log.figures()
+    }
+
     /// Whether the node may be trusted with traffic. Never waits; a reload that succeeds does not change it.
     pub fn ready(&self) -> Readiness {
         Readiness {
@@ -386,6 +411,9 @@ impl Forwarder {
         while self.connections.load(Relaxed) > 0 && Instant::now() < limit_at {
             std::thread::sleep(DRAIN_POLL);
         }
+        // As above; and lines that cannot be written are counted.
+        let _ = self.confirm(self.tell_all(|_| Command::FlushAccessLog));
+        self.access_log.flush();
     }
 
     /// True once every target of the plan was checked, and from then on.
@@ -417,6 +445,7 @@ impl Drop for Forwarder {
             // A thread that panicked has ended as well.
             let _ = thread.join();
         }
+        self.access_log.flush();
     }
 }
 
@@ -431,15 +460,20 @@ fn wake_all(workers: &[WorkerHandle]) -> impl Fn() + Send + 'static {
     }
 }
 
-fn start_worker(index: usize, leaving: &Arc<Leaving>) -> io::Result<WorkerHandle> {
+fn start_worker(
+    index: usize,
+    leaving: &Arc<Leaving>,
+    access_log: &Desk,
+) -> io::Result<WorkerHandle> {
     let (orders, received) = unbounded_channel();
     let pulse = Arc::new(Pulse::new());
     let runtime = worker::runtime()?;
     let thread = {
         let (pulse, leaving) = (Arc::clone(&pulse), Arc::clone(leaving));
+        let access_log = access_log.inlet();
         std::thread::Builder::new()
             .name(format!("tandem-fwd-{index}"))
-            .spawn(move || worker::run(&runtime, index, pulse, leaving, received))?
+            .spawn(move || worker::run(&runtime, (index, access_log), pulse, leaving, received))?
     };
     Ok(WorkerHandle {
         orders,

@@ -15,9 +15,11 @@
 //! - `tls`: certificates and handshakes.
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
+//! - `access_log`: a line for each request.
 //! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
 
 mod accept;
+mod access_log;
 mod alarm;
 mod buffers;
 mod cause;
@@ -39,6 +41,7 @@ mod upstream;
 mod waiting;
 mod worker;
 
+pub use access_log::{AccessLogFigures, AccessLogFormat, AccessLogSettings, AccessLogTarget};
 pub use error::{ApplyError, OrderError};
 pub use forwarder::{Forwarder, ForwarderSettings, MAX_SHOWN_RULES};
 pub use snapshot::{

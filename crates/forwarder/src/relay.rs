@@ -3,6 +3,7 @@
 //! The end of one direction is passed on at once and the other goes on, held to a time limit of its own. A reset is
 //! passed on as a reset.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -24,6 +25,15 @@ pub(crate) struct RelayTimeouts {
     pub(crate) idle: Duration,
     /// Silence once one direction has ended.
     pub(crate) half_closed: Duration,
+}
+
+/// Bytes that went through a relay so far.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    /// From the client to the target.
+    pub(crate) up: Cell<u64>,
+    /// From the target to the client.
+    pub(crate) down: Cell<u64>,
 }
 
 /// How a relay ended.
@@ -78,19 +88,21 @@ enum Side {
 }
 
 impl Direction {
-    /// Moves what can be moved; ready once the direction has ended. `moved` is set if anything was.
+    /// Moves what can be moved; ready once the direction has ended. `moved` is set if anything was, and what the
+    /// sink took is added to `total`.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut Stream,
         sink: &mut Stream,
-        moved: &mut bool,
+        (moved, total): (&mut bool, &Cell<u64>),
     ) -> Poll<Result<(), (Side, io::Error)>> {
         while !self.ended {
             while !self.pending.is_empty() {
                 let count = ready!(Pin::new(&mut *sink).poll_write(cx, self.pending.as_slice()));
-                self.pending
-                    .consume(count.map_err(|error| (Side::Sink, error))?);
+                let count = count.map_err(|error| (Side::Sink, error))?;
+                total.set(total.get() + count as u64);
+                self.pending.consume(count);
                 *moved = true;
             }
             let flushed = ready!(Pin::new(&mut *sink).poll_flush(cx));
@@ -111,6 +123,7 @@ impl Direction {
                     Poll::Ready(written) => written.map_err(|error| (Side::Sink, error))?,
                     Poll::Pending => 0,
                 };
+                total.set(total.get() + written as u64);
                 self.pending.extend(&scratch[written..count]);
                 Poll::Ready(Ok(()))
             }))?;
@@ -124,7 +137,7 @@ pub(crate) async fn run(
     (client, target): (&mut Stream, &mut Stream),
     from_client: Buffer,
     from_target: Buffer,
-    timeouts: RelayTimeouts,
+    (timeouts, total): (RelayTimeouts, &Moved),
     alarm: &mut Alarm,
 ) -> RelayEnd {
     let mut up = Direction {
@@ -138,8 +151,8 @@ pub(crate) async fn run(
     alarm.set(timeouts.idle);
     let end = poll_fn(|cx| {
         let mut moved = false;
-        let up_end = up.poll(cx, client, target, &mut moved);
-        let down_end = down.poll(cx, target, client, &mut moved);
+        let up_end = up.poll(cx, client, target, (&mut moved, &total.up));
+        let down_end = down.poll(cx, target, client, (&mut moved, &total.down));
         match (up_end, down_end) {
             (Poll::Ready(Err((Side::Source, _))), _) | (_, Poll::Ready(Err((Side::Sink, _)))) => {
                 return Poll::Ready(RelayEnd::ClientGone);

@@ -12,13 +12,14 @@ use balancer::{
 };
 use tokio::net::TcpStream;
 
+use crate::access_log::record::Record;
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::cause::Cause;
 use crate::idlers::IdleSlot;
 use crate::leaving::unless_left;
 use crate::listener::Admission;
-use crate::relay::{self, RelayEnd, RelayTimeouts};
+use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 use crate::waiting;
@@ -32,35 +33,57 @@ pub(crate) async fn serve(
     admission: Admission,
 ) {
     let listener = admission.listener().current.load_full();
-    let Some(group) = route(&worker, &listener, peer) else {
-        return;
+    let mut record = Record::new(Instant::now());
+    record.tell_connection(&worker.pen, peer.ip());
+    let Some(group) = route(&worker, &listener, peer, &mut record) else {
+        record.close_by_rule();
+        return record.write(&worker.pen, &listener, peer);
     };
+    admission.listener().count_request(worker.index);
+    let causes = &admission.listener().causes;
+    let end = forward(&worker, &listener, &group, (client, peer), &mut record).await;
+    if let Err(cause) = end {
+        causes.count(cause);
+        record.fault = Some((cause, ""));
+        tracing::debug!(listener = listener.settings().name, client = %peer, reason = cause.as_str(), "connection cut");
+    }
+    record.group = Some(group);
+    record.write(&worker.pen, &listener, peer);
+}
+
+/// Has a connection relayed to its end; what did not go well.
+async fn forward(
+    worker: &Worker,
+    listener: &Listener,
+    group: &Group,
+    (client, peer): (TcpStream, SocketAddr),
+    record: &mut Record,
+) -> Result<(), Cause> {
     let settings = listener.settings();
     let mut client = Stream::Plain(client);
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
-    admission.listener().count_request(worker.index);
-    let causes = &admission.listener().causes;
     let mut slot = IdleSlot::new(&worker.idlers);
     let waits = (&mut client, &mut alarm, &mut slot);
-    let (lease, mut target) = match open(&worker, &group, peer, waits).await {
+    let (lease, mut target) = match open(worker, group, peer, waits, record).await {
         Ok(opened) => opened,
         Err(cause) => {
-            causes.count(cause);
             // A refusal the client can tell from an empty answer.
-            return client.reset_on_close();
+            client.reset_on_close();
+            return Err(cause);
         }
     };
     let timeouts = RelayTimeouts {
         idle: settings.timeouts.tunnel,
         half_closed: settings.timeouts.half_closed,
     };
+    let moved = Moved::default();
     let end = {
         let streams = (&mut client, &mut target.stream);
         let mut relaying = pin!(relay::run(
             streams,
             Buffer::default(),
             Buffer::default(),
-            timeouts,
+            (timeouts, &moved),
             &mut alarm
         ));
         let state = lease.target().state();
@@ -72,20 +95,26 @@ pub(crate) async fn serve(
         client.reset_on_close();
         target.stream.reset_on_close();
     }
-    if let Some(cause) = end.cause() {
-        causes.count(cause);
-        tracing::debug!(listener = settings.name, client = %peer, reason = cause.as_str(), "connection cut");
-    }
-    lease.finish(Instant::now(), end.outcome());
+    record.bytes_in = moved.up.get();
+    record.bytes_out = moved.down.get();
+    let now = record.ended(Instant::now());
+    lease.finish(now, end.outcome());
+    end.cause().map_or(Ok(()), Err)
 }
 
 /// The group a connection goes to; `None` if it is to be closed.
-fn route(worker: &Worker, listener: &Listener, peer: SocketAddr) -> Option<Arc<Group>> {
+fn route(
+    worker: &Worker,
+    listener: &Listener,
+    peer: SocketAddr,
+    record: &mut Record,
+) -> Option<Arc<Group>> {
     let view = RequestView::of_connection(peer.ip().to_canonical());
     // Without a path nothing can be understood in two ways.
     let Route { rule, action } = listener.route(&view, &mut String::new()).ok()?;
     if let Some(rule) = rule {
         rule.count();
+        record.tell_rule(&worker.pen, Some(rule));
     }
     match action {
         Action::Forward(group) => Some(Arc::clone(group)),
@@ -100,6 +129,7 @@ async fn open(
     group: &Group,
     peer: SocketAddr,
     (client, alarm, slot): (&mut Stream, &mut Alarm, &mut IdleSlot),
+    record: &mut Record,
 ) -> Result<(Lease, Upstream), Cause> {
     // The address is all a connection shows.
     let by_source = group.hash_key() == Some(&HashKey::Source);
@@ -111,11 +141,20 @@ async fn open(
         let leased = match group.try_pick(Instant::now(), worker.random(), key, &tried) {
             Ok(lease) => Ok(lease),
             Err(NoPick::Nobody) => Err(Cause::NoTarget),
-            Err(NoPick::Full) => waiting::wait(worker, group, (key, &tried), client, alarm).await,
+            Err(NoPick::Full) => {
+                let begun_at = Instant::now();
+                let waited = waiting::wait(worker, group, (key, &tried), client, alarm).await;
+                record.queued(begun_at);
+                waited
+            }
         };
         let lease = leased.map_err(|cause| failed.unwrap_or(cause))?;
         let target = Arc::clone(lease.target());
-        match Upstream::connect(&target, settings.timeouts.connect, alarm, slot).await {
+        record.attempt(Arc::clone(&target));
+        let begun_at = Instant::now();
+        let opened = Upstream::connect(&target, settings.timeouts.connect, alarm, slot).await;
+        record.connected(begun_at);
+        match opened {
             Ok(upstream) => return Ok((lease, upstream)),
             Err(error) => {
                 tracing::debug!(group = settings.name, target = target.settings().name, %error, "not taken");

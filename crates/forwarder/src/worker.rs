@@ -17,6 +17,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::accept;
+use crate::access_log::Inlet;
+use crate::access_log::pen::{Pen, Shape};
 use crate::idlers::Idlers;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
@@ -51,6 +53,10 @@ pub(crate) enum Command {
     Unlisten(SocketKey),
     /// Wake idle connections: a listener is closing.
     Wake,
+    /// Access log lines look like this from now on, or there are none.
+    AccessLog(Option<Shape>),
+    /// Hand over what there is of access log lines.
+    FlushAccessLog,
     /// Confirm only.
     Ping,
     /// End the thread.
@@ -76,18 +82,21 @@ pub(crate) struct Worker {
     pub(crate) handshakes: Rc<Handshakes>,
     /// Connections to wake when a listener closes.
     pub(crate) idlers: Rc<Idlers>,
+    /// What access log lines are written with.
+    pub(crate) pen: Pen,
     random: Cell<u64>,
     path_room: RefCell<String>,
 }
 
 impl Worker {
     /// A thread without connections.
-    pub(crate) fn new(index: usize) -> Self {
+    pub(crate) fn new(index: usize, pen: Pen) -> Self {
         Self {
             index,
             pool: Pool::default(),
             handshakes: Rc::default(),
             idlers: Rc::default(),
+            pen,
             random: Cell::new(rand::random()),
             path_room: RefCell::default(),
         }
@@ -156,14 +165,14 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// Runs a worker until it is told to stop or nobody is left to tell it.
 pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
-    index: usize,
+    (index, access_log): (usize, Inlet),
     pulse: Arc<Pulse>,
     leaving: Arc<Leaving>,
     orders: UnboundedReceiver<Order>,
 ) {
     let local = LocalSet::new();
     local.block_on(runtime, async move {
-        let worker = Rc::new(Worker::new(index));
+        let worker = Rc::new(Worker::new(index, Pen::new(access_log)));
         spawn_local(tick(Rc::clone(&worker), pulse, leaving));
         obey(worker, orders).await;
     });
@@ -176,6 +185,7 @@ async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, leaving: Arc<Leaving>) {
     loop {
         interval.tick().await;
         pulse.beat();
+        worker.pen.tick();
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(TICKS_PER_SWEEP) {
             worker.pool.sweep(Instant::now());
@@ -210,8 +220,11 @@ async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
                 }
             }
             Command::Wake => worker.idlers.wake_all(),
+            Command::AccessLog(shape) => worker.pen.set_shape(shape),
+            Command::FlushAccessLog => worker.pen.hand_over(),
             Command::Ping => {}
             Command::Stop => {
+                worker.pen.hand_over();
                 let _ = ack.send(worker.index);
                 return;
             }

@@ -73,6 +73,10 @@ fn global(global: &Global) -> Part {
     let mut part = Part::default();
     part.set("log.level", global.log.level.as_str());
     part.set("log.format", global.log.format.as_str());
+    let access_log = &global.access_log;
+    part.set("access_log.to", &access_log.to);
+    part.set("access_log.format", access_log.format.as_str());
+    part.set("access_log.query", access_log.query);
     part.set(
         "socket.path",
         or(

@@ -136,13 +136,14 @@ fn several_parts_in_a_fixed_order() {
         ("/healthz", "/up"),
         (
             "[pair]",
-            "[global]\nlog = { level = \"debug\" }\nthreads = 2\n[pair]",
+            "[global]\nlog = { level = \"debug\" }\naccess_log = { to = \"journal\" }\nthreads = 2\n[pair]",
         ),
         ("10.0.0.3", "10.0.0.4"),
     ];
     assert_eq!(
         changes(&all),
         [
+            "global: access_log.to off -> journal (in place)",
             "global: log.level info -> debug (in place)",
             "global: threads auto -> 2 (from the next start on)",
             "pair: nodes lb1 10.0.0.2, lb2 10.0.0.3 -> lb1 10.0.0.2, lb2 10.0.0.4 (node names and peer timing change)",

@@ -1,8 +1,9 @@
-//! `[global]`: log, control socket, threads, user.
+//! `[global]`: logs, control socket, threads, user.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::access_log;
 use crate::Code;
 use crate::model::{Global, Level, Log, LogFormat, Socket};
 use crate::tree::{At, Item, Section};
@@ -28,9 +29,8 @@ pub(crate) struct GlobalDraft {
 
 pub(super) fn read(section: Section<'_>) -> GlobalDraft {
     let log = section.section("log").map(log).unwrap_or_default();
-    if let Some(item) = section.get("access_log") {
-        access_log(&item);
-    }
+    let access_log = section.get("access_log");
+    let access_log = access_log.and_then(|item| access_log::read(&item));
     let metrics = section.get("metrics").and_then(|item| metrics(&item));
     let socket = section.section("socket").map(socket).unwrap_or_default();
     let trusted = section.get("trusted_proxies");
@@ -55,6 +55,7 @@ pub(super) fn read(section: Section<'_>) -> GlobalDraft {
         global: Global {
             log,
             notify_fifo,
+            access_log: access_log.unwrap_or_default(),
             socket,
             threads,
             user,
@@ -71,22 +72,6 @@ fn log(section: Section<'_>) -> Log {
     Log {
         level: level.unwrap_or_default(),
         format: format.unwrap_or_default(),
-    }
-}
-
-fn access_log(item: &Item<'_>) {
-    let Some(section) = item.section_or("a table like { to = \"off\" }") else {
-        return;
-    };
-    let to = section
-        .require("to", "to = \"off\"")
-        .and_then(|to| to.string());
-    if let Some(format) = section.get("format") {
-        format.word(&[("json", ()), ("logfmt", ())]);
-    }
-    section.finish();
-    if to.is_some_and(|to| to != "off") {
-        item.not_supported("`access_log`", "remove the line or write { to = \"off\" }");
     }
 }
 

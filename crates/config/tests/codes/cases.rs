@@ -90,6 +90,13 @@ pub(crate) const CASES: &[Case] = &[
             "9:9: error[E010]: expected a table like { key = value }, got a list",
         ],
     ),
+    (
+        PAIR,
+        "[global]\naccess_log = { to = \"syslog\" }\n",
+        &[
+            "8:21: error[E010]: the access log cannot go to \"syslog\"; write the path of a file that begins with `/`, or \"stderr\", \"journal\" or \"off\"",
+        ],
+    ),
     // E011
     (
         PAIR,

@@ -30,6 +30,7 @@ impl Director {
         self.write_tracking(&mut text, now);
         self.write_hooks(&mut text);
         self.write_history(&mut text);
+        self.write_access_log(&mut text);
         text
     }
 }
@@ -94,6 +95,19 @@ impl Director {
             lines.sample(&[("result", "dropped")], dropped as f64);
             lines.finish(text);
         }
+    }
+
+    /// What has become of access log lines.
+    fn write_access_log(&self, text: &mut String) {
+        let mut lines = Family::new(
+            "tandem_access_log_lines_total",
+            "counter",
+            "Lines of the access log by what became of them.",
+        );
+        let counts = &self.figures.access_log;
+        lines.sample(&[("result", "written")], counts.written as f64);
+        lines.sample(&[("result", "lost")], counts.lost as f64);
+        lines.finish(text);
     }
 
     /// Claims of others, and the second path.

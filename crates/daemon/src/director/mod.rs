@@ -51,7 +51,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::Config;
-use control::internal::{FromForwarder, FromKeeper, ToForwarder, ToKeeper, WorkerOrder};
+use control::internal::{
+    AccessLogCounts, FromForwarder, FromKeeper, ToForwarder, ToKeeper, WorkerOrder,
+};
 use control::{EventKind, GroupStatus, ListenerStatus, Timestamp};
 use linux::address::{Address, Kernel};
 use linux::channel::AsyncChannel;
@@ -92,6 +94,7 @@ struct Running {
 struct Figures {
     listeners: Vec<ListenerStatus>,
     groups: Vec<GroupStatus>,
+    access_log: AccessLogCounts,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -474,9 +477,14 @@ impl Director {
                 self.plane.on_usable(link, usable);
                 self.judge(now);
             }
-            FromForwarder::Snapshot { listeners, groups } => {
+            FromForwarder::Snapshot {
+                listeners,
+                groups,
+                access_log,
+            } => {
                 self.figures.listeners = listeners;
                 self.figures.groups = groups;
+                self.figures.access_log = access_log;
                 for waiting in self.figures.waiting.drain(..) {
                     // Whoever asked may have gone.
                     let _ = waiting.send(());

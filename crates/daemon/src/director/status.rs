@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use control::{
-    AlarmStatus, ConfigStatus, ContributionStatus, ForwarderState, ForwarderStatus, Overall,
-    PairNode, PairStatus, PeerStatus, ReloadOutcome, Role, Status, TargetCondition, TimerStatus,
-    TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
+    AccessLogStatus, AlarmStatus, ConfigStatus, ContributionStatus, ForwarderState,
+    ForwarderStatus, Overall, PairNode, PairStatus, PeerStatus, ReloadOutcome, Role, Status,
+    TargetCondition, TimerStatus, TransitionStatus, VrrpDetail, VrrpState, VrrpStatus,
 };
 use vrrp::{Family, State};
 
@@ -65,7 +65,29 @@ impl Director {
             restarts: self.plane.restarts(),
             uptime_s: self.plane.uptime(now).map(|uptime| uptime.as_secs()),
             report_age_ms: self.plane.pulse_age(now).map(millis),
+            access_log: self.access_log_status(),
         }
+    }
+
+    fn access_log_status(&self) -> Option<AccessLogStatus> {
+        let to = &self.running.config.global.access_log.to;
+        let counts = &self.figures.access_log;
+        (*to != config::AccessLogTo::Off).then(|| AccessLogStatus {
+            to: to.to_string(),
+            written: counts.written,
+            lost: counts.lost,
+            why: Some(counts.why.clone()).filter(|why| !why.is_empty()),
+        })
+    }
+
+    /// Access log lines that are lost at this moment.
+    fn access_log_problem(&self) -> Option<String> {
+        let status = self.access_log_status()?;
+        let why = status.why?;
+        Some(format!(
+            "access log lines are lost ({} so far): {why}",
+            status.lost
+        ))
     }
 
     /// Good without problems; no service when this node could not serve even if it were asked to.
@@ -135,6 +157,7 @@ impl Director {
                 result.at
             ));
         }
+        problems.extend(self.access_log_problem());
         problems.extend(self.tracking_problems(now));
         problems.extend(self.hook_problems());
         problems.extend(self.second_path.problem(now));

@@ -121,6 +121,10 @@ impl Keeper {
     }
 
     pub(super) fn on_signal(&mut self, signal: Option<Signal>) {
+        if signal == Some(Signal::SIGUSR1) {
+            // The one log that is a file of its own is the forwarder's.
+            return self.forwarder.reopen_logs();
+        }
         let Some(request) = signal.and_then(request_of) else {
             return;
         };

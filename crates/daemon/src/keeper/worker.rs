@@ -131,6 +131,15 @@ impl Worker {
         }
     }
 
+    /// Tells it to open its log files again.
+    pub(super) fn reopen_logs(&self) {
+        if let Some(worker) = &self.running {
+            let _ = worker
+                .channel
+                .try_send(&encode(&KeeperToWorker::ReopenLogs), &[]);
+        }
+    }
+
     /// Ends it at once. Its end is noticed as any other.
     pub(super) fn kill(&mut self) {
         if let Some(worker) = &mut self.running {

@@ -105,6 +105,8 @@ async fn serve(channel: Channel) -> anyhow::Result<ExitCode> {
             message = keeper.receive() => match message {
                 Ok(Some((bytes, fds))) => match serde_json::from_slice(&bytes) {
                     Ok(KeeperToWorker::Director) => link = fds.into_iter().next().and_then(|fd| Link::open(fd, &turns)),
+                    // It has no log of its own.
+                    Ok(KeeperToWorker::ReopenLogs) => {}
                     Ok(KeeperToWorker::Drain { limit_ms }) => {
                         programs.ended(Duration::from_millis(limit_ms)).await;
                         return Ok(ExitCode::SUCCESS);

@@ -128,7 +128,18 @@ impl Node {
 
     /// SIGTERM to the keeper.
     pub(crate) fn terminate(&self) {
-        send(Pid::from_raw(self.keeper() as i32), Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// A signal to the keeper.
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(Pid::from_raw(self.keeper() as i32), signal).unwrap();
+    }
+
+    /// Whoever the forwarder runs as may write to the folder.
+    pub(crate) fn open_folder(&self) {
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(self.folder.path(), open).unwrap();
     }
 
     /// Waits for the end of the keeper.

@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balancer::{Group, Listener, PickKey};
 use tokio::io::AsyncWrite as _;
 
+use crate::access_log::record::Record;
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
@@ -109,6 +110,7 @@ pub(crate) async fn serve(
             stream,
             input: Buffer::default(),
             alarm: Alarm::new(listener.settings().timeouts.header),
+            record: Record::new(Instant::now()),
         },
         slot: IdleSlot::new(&worker.idlers),
         worker,
@@ -138,10 +140,15 @@ impl Connection {
             let after = match self.next(first).await {
                 Next::Request(request) => serving::serve(self, request).await,
                 Next::Direct(request) => direct::serve(self, request).await,
-                Next::Close => After::Close,
+                Next::Close => {
+                    self.client.record.close_by_rule();
+                    After::Close
+                }
                 Next::End => return,
                 Next::Refused(refusal) => self.answer(&refusal, None, true).await,
             };
+            let record = &mut self.client.record;
+            record.write(&self.worker.pen, &self.listener, self.peer);
             match after {
                 After::Next => first = false,
                 After::Close => return self.client.stream.shut_down().await,
@@ -170,17 +177,18 @@ impl Connection {
     async fn next(&mut self, first: bool) -> Next {
         let timeouts = &self.listener.settings().timeouts;
         let begun = first || !self.client.input.is_empty();
-        self.client.alarm.set(if begun {
+        let now = self.client.alarm.set(if begun {
             timeouts.header
         } else {
             timeouts.keepalive
         });
+        self.client.record = Record::new(now);
         let mut scan = HeadScan::default();
         let mut pipelined = !self.client.input.is_empty();
         poll_fn(|cx| {
             loop {
                 if std::mem::take(&mut pipelined)
-                    && let Some(next) = self.take_from_input(&mut scan)
+                    && let Some(next) = self.take_from_input(&mut scan, false)
                 {
                     return Poll::Ready(next);
                 }
@@ -217,9 +225,9 @@ impl Connection {
             };
             if self.client.input.is_empty() {
                 self.refresh();
-                self.client
-                    .alarm
-                    .set(self.listener.settings().timeouts.header);
+                let limit = self.listener.settings().timeouts.header;
+                let now = self.client.alarm.set(limit);
+                self.client.record = Record::new(now);
                 let next = self.take(&mut scratch[..count], scan);
                 if next.is_none() {
                     self.client.input.keep(&scratch[..count]);
@@ -227,13 +235,17 @@ impl Connection {
                 return Poll::Ready(next);
             }
             self.client.input.keep(&scratch[..count]);
-            Poll::Ready(self.take_from_input(scan))
+            Poll::Ready(self.take_from_input(scan, true))
         })
     }
 
-    fn take_from_input(&mut self, scan: &mut HeadScan) -> Option<Next> {
+    /// `waited`: the head began with an earlier read.
+    fn take_from_input(&mut self, scan: &mut HeadScan, waited: bool) -> Option<Next> {
         let mut input = std::mem::take(&mut self.client.input);
         let next = self.take(input.as_mut_slice(), scan);
+        if waited && next.is_some() {
+            self.client.record.head_whole(Instant::now());
+        }
         if next.is_none() {
             self.client.input = input;
         }
@@ -266,18 +278,23 @@ impl Connection {
         let settings = self.listener.settings();
         let limits = &settings.limits;
         let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        self.client.record.bytes_in = head.len() as u64;
         let head = request::parse(head, &mut room, limits.url_bytes as usize)?;
+        let peer = self.peer.ip();
+        let source = origin::client(&head, peer, self.trusted, &settings.trusted_proxies);
+        let id = self.worker.request_id();
+        let (pen, record) = (&self.worker.pen, &mut self.client.record);
+        record.tell_head(pen, &head, source, (head.believed_id(self.trusted), id));
         if let (Framing::Length(length), Some(limit)) = (head.facts.framing, limits.body_bytes)
             && length > limit
         {
             return Err(Cause::BodyTooLarge.into());
         }
-        let peer = self.peer.ip();
-        let closing = self.is_closing();
+        let closing = self.admission.listener().is_closing();
         let asking = Asking {
             listener: &self.listener,
             peer,
-            source: origin::client(&head, peer, self.trusted, &settings.trusted_proxies),
+            source,
             trusted: self.trusted,
             local: self.local,
             https: self.client.stream.is_encrypted(),
@@ -287,13 +304,16 @@ impl Connection {
         let routed = self
             .worker
             .with_path_room(|room| routing::route(&head, &asking, room))?;
+        record.tell_rule(pen, routed.rule.as_deref());
         let mut body = Body::new(head.facts.framing, Emit::Framed, limits.body_bytes);
         let passed = body.filter(rest)?;
+        record.bytes_in += passed.consumed as u64;
         self.client.input.extend(&rest[passed.consumed..]);
         let facts = head.facts;
         let (group, key) = match routed.destination {
             Destination::Group { group, key } => (group, key),
-            Destination::Answer(answer) => {
+            Destination::Answer(status, answer) => {
+                self.client.record.status = status;
                 return Ok(Next::Direct(Direct {
                     facts,
                     body,
@@ -313,7 +333,7 @@ impl Connection {
         let rule = routed.rule.as_deref();
         let changes = RequestChanges {
             edits: rule.map(|rule| &rule.settings().request_headers),
-            id: self.worker.request_id(),
+            id,
         };
         head.write(out.vec(), &client, &changes);
         let head_bytes = out.held();
@@ -330,7 +350,8 @@ impl Connection {
     }
 
     /// Counts and logs what did not go well.
-    pub(crate) fn note(&self, cause: Cause, detail: &str) {
+    pub(crate) fn note(&mut self, cause: Cause, detail: &'static str) {
+        self.client.record.fault = Some((cause, detail));
         self.admission.listener().causes.count(cause);
         let listener = &self.listener.settings().name;
         tracing::debug!(listener, client = %self.peer, reason = cause.as_str(), detail, "request not served");
@@ -344,6 +365,7 @@ impl Connection {
         unread: bool,
     ) -> After {
         self.note(refusal.cause, refusal.detail);
+        self.client.record.status = refusal.status;
         let goes_on =
             request.is_some_and(|request| request.keep_alive) && !unread && !self.is_closing();
         let mut out = Buffer::default();
@@ -364,7 +386,10 @@ impl Connection {
         poll_fn(|cx| {
             while !out.is_empty() {
                 match Pin::new(&mut self.client.stream).poll_write(cx, out.as_slice()) {
-                    Poll::Ready(Ok(count)) if count > 0 => out.consume(count),
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        self.client.record.bytes_out += count as u64;
+                        out.consume(count);
+                    }
                     Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(false),
                     Poll::Pending => return self.client.alarm.poll(cx).map(|()| false),
                 }

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::buffers::{self, Buffer, with_scratch};
+use crate::cause::Cause;
 use crate::http::answer::{self, DRAINED_BYTES};
 use crate::http::body::Body;
 use crate::http::connection::{After, Connection};
@@ -25,6 +26,7 @@ pub(crate) struct Direct {
 /// Answers one request.
 pub(crate) async fn serve(connection: &mut Connection, mut request: Direct) -> After {
     if !connection.send(&mut request.answer).await {
+        connection.note(Cause::ClientGone, "");
         return After::Close;
     }
     let goes_on = !request.closes && answer::may_go_on(&request.facts);
@@ -58,6 +60,7 @@ async fn drain(connection: &mut Connection, body: &mut Body) -> bool {
                 let Ok(passed) = body.filter(&mut scratch[..count]) else {
                     return Poll::Ready(None);
                 };
+                client.record.bytes_in += passed.consumed as u64;
                 client.input.extend(&scratch[passed.consumed..count]);
                 Poll::Ready(Some(passed.consumed))
             });

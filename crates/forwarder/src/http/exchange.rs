@@ -153,11 +153,12 @@ impl<'c> Exchange<'c> {
         };
         if self.moved || self.waiting != Some(waiting) {
             self.waiting = Some(waiting);
-            self.client.alarm.set(match waiting {
+            let now = self.client.alarm.set(match waiting {
                 Waiting::ClientTakes | Waiting::ClientSends => self.timeouts.client_idle,
                 Waiting::TargetBegins => self.timeouts.first_byte,
                 Waiting::TargetTakes | Waiting::TargetSends => self.timeouts.target_idle,
             });
+            self.client.record.clock(now, self.response_seen);
         }
         self.client.alarm.poll(cx).map(|()| match waiting {
             Waiting::ClientTakes => End::ClientGone,
@@ -248,6 +249,7 @@ impl<'c> Exchange<'c> {
                     return Poll::Ready(Err(End::BadRequestBody(RequestFault::Body(error))));
                 }
             };
+            client.record.bytes_in += passed.consumed as u64;
             client.input.extend(&scratch[passed.consumed..count]);
             if send.can_hold(passed.kept) {
                 send.out.extend(&scratch[..passed.kept]);
@@ -278,6 +280,7 @@ impl<'c> Exchange<'c> {
                 match Pin::new(&mut self.client.stream).poll_write(cx, self.pending.as_slice()) {
                     Poll::Ready(Ok(count)) if count > 0 => {
                         self.pending.consume(count);
+                        self.client.record.bytes_out += count as u64;
                         self.moved = true;
                     }
                     Poll::Ready(Ok(_) | Err(_)) => return Err(End::ClientGone),
@@ -346,6 +349,7 @@ impl<'c> Exchange<'c> {
             if head.status == 101 {
                 let Sending { facts, changes, .. } = &*self.send;
                 head.write(self.pending.vec(), facts, changes, false);
+                self.client.record.status = head.status;
                 self.target.input.extend(rest);
                 self.phase = Phase::Switched;
                 return Ok(());
@@ -378,6 +382,7 @@ impl<'c> Exchange<'c> {
     ) -> Result<(), End> {
         let facts = self.send.facts;
         self.status = head.status;
+        self.client.record.status = head.status;
         self.until_close =
             head.framing == Framing::UntilClose || head.framing == Framing::Chunked && facts.http10;
         self.client_goes_on =
@@ -457,6 +462,7 @@ impl<'c> Exchange<'c> {
             Poll::Ready(written) => written.map_err(|_: io::Error| End::ClientGone)?,
             Poll::Pending => 0,
         };
+        self.client.record.bytes_out += written as u64;
         self.pending.consume(written.min(waiting));
         self.pending
             .extend(&data[written.saturating_sub(waiting)..]);

@@ -371,6 +371,12 @@ impl<'b> RequestHead<'_, 'b> {
             .map(|header| header.value)
     }
 
+    /// The id of the request that is passed on, if the client sent one that is believed.
+    pub(crate) fn believed_id(&self, trusted: bool) -> Option<&'b [u8]> {
+        let mut ids = self.values("x-request-id").filter(|_| trusted);
+        ids.find(|id| is_request_id(id))
+    }
+
     /// The path without query, and the query without question mark.
     pub(crate) fn path_and_query(&self) -> (&'b str, &'b str) {
         self.path.split_once('?').unwrap_or((self.path, ""))

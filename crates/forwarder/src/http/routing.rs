@@ -49,8 +49,8 @@ pub(super) enum Destination {
         /// What the group picks by, if it hashes and the request has it.
         key: Option<PickKey>,
     },
-    /// To nobody: this is the whole answer.
-    Answer(Buffer),
+    /// To nobody: this is the whole answer, with its status.
+    Answer(u16, Buffer),
     /// To nobody, without an answer.
     Nowhere,
 }
@@ -91,7 +91,7 @@ pub(super) fn route(
         let edits = rule.map(|rule| &rule.settings().answer_headers);
         let close = asking.closing || !answer::may_go_on(&head.facts);
         answer.write(out.vec(), edits, &head.facts, close);
-        Destination::Answer(out)
+        Destination::Answer(answer.status, out)
     };
     let to_group = |group: &Arc<Group>| Destination::Group {
         group: Arc::clone(group),

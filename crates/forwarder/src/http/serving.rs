@@ -19,7 +19,7 @@ use crate::http::exchange::{
     ClientSide, Cut, End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending,
 };
 use crate::leaving::{Watch, unless_left};
-use crate::relay::{self, RelayEnd, RelayTimeouts};
+use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
 use crate::upstream::{ConnectError, Upstream};
 use crate::waiting;
 
@@ -30,6 +30,17 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
         group,
         key,
     } = request;
+    let after = answer(connection, &group, key, &mut sending).await;
+    connection.client.record.group = Some(group);
+    after
+}
+
+async fn answer(
+    connection: &mut Connection,
+    group: &Group,
+    key: Option<PickKey>,
+    sending: &mut Sending,
+) -> After {
     let mut tried: Vec<TargetId> = Vec::new();
     let mut kept: Option<Lease> = None;
     let mut failed: Option<Cause> = None;
@@ -37,25 +48,28 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
         let fresh = kept.is_some();
         let leased = match kept.take() {
             Some(lease) => Ok(lease),
-            None => place(connection, &group, key, &tried).await,
+            None => place(connection, group, key, &tried).await,
         };
         let lease = match leased {
             Ok(lease) => lease,
             // What went wrong first says more than that nobody is left.
-            Err(cause) => return refuse(connection, &sending, failed.unwrap_or(cause)).await,
+            Err(cause) => return refuse(connection, sending, failed.unwrap_or(cause)).await,
         };
-        let target = Arc::clone(lease.target());
-        let (outcome, retry, cause) =
-            match attempt(connection, &group, &target, &mut sending, fresh).await {
-                Tried::Ended(outcome, after) => {
-                    lease.finish(Instant::now(), outcome);
-                    return after;
-                }
-                Tried::Failed(failure, cause) => {
-                    let retry = decide(&group, &sending, &failure, tried.len());
-                    (failure.outcome, retry, cause)
-                }
-            };
+        let target = lease.target();
+        connection.client.record.attempt(Arc::clone(target));
+        let (outcome, retry, cause) = match attempt(connection, group, target, sending, fresh).await
+        {
+            Tried::Ended(outcome, after) => {
+                let record = &mut connection.client.record;
+                let now = record.ended(Instant::now());
+                lease.finish(now, outcome);
+                return after;
+            }
+            Tried::Failed(failure, cause) => {
+                let retry = decide(group, sending, &failure, tried.len());
+                (failure.outcome, retry, cause)
+            }
+        };
         tracing::debug!(
             group = group.settings().name,
             target = target.settings().name,
@@ -67,12 +81,12 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
         match retry {
             Retry::No => {
                 lease.finish(Instant::now(), outcome);
-                return refuse(connection, &sending, cause).await;
+                return refuse(connection, sending, cause).await;
             }
             Retry::FreshConnection => kept = Some(lease),
             Retry::OtherTarget => {
-                lease.finish(Instant::now(), outcome);
                 tried.push(target.id());
+                lease.finish(Instant::now(), outcome);
             }
         }
         group.budget().count_retry();
@@ -92,8 +106,12 @@ async fn place(
         Ok(lease) => Ok(lease),
         Err(NoPick::Nobody) => Err(Cause::NoTarget),
         Err(NoPick::Full) => {
+            let begun_at = Instant::now();
             let ClientSide { stream, alarm, .. } = &mut connection.client;
-            waiting::wait(&connection.worker, group, (key, tried), stream, alarm).await
+            let waited =
+                waiting::wait(&connection.worker, group, (key, tried), stream, alarm).await;
+            connection.client.record.queued(begun_at);
+            waited
         }
     }
 }
@@ -170,6 +188,7 @@ async fn attempt(
         Err(error) => return Tried::Failed(Failed::to_connect(error.outcome()), error.cause()),
     };
     let reused = upstream.reused;
+    connection.client.record.reused = reused;
     let timeouts = &group.settings().timeouts;
     let limits = ExchangeTimeouts {
         client_idle: connection.listener.settings().timeouts.body_idle,
@@ -196,6 +215,7 @@ async fn attempt(
     let end = end.await;
     let (response_seen, status) = (exchange.response_seen(), exchange.status());
     drop(exchange);
+    connection.client.record.answered = response_seen;
     match end {
         End::Done {
             client_goes_on,
@@ -262,8 +282,11 @@ async fn open(
         return Ok(kept);
     }
     let limit = group.settings().timeouts.connect;
+    let begun_at = Instant::now();
     let Connection { client, slot, .. } = &mut *connection;
-    Upstream::connect(target, limit, &mut client.alarm, slot).await
+    let opened = Upstream::connect(target, limit, &mut client.alarm, slot).await;
+    client.record.connected(begun_at);
+    opened
 }
 
 /// What a fault is called by those who decide about repeating, who account, and who read.
@@ -291,7 +314,7 @@ fn blame(fault: Fault, closed_before_answering_again: bool) -> (Failure, Outcome
 }
 
 /// An answer that broke off: the client is to see that it is not whole.
-fn cut(connection: &Connection, needs_reset: bool, why: Cut) -> Tried {
+fn cut(connection: &mut Connection, needs_reset: bool, why: Cut) -> Tried {
     let (outcome, cause) = match why {
         Cut::Broken => (Outcome::Reset, Cause::TargetCut),
         Cut::TimedOut => (Outcome::TimedOut, Cause::TargetCutTimeout),
@@ -326,29 +349,34 @@ async fn switch(connection: &mut Connection, target: &Target, mut upstream: Upst
         half_closed: settings.half_closed,
     };
     let Connection {
-        client: ClientSide {
-            stream,
-            input,
-            alarm,
-        },
+        client:
+            ClientSide {
+                stream,
+                input,
+                alarm,
+                record,
+            },
         slot,
         ..
     } = &mut *connection;
     let from_client = std::mem::take(input);
     let from_target = std::mem::take(&mut upstream.input);
+    let moved = Moved::default();
     let end = {
         let streams = (stream, &mut upstream.stream);
         let mut relaying = pin!(relay::run(
             streams,
             from_client,
             from_target,
-            timeouts,
+            (timeouts, &moved),
             alarm
         ));
         unless_left(target.state(), slot, |cx| relaying.as_mut().poll(cx))
             .await
             .unwrap_or(RelayEnd::Left)
     };
+    record.bytes_in += moved.up.get();
+    record.bytes_out += moved.down.get();
     if let Some(cause) = end.cause() {
         connection.note(cause, "");
     }

@@ -1,6 +1,7 @@
 //! The forwarder on loopback: real sockets, real clients and targets in this process.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod access_log;
 mod algorithms;
 mod awkward;
 mod bodies;

@@ -182,7 +182,8 @@ fn read_body(stream: &mut impl Read, input: &mut Vec<u8>, head: &str) -> Option<
 }
 
 pub(crate) fn read_request(stream: &mut impl Read, input: &mut Vec<u8>) -> Option<Received> {
-    let head = String::from_utf8(read_until(stream, input, b"\r\n\r\n")?).unwrap();
+    let head = read_until(stream, input, b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&head).into_owned();
     let body = read_body(stream, input, &head)?;
     Some(Received { head, body })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::access_log::record::Record;
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::http::body::{Body, BodyError};
@@ -24,6 +25,8 @@ pub(crate) struct ClientSide {
     pub(crate) input: Buffer,
     /// The timer of the connection.
     pub(crate) alarm: Alarm,
+    /// What the access log will say of the request at hand.
+    pub(crate) record: Record,
 }
 
 /// Time limits of an exchange.

@@ -1,0 +1,283 @@
+//! One line: keys with values, in JSON or logfmt. Every byte of it is printable ASCII.
+//!
+//! What strangers send is written as text and escaped the same way in both formats: `"` and `\` with a backslash,
+//! everything that is not printable ASCII as `\uXXXX` (beyond the first plane as two of them, as JSON has it), bytes
+//! that are no UTF-8 as `\ufffd`.
+
+use std::time::Duration;
+
+use super::AccessLogFormat;
+use crate::http::fields::write_number;
+
+/// Bytes that stand for themselves inside quotes.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ' as usize;
+    while byte <= b'~' as usize {
+        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    plain
+};
+
+/// Fields appended to a line.
+#[derive(Debug)]
+pub(crate) struct Line<'o> {
+    out: &'o mut Vec<u8>,
+    format: AccessLogFormat,
+}
+
+impl<'o> Line<'o> {
+    /// Goes on behind what is there: every field but the first of a line.
+    pub(crate) fn new(out: &'o mut Vec<u8>, format: AccessLogFormat) -> Self {
+        Self { out, format }
+    }
+
+    /// Begins a line with its first field, whose value holds nothing to be escaped.
+    pub(crate) fn begin(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+        match self.format {
+            AccessLogFormat::Json => {
+                self.out.extend_from_slice(b"{\"");
+                self.out.extend_from_slice(key.as_bytes());
+                self.out.extend_from_slice(b"\":\"");
+                value(self.out);
+                self.out.push(b'"');
+            }
+            AccessLogFormat::Logfmt => {
+                self.out.extend_from_slice(key.as_bytes());
+                self.out.push(b'=');
+                value(self.out);
+            }
+        }
+    }
+
+    /// Ends the line.
+    pub(crate) fn end(&mut self) {
+        if self.format == AccessLogFormat::Json {
+            self.out.push(b'}');
+        }
+        self.out.push(b'\n');
+    }
+
+    /// A text, of which at most `limit` bytes are written.
+    pub(crate) fn text(&mut self, key: &str, value: &[u8], limit: usize) {
+        let value = &value[..value.len().min(limit)];
+        self.key(key);
+        let bare = self.format == AccessLogFormat::Logfmt && is_bare(value);
+        if bare {
+            return self.out.extend_from_slice(value);
+        }
+        self.out.push(b'"');
+        escape(self.out, value);
+        self.out.push(b'"');
+    }
+
+    /// A word of ours, which holds nothing to be escaped.
+    pub(crate) fn word(&mut self, key: &str, value: &str) {
+        debug_assert!(is_bare(value.as_bytes()), "a word needs no quotes: {value}");
+        self.made(key, |out| out.extend_from_slice(value.as_bytes()));
+    }
+
+    /// A text that `value` writes and that holds nothing to be escaped.
+    pub(crate) fn made(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+        self.key(key);
+        let quote = self.format == AccessLogFormat::Json;
+        if quote {
+            self.out.push(b'"');
+        }
+        value(self.out);
+        if quote {
+            self.out.push(b'"');
+        }
+    }
+
+    /// Fields that were written to another place in the same format.
+    pub(crate) fn raw(&mut self, fields: &[u8]) {
+        self.out.extend_from_slice(fields);
+    }
+
+    /// A number.
+    pub(crate) fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        write_number(self.out, value);
+    }
+
+    /// True.
+    pub(crate) fn flag(&mut self, key: &str) {
+        self.key(key);
+        self.out.extend_from_slice(b"true");
+    }
+
+    /// A length of time in milliseconds, with three digits behind the point.
+    pub(crate) fn millis(&mut self, key: &str, value: Duration) {
+        self.key(key);
+        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        write_number(self.out, micros / 1000);
+        self.out.push(b'.');
+        write_digits(self.out, micros % 1000, 3);
+    }
+
+    fn key(&mut self, key: &str) {
+        match self.format {
+            AccessLogFormat::Json => {
+                self.out.extend_from_slice(b",\"");
+                self.out.extend_from_slice(key.as_bytes());
+                self.out.extend_from_slice(b"\":");
+            }
+            AccessLogFormat::Logfmt => {
+                self.out.push(b' ');
+                self.out.extend_from_slice(key.as_bytes());
+                self.out.push(b'=');
+            }
+        }
+    }
+}
+
+/// Appends the last `count` decimal digits of a number, zeros in front.
+pub(crate) fn write_digits(out: &mut Vec<u8>, number: u64, count: usize) {
+    let begin = out.len();
+    out.resize(begin + count, b'0');
+    let mut rest = number;
+    for digit in out[begin..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
+/// True if logfmt needs no quotes for it.
+fn is_bare(value: &[u8]) -> bool {
+    let plain = |byte: &u8| PLAIN[usize::from(*byte)] && !matches!(byte, b' ' | b'=');
+    !value.is_empty() && value.iter().all(plain)
+}
+
+fn escape(out: &mut Vec<u8>, value: &[u8]) {
+    let mut rest = value;
+    loop {
+        let odd = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]);
+        let (run, odd) = rest.split_at(odd.unwrap_or(rest.len()));
+        out.extend_from_slice(run);
+        match odd.first() {
+            None => return,
+            Some(byte @ (b'"' | b'\\')) => {
+                out.extend_from_slice(&[b'\\', *byte]);
+                rest = &odd[1..];
+            }
+            Some(_) => rest = escape_char(out, odd),
+        }
+    }
+}
+
+/// Escapes the first character; what comes after it.
+fn escape_char<'v>(out: &mut Vec<u8>, value: &'v [u8]) -> &'v [u8] {
+    const LONGEST: usize = 4;
+    let begin = &value[..value.len().min(LONGEST)];
+    let chunk = begin.utf8_chunks().next();
+    let first = chunk
+        .as_ref()
+        .and_then(|chunk| chunk.valid().chars().next());
+    let length = match (first, &chunk) {
+        (Some(first), _) => first.len_utf8(),
+        (None, Some(chunk)) => chunk.invalid().len(),
+        (None, None) => 1,
+    };
+    let mut units = [0; 2];
+    let first = first.unwrap_or(char::REPLACEMENT_CHARACTER);
+    for unit in first.encode_utf16(&mut units) {
+        out.extend_from_slice(b"\\u");
+        for shift in [12, 8, 4, 0] {
+            let digit = char::from_digit(u32::from(*unit >> shift & 0xf), 16);
+            out.push(digit.map_or(b'0', |digit| digit as u8));
+        }
+    }
+    &value[length..]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(format: AccessLogFormat, value: &[u8]) -> String {
+        let mut out = Vec::new();
+        Line::new(&mut out, format).text("k", value, 100);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_a_value_becomes() {
+        let rows: [(&[u8], &str, &str); 9] = [
+            (b"plain", ",\"k\":\"plain\"", " k=plain"),
+            (b"two words", ",\"k\":\"two words\"", " k=\"two words\""),
+            (b"a=b", ",\"k\":\"a=b\"", " k=\"a=b\""),
+            (b"", ",\"k\":\"\"", " k=\"\""),
+            (b"a\"b\\", ",\"k\":\"a\\\"b\\\\\"", " k=\"a\\\"b\\\\\""),
+            (b"a\nb", ",\"k\":\"a\\u000ab\"", " k=\"a\\u000ab\""),
+            (
+                "\u{9b}é".as_bytes(),
+                ",\"k\":\"\\u009b\\u00e9\"",
+                " k=\"\\u009b\\u00e9\"",
+            ),
+            (
+                "😀".as_bytes(),
+                ",\"k\":\"\\ud83d\\ude00\"",
+                " k=\"\\ud83d\\ude00\"",
+            ),
+            (
+                b"\xff\xe2\x82x",
+                ",\"k\":\"\\ufffd\\ufffdx\"",
+                " k=\"\\ufffd\\ufffdx\"",
+            ),
+        ];
+        for (value, json, logfmt) in rows {
+            assert_eq!(written(AccessLogFormat::Json, value), json);
+            assert_eq!(written(AccessLogFormat::Logfmt, value), logfmt);
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_at_its_limit() {
+        assert_eq!(
+            written(AccessLogFormat::Logfmt, &[b'a'; 200]).len(),
+            3 + 100
+        );
+    }
+
+    #[test]
+    fn numbers_and_times() {
+        let mut out = Vec::new();
+        let mut line = Line::new(&mut out, AccessLogFormat::Json);
+        line.begin("time", |out| out.extend_from_slice(b"now"));
+        line.number("n", 42);
+        line.millis("short", Duration::from_nanos(7_999));
+        line.millis("long", Duration::from_millis(12_345));
+        line.word("cause", "ok");
+        line.flag("reused");
+        line.end();
+        let want = "{\"time\":\"now\",\"n\":42,\"short\":0.007,\"long\":12345.000,\"cause\":\"ok\",\"reused\":true}\n";
+        assert_eq!(String::from_utf8(out).unwrap(), want);
+    }
+
+    proptest! {
+        /// Whatever is sent: one line, printable, and the fields behind it stay what they are.
+        #[test]
+        fn no_value_forges_anything(value in proptest::collection::vec(any::<u8>(), 0..60), json in any::<bool>()) {
+            let format = if json { AccessLogFormat::Json } else { AccessLogFormat::Logfmt };
+            let mut text = written(format, &value);
+            prop_assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+            let inner = if json { text.split_off(",\"k\":".len()) } else { text.split_off(" k=".len()) };
+            match inner.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')) {
+                Some(quoted) => {
+                    let mut escaped = false;
+                    for byte in quoted.bytes() {
+                        prop_assert!(escaped || byte != b'"', "{inner}");
+                        escaped = !escaped && byte == b'\\';
+                    }
+                    prop_assert!(!escaped, "{inner}");
+                }
+                None => prop_assert!(!json && is_bare(inner.as_bytes()), "{inner}"),
+            }
+        }
+    }
+}

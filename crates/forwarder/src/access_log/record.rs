@@ -1,0 +1,294 @@
+//! What is known of a request or connection, gathered on its way, and the line that is made of it.
+//!
+//! Most of what a request head tells is gone once the request is sent on, so that its part of the line is written at
+//! once and kept; the rest are values. Times are those that were read for other purposes.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use balancer::{Group, Listener, Rule, Target};
+
+use super::line::Line;
+use super::pen::{Pen, Shape};
+use crate::buffers::Buffer;
+use crate::cause::Cause;
+use crate::http::fields::write_number;
+use crate::http::request::RequestHead;
+
+/// Longest path that is written, in bytes.
+const MAX_PATH: usize = 8 * 1024;
+/// Longest other text.
+const MAX_TEXT: usize = 512;
+/// The cause of a line when all went well.
+const OK: &str = "ok";
+/// The cause of a line when a rule closed the connection.
+const CLOSED: &str = "rule-close@headers";
+
+/// One request or connection.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// What the head told, as fields of the line; empty if there is no line to be.
+    told: Buffer,
+    begun_at: Instant,
+    /// From the first byte of the head to the last.
+    client_wait: Duration,
+    /// Waiting for a place at a target.
+    queue: Duration,
+    /// Opening the connection to the target.
+    connect: Duration,
+    /// When the request was given to the target.
+    sent_at: Option<Instant>,
+    /// From then to the first byte of the answer.
+    first_byte: Option<Duration>,
+    /// When it was over.
+    ended_at: Option<Instant>,
+    attempts: u32,
+    /// The last attempt went on a connection that had served a request before.
+    pub(crate) reused: bool,
+    /// The last attempt was answered, or an answer had begun.
+    pub(crate) answered: bool,
+    closed_by_rule: bool,
+    /// Status of the answer; 0 if there is none.
+    pub(crate) status: u16,
+    /// Bytes received from the client.
+    pub(crate) bytes_in: u64,
+    /// Bytes sent to the client.
+    pub(crate) bytes_out: u64,
+    /// What did not go well, with more words from a bounded set.
+    pub(crate) fault: Option<(Cause, &'static str)>,
+    /// The group it went to.
+    pub(crate) group: Option<Arc<Group>>,
+    /// The target it went to last.
+    pub(crate) target: Option<Arc<Target>>,
+}
+
+impl Record {
+    /// Something that begins at `at`.
+    pub(crate) fn new(at: Instant) -> Self {
+        Self {
+            told: Buffer::default(),
+            begun_at: at,
+            client_wait: Duration::ZERO,
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            sent_at: None,
+            first_byte: None,
+            ended_at: None,
+            attempts: 0,
+            reused: false,
+            answered: false,
+            closed_by_rule: false,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            fault: None,
+            group: None,
+            target: None,
+        }
+    }
+
+    /// The head became whole only at `at`, after more than one read.
+    pub(crate) fn head_whole(&mut self, at: Instant) {
+        self.client_wait = at.saturating_duration_since(self.begun_at);
+    }
+
+    /// It waited for a place at a target since `since`.
+    pub(crate) fn queued(&mut self, since: Instant) {
+        self.queue += since.elapsed();
+    }
+
+    /// A connection to a target was opened, or not, since `since`.
+    pub(crate) fn connected(&mut self, since: Instant) {
+        self.connect += since.elapsed();
+    }
+
+    /// One more attempt begins, at `target`.
+    pub(crate) fn attempt(&mut self, target: Arc<Target>) {
+        self.attempts += 1;
+        self.target = Some(target);
+        self.reused = false;
+        self.answered = false;
+        self.sent_at = None;
+        self.first_byte = None;
+    }
+
+    /// It is `now`, and the answer has begun or not.
+    pub(crate) fn clock(&mut self, now: Instant, answered: bool) {
+        let sent_at = *self.sent_at.get_or_insert(now);
+        if answered && self.first_byte.is_none() {
+            self.first_byte = Some(now.saturating_duration_since(sent_at));
+        }
+    }
+
+    /// It is over, and it is `now`, which is given back.
+    pub(crate) fn ended(&mut self, now: Instant) -> Instant {
+        self.ended_at = Some(now);
+        if self.answered {
+            self.clock(now, true);
+        }
+        now
+    }
+
+    /// A rule wants the connection closed.
+    pub(crate) fn close_by_rule(&mut self) {
+        self.closed_by_rule = true;
+    }
+
+    /// Keeps what the head tells.
+    pub(crate) fn tell_head(
+        &mut self,
+        pen: &Pen,
+        head: &RequestHead<'_, '_>,
+        client: IpAddr,
+        (believed, id): (Option<&[u8]>, u128),
+    ) {
+        let Some(shape) = pen.shape() else { return };
+        let mut line = Line::new(self.told.vec(), shape.format);
+        match believed {
+            Some(believed) => line.text("request", believed, MAX_TEXT),
+            None => line.made("request", |out| write_hex(out, id)),
+        }
+        line.made("client", |out| write_address(out, client));
+        let (path, query) = head.path_and_query();
+        let path = if shape.without_query || query.is_empty() {
+            path
+        } else {
+            head.path
+        };
+        line.word(
+            "proto",
+            if head.facts.http10 {
+                "HTTP/1.0"
+            } else {
+                "HTTP/1.1"
+            },
+        );
+        line.text("method", head.method.as_str().as_bytes(), MAX_TEXT);
+        line.text("host", head.host.as_bytes(), MAX_TEXT);
+        line.text("path", path.as_bytes(), MAX_PATH);
+        if let Some(agent) = head.values("user-agent").next() {
+            line.text("user_agent", agent, MAX_TEXT);
+        }
+        if let Some(referer) = head.values("referer").next() {
+            line.text("referer", shown_referer(referer, shape), MAX_TEXT);
+        }
+    }
+
+    /// Keeps what a TCP connection tells.
+    pub(crate) fn tell_connection(&mut self, pen: &Pen, client: IpAddr) {
+        if let Some(shape) = pen.shape() {
+            let mut line = Line::new(self.told.vec(), shape.format);
+            line.made("client", |out| write_address(out, client));
+            line.word("proto", "tcp");
+        }
+    }
+
+    /// Keeps the rule that the request met.
+    pub(crate) fn tell_rule(&mut self, pen: &Pen, rule: Option<&Rule>) {
+        if let (Some(shape), Some(rule)) = (pen.shape(), rule) {
+            let mut line = Line::new(self.told.vec(), shape.format);
+            line.text("rule", rule.settings().name.as_bytes(), MAX_TEXT);
+        }
+    }
+
+    /// Writes the line, and becomes something that begins when this ended.
+    pub(crate) fn write(&mut self, pen: &Pen, listener: &Listener, peer: SocketAddr) {
+        let now = self.ended_at;
+        if pen.shape().is_some() {
+            let now = now.unwrap_or_else(Instant::now);
+            pen.write(self.begun_at, |line, _| {
+                line.text("listener", listener.settings().name.as_bytes(), MAX_TEXT);
+                write_peer(line, peer);
+                line.raw(self.told.as_slice());
+                self.write_rest(line, now);
+            });
+        }
+        *self = Self::new(now.unwrap_or(self.begun_at));
+    }
+
+    fn write_rest(&self, line: &mut Line<'_>, now: Instant) {
+        if let Some(group) = &self.group {
+            line.text("group", group.settings().name.as_bytes(), MAX_TEXT);
+        }
+        if let Some(target) = &self.target {
+            line.text("target", target.settings().name.as_bytes(), MAX_TEXT);
+        }
+        if self.status > 0 {
+            line.number("status", u64::from(self.status));
+        }
+        let cause = match (self.fault, self.closed_by_rule) {
+            (Some((cause, _)), _) => cause.as_str(),
+            (None, true) => CLOSED,
+            (None, false) => OK,
+        };
+        line.word("cause", cause);
+        if let Some((_, detail)) = self.fault.filter(|(_, detail)| !detail.is_empty()) {
+            line.text("detail", detail.as_bytes(), MAX_TEXT);
+        }
+        line.number("bytes_in", self.bytes_in);
+        line.number("bytes_out", self.bytes_out);
+        let waits = [
+            ("client_wait_ms", self.client_wait),
+            ("queue_ms", self.queue),
+            ("connect_ms", self.connect),
+        ];
+        for (key, wait) in waits.into_iter().filter(|(_, wait)| !wait.is_zero()) {
+            line.millis(key, wait);
+        }
+        if let Some(first_byte) = self.first_byte {
+            line.millis("first_byte_ms", first_byte);
+        }
+        line.millis("total_ms", now.saturating_duration_since(self.begun_at));
+        if self.attempts > 0 {
+            line.number("attempts", u64::from(self.attempts));
+        }
+        if self.reused {
+            line.flag("reused");
+        }
+    }
+}
+
+fn write_peer(line: &mut Line<'_>, peer: SocketAddr) {
+    line.made("peer", |out| {
+        match peer.ip().to_canonical() {
+            address @ IpAddr::V4(_) => write_address(out, address),
+            address @ IpAddr::V6(_) => {
+                out.push(b'[');
+                write_address(out, address);
+                out.push(b']');
+            }
+        }
+        out.push(b':');
+        write_number(out, u64::from(peer.port()));
+    });
+}
+
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                write_number(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => drop(write!(out, "{address}")), // writing to memory cannot fail
+    }
+}
+
+/// 32 digits.
+fn write_hex(out: &mut Vec<u8>, id: u128) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in id.to_be_bytes() {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 0xf)]);
+    }
+}
+
+fn shown_referer(referer: &[u8], shape: Shape) -> &[u8] {
+    let query = memchr::memchr(b'?', referer).filter(|_| shape.without_query);
+    &referer[..query.unwrap_or(referer.len())]
+}
