@@ -40,6 +40,8 @@ pub struct ListenerSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// How connections are encrypted; always given where the protocol asks for it.
     pub tls: Option<TlsSettings>,
+    /// In clear text, clients may begin in HTTP/2 without asking (RFC 9113 §3.3).
+    pub h2c: bool,
 }
 
 impl ListenerSettings {
@@ -60,6 +62,7 @@ impl ListenerSettings {
             limits: ListenerLimits::default(),
             trusted_proxies: Vec::new(),
             tls: None,
+            h2c: false,
         }
     }
 }
@@ -256,6 +259,8 @@ pub struct ListenerLimits {
     pub url_bytes: u32,
     /// Bytes of a request body, `None` (default) for no limit; then 413.
     pub body_bytes: Option<u64>,
+    /// HTTP/2 streams of one connection at a time (default 100); more are refused by the protocol.
+    pub streams: u32,
 }
 
 impl Default for ListenerLimits {
@@ -266,6 +271,7 @@ impl Default for ListenerLimits {
             header_fields: 128,
             url_bytes: 8 * 1024,
             body_bytes: None,
+            streams: 100,
         }
     }
 }

@@ -68,5 +68,6 @@ fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings>
         limits: listener.limits.clone(),
         trusted_proxies: draft.global.global.trusted_proxies.clone(),
         tls: None,
+        h2c: listener.h2c,
     })
 }

@@ -348,9 +348,9 @@ bind = ["0.0.0.0:8080", "[::1]:8080"]
 protocol = "http"
 respond = "close"
 timeouts = { header = "1s", body_idle = "2s", keepalive = "3s", tunnel = "4s", half_closed = "5s" }
-limits = { connections = 6, header_bytes = "7KiB", body_bytes = "8MiB", per_ip = "off" }
+limits = { connections = 6, header_bytes = "7KiB", body_bytes = "8MiB", per_ip = "off", streams = 9 }
 accept_proxy = false
-h2c = false
+h2c = true
 [listener.raw]
 bind = "0.0.0.0:9"
 respond = "close"
@@ -376,6 +376,7 @@ respond = "close"
         (6, 7 * 1024)
     );
     assert_eq!(web.limits.body_bytes, Some(8 << 20));
+    assert_eq!((web.limits.streams, web.h2c), (9, true));
     assert_eq!(listeners[1].protocol, Protocol::Tcp);
 }
 

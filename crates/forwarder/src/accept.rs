@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use crate::http;
+use crate::http2::preface;
 use crate::listener::Admission;
 use crate::stream::Stream;
 use crate::tcp;
@@ -84,20 +85,47 @@ async fn admission(owner: &SocketOwner) -> Admission {
 fn start(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let worker = Rc::clone(worker);
     match admission.listener().protocol {
-        Protocol::Http => {
-            let stream = Stream::Plain(stream);
-            drop(spawn_local(http::connection::serve(
-                worker, stream, peer, admission,
-            )));
-        }
+        Protocol::Http => drop(spawn_local(http(worker, stream, peer, admission))),
         Protocol::Https => drop(spawn_local(https(worker, stream, peer, admission))),
         Protocol::Tcp => drop(spawn_local(tcp::serve(worker, stream, peer, admission))),
     }
 }
 
+async fn http(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+    let current = admission.listener().current.load_full();
+    let settings = current.settings();
+    let http2 = settings.h2c && preface::is_next(&stream, &settings.timeouts).await;
+    speak(worker, Stream::Plain(stream), peer, admission, http2).await;
+}
+
 async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     if let Some(stream) = handshake::accept(&worker, stream, &admission).await {
-        http::connection::serve(worker, stream, peer, admission).await;
+        let http2 = stream.speaks_http2();
+        speak(worker, stream, peer, admission, http2).await;
+    }
+}
+
+/// Serves a client in the protocol it has chosen.
+async fn speak(
+    worker: Rc<Worker>,
+    stream: Stream,
+    peer: SocketAddr,
+    admission: Admission,
+    http2: bool,
+) {
+    // Without an address the connection is gone already.
+    let Some(Ok(local)) = stream.tcp().map(TcpStream::local_addr) else {
+        return;
+    };
+    let ends = (peer, local);
+    if http2 {
+        // Apart, so that the others are not as large as these.
+        Box::pin(crate::http2::connection::serve(
+            worker, stream, ends, admission,
+        ))
+        .await;
+    } else {
+        http::connection::serve(worker, stream, ends, admission).await;
     }
 }
 

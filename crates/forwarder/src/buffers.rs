@@ -117,6 +117,13 @@ impl Buffer {
         }
     }
 
+    /// What is waiting, as a vector of its own.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.drain(..std::mem::take(&mut self.start));
+        bytes
+    }
+
     /// Forgets everything but keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();

@@ -27,6 +27,7 @@ mod checks;
 mod error;
 mod forwarder;
 mod http;
+mod http2;
 mod idlers;
 mod leaving;
 mod listener;

@@ -116,24 +116,40 @@ impl SharedListener {
             .ok()?;
         self.connections_total.fetch_add(1, Relaxed);
         self.all_connections.fetch_add(1, Relaxed);
-        Some(Admission(Arc::clone(self)))
+        Some(Admission {
+            listener: Arc::clone(self),
+            counted: true,
+        })
     }
 }
 
 /// One connection that is counted, until dropped.
 #[derive(Debug)]
-pub(crate) struct Admission(Arc<SharedListener>);
+pub(crate) struct Admission {
+    listener: Arc<SharedListener>,
+    counted: bool,
+}
 
 impl Admission {
     /// The listener it came through.
     pub(crate) fn listener(&self) -> &Arc<SharedListener> {
-        &self.0
+        &self.listener
+    }
+
+    /// For a part of this connection, which is counted only as a whole.
+    pub(crate) fn part(&self) -> Admission {
+        Admission {
+            listener: Arc::clone(&self.listener),
+            counted: false,
+        }
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
-        self.0.all_connections.fetch_sub(1, Relaxed);
+        if self.counted {
+            self.listener.connections.fetch_sub(1, Relaxed);
+            self.listener.all_connections.fetch_sub(1, Relaxed);
+        }
     }
 }

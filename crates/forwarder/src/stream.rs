@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server;
 
+use crate::http2::conduit::Conduit;
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -18,14 +20,17 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// From a client, inside TLS.
     Server(Box<server::TlsStream<TcpStream>>),
+    /// One stream of an HTTP/2 connection.
+    Conduit(Conduit),
 }
 
 impl Stream {
-    /// The TCP connection underneath.
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    /// The TCP connection underneath, if it is one's own.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Server(stream) => stream.get_ref().0,
+            Self::Plain(stream) => Some(stream),
+            Self::Server(stream) => Some(stream.get_ref().0),
+            Self::Conduit(_) => None,
         }
     }
 
@@ -34,22 +39,39 @@ impl Stream {
         match self {
             Self::Plain(_) => false,
             Self::Server(_) => true,
+            Self::Conduit(conduit) => conduit.encrypted,
+        }
+    }
+
+    /// True if the peer has asked for HTTP/2 in the handshake.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Conduit(_) => false,
+            Self::Server(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
     /// Ready with true once the peer has closed its side of the TCP connection; with false if it has sent something that
     /// waits to be read, so that nothing can be seen behind it.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(tcp) = self.tcp() else {
+            // A stream that is gone is dropped by whoever carries it.
+            return Poll::Ready(false);
+        };
         let mut byte = [0];
-        let peeked = self.tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        let peeked = tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte));
         peeked.map(|peeked| peeked.map_or(true, |count| count == 0))
     }
 
     /// Lets the connection end with a reset when it is dropped, so that its peer does not take the end for a whole
     /// answer.
     pub(crate) fn reset_on_close(&self) {
-        // Without it the peer sees a plain end: nothing better can be done.
-        let _ = self.tcp().set_zero_linger();
+        match self {
+            // Without it the peer sees a plain end: nothing better can be done.
+            Self::Plain(stream) => drop(stream.set_zero_linger()),
+            Self::Server(stream) => drop(stream.get_ref().0.set_zero_linger()),
+            Self::Conduit(conduit) => conduit.reset(),
+        }
     }
 
     /// Says that nothing more comes.
@@ -68,6 +90,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Conduit(conduit) => conduit.poll_read(buf),
         }
     }
 }
@@ -81,6 +104,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Server(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Conduit(conduit) => conduit.poll_write(&[IoSlice::new(data)]),
         }
     }
 
@@ -92,6 +116,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Server(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Conduit(conduit) => conduit.poll_write(slices),
         }
     }
 
@@ -99,6 +124,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Server(stream) => stream.is_write_vectored(),
+            Self::Conduit(_) => true,
         }
     }
 
@@ -106,6 +132,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Conduit(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -113,6 +140,10 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Conduit(conduit) => {
+                conduit.shut_down();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ impl TlsSettings {
     pub fn new<S: Into<String>>(certificates: impl IntoIterator<Item = S>) -> Self {
         Self {
             min: TlsVersion::default(),
-            alpn: vec![Alpn::Http1],
+            alpn: vec![Alpn::Http2, Alpn::Http1],
             certificates: certificates.into_iter().map(Into::into).collect(),
             hsts: None,
         }
@@ -51,6 +51,8 @@ impl TlsVersion {
 /// A protocol inside TLS (RFC 7301).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Alpn {
+    /// HTTP/2.
+    Http2,
     /// HTTP/1.1.
     Http1,
 }
@@ -59,6 +61,7 @@ impl Alpn {
     /// The word of the configuration, which is that of the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Http2 => "h2",
             Self::Http1 => "http/1.1",
         }
     }

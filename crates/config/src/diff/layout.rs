@@ -297,6 +297,8 @@ fn listener(listener: &ListenerSettings) -> Part {
         "limits.body_bytes",
         or(limits.body_bytes.map(show_size), "off"),
     );
+    part.set("limits.streams", limits.streams);
+    part.set("h2c", listener.h2c);
     part
 }
 

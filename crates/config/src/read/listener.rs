@@ -75,6 +75,8 @@ pub(crate) struct ListenerDraft {
     pub(crate) limits: ListenerLimits,
     /// Where the file limits its connections, if it does.
     pub(crate) connections_place: Option<Place>,
+    /// Clients may begin in HTTP/2.
+    pub(crate) h2c: bool,
 }
 
 pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
@@ -94,19 +96,13 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         .map(|section| limits(section, protocol))
         .unwrap_or_default();
     let certificates = tls(&section, protocol);
-    for (key, instead) in [
-        (
-            "accept_proxy",
-            "remove the line; clients are known by the address they connect from",
-        ),
-        ("h2c", "remove the line; clients use HTTP/1.1"),
-    ] {
-        if let Some(item) = section.get(key)
-            && item.boolean() == Some(true)
-        {
-            item.not_supported(&format!("`{key} = true`"), instead);
-        }
+    if let Some(item) = section.get("accept_proxy")
+        && item.boolean() == Some(true)
+    {
+        let instead = "remove the line; clients are known by the address they connect from";
+        item.not_supported("`accept_proxy = true`", instead);
     }
+    let h2c = http_only(&section, "h2c", protocol).and_then(|item| item.boolean());
     section.finish();
     ListenerDraft {
         name,
@@ -119,6 +115,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         timeouts,
         limits,
         connections_place,
+        h2c: h2c.unwrap_or_default(),
     }
 }
 
@@ -260,13 +257,14 @@ fn limits(section: Section<'_>, protocol: ListenerProtocol) -> (ListenerLimits, 
     {
         limits.body_bytes = item.size_in(0..=1 << 50);
     }
-    for key in ["per_ip", "streams"] {
-        if let Some(item) = section.get(key)
-            && !item.is_off()
-            && item.integer(1..=10_000_000).is_some()
-        {
-            item.not_supported(&format!("`{key}`"), "remove it");
-        }
+    if let Some(item) = http_only(&section, "streams", protocol) {
+        limits.streams = item.number(1..=10_000).unwrap_or(limits.streams);
+    }
+    if let Some(item) = section.get("per_ip")
+        && !item.is_off()
+        && item.integer(1..=10_000_000).is_some()
+    {
+        item.not_supported("`per_ip`", "remove it");
     }
     let connections_place = connections.map(|item| item.place().clone());
     section.finish();

@@ -17,6 +17,8 @@ pub(crate) enum Emit {
     Framed,
     /// Data alone.
     Data,
+    /// Data alone; trailers are to be taken apart from it.
+    Apart,
 }
 
 /// Why the coding is not accepted.
@@ -219,7 +221,7 @@ impl Chunked {
         }
         if self.trailers.ends_with(b"\r\n\r\n") {
             self.trailers = match self.emit {
-                Emit::Framed => rewrite_trailers(&self.trailers)?,
+                Emit::Framed | Emit::Apart => rewrite_trailers(&self.trailers)?,
                 Emit::Data => Vec::new(),
             };
             self.state = State::Done;

@@ -94,16 +94,13 @@ enum Next {
     Refused(Refusal),
 }
 
-/// Serves one connection.
+/// Serves one connection between the client's address and ours.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     stream: Stream,
-    peer: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
     admission: Admission,
 ) {
-    let Ok(local) = stream.tcp().local_addr() else {
-        return;
-    };
     let listener = admission.listener().current.load_full();
     let mut connection = Connection {
         client: ClientSide {

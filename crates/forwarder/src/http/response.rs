@@ -155,6 +155,14 @@ impl ResponseHead<'_, '_> {
         self.status < 200 && self.status != 101
     }
 
+    /// The fields that mean something beyond this connection.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &Header<'_>> {
+        let means = |header: &&Header<'_>| {
+            Field::of(header.name) == Field::ContentLength || self.passes(header)
+        };
+        self.headers.iter().filter(means)
+    }
+
     /// Appends the head as the client gets it. `close`: the connection ends with this answer.
     pub(crate) fn write(
         &self,

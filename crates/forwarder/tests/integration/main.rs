@@ -6,6 +6,7 @@ mod algorithms;
 mod awkward;
 mod bodies;
 mod health;
+mod http2;
 mod leaving;
 mod mixed;
 mod protection;

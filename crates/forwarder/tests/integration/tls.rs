@@ -41,7 +41,7 @@ fn https(place: &Place, certificates: &[&str]) -> ListenerSettings {
 }
 
 /// A forwarder with one https listener and these targets.
-fn secure(
+pub(crate) fn secure(
     targets: &[SocketAddr],
     change: impl FnOnce(&mut ListenerSettings),
 ) -> (Forwarder, Place, CertificateMaterial) {
@@ -57,7 +57,10 @@ fn secure(
 }
 
 /// What a client believes in.
-fn trusting(certificates: &[&CertificateMaterial], versions: Versions) -> Arc<ClientConfig> {
+pub(crate) fn trusting(
+    certificates: &[&CertificateMaterial],
+    versions: Versions,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         let der = CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap();
@@ -71,10 +74,10 @@ fn trusting(certificates: &[&CertificateMaterial], versions: Versions) -> Arc<Cl
     Arc::new(config)
 }
 
-type Versions = &'static [&'static rustls::SupportedProtocolVersion];
+pub(crate) type Versions = &'static [&'static rustls::SupportedProtocolVersion];
 static ONLY_1_2: Versions = &[&rustls::version::TLS12];
 static ONLY_1_3: Versions = &[&rustls::version::TLS13];
-static ANY: Versions = rustls::ALL_VERSIONS;
+pub(crate) static ANY: Versions = rustls::ALL_VERSIONS;
 
 struct TlsClient {
     stream: StreamOwned<ClientConnection, TcpStream>,

@@ -1,0 +1,24 @@
+//! HTTP/2 to clients (RFC 9113): each stream is served as a client connection of its own that asks once.
+//!
+//! ```text
+//!   client ==h2== connection ──┬── stream ──conduit── http::connection ── target
+//!                              └── stream ──conduit── http::connection ── target
+//! ```
+//!
+//! A stream becomes an HTTP/1.1 request and its answer an HTTP/2 one, in memory. So there is one place that decides about
+//! hosts, limits, rules, repetitions and time-outs, and the strict codec judges what comes by either protocol.
+//!
+//! - [`connection`]: one client: its streams, its limits, its end.
+//! - [`stream`]: one request on its way there and back.
+//! - [`conduit`]: the connection in memory between the two protocols.
+//! - [`request`], [`response`]: heads from one protocol to the other.
+//! - [`preface`]: who speaks HTTP/2 without having said so in a handshake.
+//! - [`manners`]: what a client may do that costs us more than it.
+
+pub(crate) mod conduit;
+pub(crate) mod connection;
+mod manners;
+pub(crate) mod preface;
+mod request;
+mod response;
+mod stream;

@@ -1,0 +1,230 @@
+//! A client that speaks HTTP/2: its streams, its limits, its end.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use balancer::Listener;
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::{Builder, Connection};
+use tokio::task::spawn_local;
+
+use crate::alarm::Alarm;
+use crate::cause::Cause;
+use crate::http;
+use crate::http2::conduit::Conduit;
+use crate::http2::manners::Manners;
+use crate::http2::request::Malformed;
+use crate::http2::stream::{self, End};
+use crate::idlers::IdleSlot;
+use crate::listener::Admission;
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// What a client may send of a request's body before it was passed on.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same of all its requests together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of one frame.
+const FRAME_BYTES: u32 = 16 * 1024;
+/// Bytes of answers that wait in the connection, of one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams the client has reset before they were looked at.
+const PENDING_RESETS: usize = 50;
+/// Streams the client made us reset.
+const LOCAL_RESETS: usize = 200;
+/// Streams we have reset whose late frames are still put up with, and for how long.
+const REMEMBERED_RESETS: usize = 50;
+const REMEMBERED: Duration = Duration::from_secs(2);
+/// How long a client may still finish what it has begun, once it was told that the connection ends and nothing is left.
+const CLOSING_GRACE: Duration = Duration::from_secs(1);
+
+/// What the streams of one client share.
+pub(crate) struct Client {
+    worker: Rc<Worker>,
+    admission: Admission,
+    peer: SocketAddr,
+    local: SocketAddr,
+    /// The connection is encrypted.
+    pub(crate) encrypted: bool,
+    manners: RefCell<Manners>,
+}
+
+impl Client {
+    /// Serves what comes through the conduit as a connection of this client.
+    pub(crate) fn serve(&self, conduit: Conduit) -> impl Future<Output = ()> + use<> {
+        let ends = (self.peer, self.local);
+        let admission = self.admission.part();
+        let stream = Stream::Conduit(conduit);
+        http::connection::serve(Rc::clone(&self.worker), stream, ends, admission)
+    }
+
+    /// How long the client may take nothing of an answer.
+    pub(crate) fn body_idle(&self) -> Duration {
+        let current = self.admission.listener().current.load();
+        current.settings().timeouts.body_idle
+    }
+
+    /// A stream has ended.
+    pub(crate) fn ended(&self, how: End) {
+        let mut manners = self.manners.borrow_mut();
+        match how {
+            End::Served => manners.earn(),
+            // What is left of the allowance is looked at when the next stream comes.
+            End::Reset => manners.spend(Instant::now(), 1),
+            End::Cut => {}
+        }
+    }
+
+    /// Counts and logs a request that was not passed on.
+    pub(crate) fn note_malformed(&self, malformed: Malformed) {
+        self.note(Cause::Malformed, malformed.0);
+    }
+
+    fn note(&self, cause: Cause, detail: &str) {
+        let listener = self.admission.listener();
+        listener.causes.count(cause);
+        let listener = &listener.current.load().settings().name.clone();
+        tracing::debug!(listener, client = %self.peer, reason = cause.as_str(), detail, "http/2");
+    }
+}
+
+/// Serves one connection.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: Stream,
+    (peer, local): (SocketAddr, SocketAddr),
+    admission: Admission,
+) {
+    let listener = admission.listener().current.load_full();
+    let slot = IdleSlot::new(&worker.idlers);
+    let encrypted = stream.is_encrypted();
+    let client = Rc::new(Client {
+        worker,
+        admission,
+        peer,
+        local,
+        encrypted,
+        manners: RefCell::new(Manners::new(Instant::now())),
+    });
+    let mut alarm = Alarm::new(listener.settings().timeouts.header);
+    let mut handshake = pin!(limits(&listener).handshake::<_, Bytes>(stream));
+    let begun = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(begun) => Poll::Ready(begun.map_err(|_| Cause::Malformed)),
+        Poll::Pending => alarm.poll(cx).map(|()| Err(Cause::HeaderTimeout)),
+    })
+    .await;
+    match begun {
+        Ok(connection) => {
+            let mut serving = Serving {
+                client,
+                connection,
+                alarm,
+                slot,
+                busy: true,
+                leaving: false,
+            };
+            poll_fn(|cx| serving.poll(cx)).await;
+        }
+        Err(cause) => client.note(cause, "handshake"),
+    }
+}
+
+fn limits(listener: &Listener) -> Builder {
+    let limits = &listener.settings().limits;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        .max_frame_size(FRAME_BYTES)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .reset_stream_duration(REMEMBERED);
+    builder
+}
+
+/// A connection that is being served.
+struct Serving {
+    client: Rc<Client>,
+    connection: Connection<Stream, Bytes>,
+    alarm: Alarm,
+    slot: IdleSlot,
+    /// There are streams.
+    busy: bool,
+    /// The client was told that the connection ends.
+    leaving: bool,
+}
+
+impl Serving {
+    /// Ready once the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    if !self.client.manners.borrow_mut().has_left(Instant::now()) {
+                        self.client.note(Cause::Malformed, "too many resets");
+                        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                        continue;
+                    }
+                    spawn_local(stream::run(Rc::clone(&self.client), request, respond));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    if !error.is_io() {
+                        self.client.note(Cause::Malformed, "protocol error");
+                    }
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        self.slot.register(cx.waker());
+        if self.client.admission.listener().is_closing() {
+            self.leave();
+        }
+        self.poll_idle(cx)
+    }
+
+    /// A connection without streams is left after a while.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let busy = self.connection.has_streams();
+        if busy != std::mem::replace(&mut self.busy, busy) && !busy {
+            self.alarm.set(self.keepalive());
+        }
+        if busy || self.alarm.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.leaving {
+            return Poll::Ready(());
+        }
+        self.leave();
+        // The goodbye has to be written.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn keepalive(&self) -> Duration {
+        if self.leaving {
+            return CLOSING_GRACE;
+        }
+        let current = self.client.admission.listener().current.load();
+        current.settings().timeouts.keepalive
+    }
+
+    /// Tells the client that no new streams are taken; those it has are served to their end.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.connection.graceful_shutdown();
+            self.alarm.set(CLOSING_GRACE);
+        }
+    }
+}

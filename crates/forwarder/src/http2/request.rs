@@ -1,0 +1,169 @@
+//! Request heads from HTTP/2 to HTTP/1.1 (RFC 9113 §8.3.1).
+//!
+//! Written only here and judged by the strict codec like any client's: what must not be in a head is refused there. The
+//! names, values and pseudo-fields themselves are checked where they are decoded.
+
+use std::io::Write as _;
+
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::request::Parts;
+
+use crate::http::fields::write_field;
+
+/// How the body is framed for the served end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Upload {
+    /// There is none.
+    None,
+    /// As long as the head says.
+    Plain,
+    /// Nobody said how long: in chunks.
+    Chunked,
+}
+
+/// A request that must not be passed on, in a few words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+/// Appends the head. `has_body`: the client did not end the stream with it.
+pub(crate) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Result<Upload, Malformed> {
+    let named = parts.headers.get(HOST).map(http::HeaderValue::as_bytes);
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    if let (Some(authority), Some(named)) = (authority, named)
+        && !authority.eq_ignore_ascii_case(named)
+    {
+        return Err(Malformed("host and :authority differ"));
+    }
+    let upload = match (has_body, parts.headers.contains_key(CONTENT_LENGTH)) {
+        (false, _) => Upload::None,
+        (true, true) => Upload::Plain,
+        (true, false) => Upload::Chunked,
+    };
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("*", |target| target.as_str());
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if let Some(authority) = authority {
+        write_field(out, "host", authority);
+    }
+    for (name, value) in &parts.headers {
+        let is_said = *name == COOKIE || *name == HOST && authority.is_some();
+        if !is_said {
+            write_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    write_cookies(out, parts);
+    if upload == Upload::Chunked {
+        write_field(out, "transfer-encoding", b"chunked");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(upload)
+}
+
+/// The crumbs of the cookie in one field, as HTTP/1.1 wants it (RFC 9113 §8.2.3).
+fn write_cookies(out: &mut Vec<u8>, parts: &Parts) {
+    let mut crumbs = parts.headers.get_all(COOKIE).iter();
+    let Some(first) = crumbs.next() else {
+        return;
+    };
+    out.extend_from_slice(b"cookie: ");
+    out.extend_from_slice(first.as_bytes());
+    for crumb in crumbs {
+        out.extend_from_slice(b"; ");
+        out.extend_from_slice(crumb.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a piece of a body as a chunk.
+pub(crate) fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    let _ = write!(out, "{:x}\r\n", data.len()); // writing to memory cannot fail
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the end of a body in chunks, with its trailers.
+pub(crate) fn write_end(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn written(
+        request: http::request::Builder,
+        has_body: bool,
+    ) -> Result<(String, Upload), Malformed> {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let mut out = Vec::new();
+        let upload = write(&mut out, &parts, has_body)?;
+        Ok((String::from_utf8(out).unwrap(), upload))
+    }
+
+    #[test]
+    fn pseudo_fields_become_the_request_line_and_the_host() {
+        let request = Request::get("https://example.com/a?b=c").header("x-a", "1");
+        assert_eq!(
+            written(request, false),
+            Ok((
+                "GET /a?b=c HTTP/1.1\r\nhost: example.com\r\nx-a: 1\r\n\r\n".to_owned(),
+                Upload::None
+            ))
+        );
+    }
+
+    #[test]
+    fn crumbs_become_one_cookie() {
+        let request = Request::get("https://a/")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2");
+        let (head, _) = written(request, false).unwrap();
+        assert!(head.ends_with("\r\ncookie: a=1; b=2\r\n\r\n"), "{head}");
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_goes_in_chunks() {
+        let (head, upload) = written(Request::post("https://a/"), true).unwrap();
+        assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+        assert_eq!(upload, Upload::Chunked);
+        let known = Request::post("https://a/").header("content-length", "3");
+        let (head, upload) = written(known, true).unwrap();
+        assert!(!head.contains("transfer-encoding"), "{head}");
+        assert_eq!(upload, Upload::Plain);
+    }
+
+    #[test]
+    fn a_host_may_repeat_the_authority_but_not_contradict_it() {
+        let same = Request::get("https://a/").header("host", "A");
+        assert_eq!(
+            written(same, false).unwrap().0,
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+        );
+        let other = Request::get("https://a/").header("host", "b");
+        assert_eq!(
+            written(other, false),
+            Err(Malformed("host and :authority differ"))
+        );
+        let alone = Request::get("/x").header("host", "b");
+        assert_eq!(
+            written(alone, false).unwrap().0,
+            "GET /x HTTP/1.1\r\nhost: b\r\n\r\n"
+        );
+    }
+}
