@@ -16,6 +16,7 @@
 //! - [`health`]: rise and fall of one target, from check results.
 //! - [`passive`]: what live traffic says about a target, and who is taken out for it.
 //! - [`queue`]: who waits for a place at the targets of a group.
+//! - [`overrides`]: what operators have ordered beside the settings of the file.
 //! - [`retry`]: may a failed attempt be made again, and where; how many may.
 
 pub mod group;
@@ -23,6 +24,7 @@ pub mod health;
 pub mod key;
 pub mod listener;
 pub mod normal;
+pub mod overrides;
 pub mod passive;
 pub mod pattern;
 pub mod plan;
@@ -41,6 +43,7 @@ pub use health::{CheckFailure, HealthChange, HealthMachine};
 pub use key::PickKey;
 pub use listener::{Action, Listener, Route, Rule, shadowed};
 pub use normal::Ambiguous;
+pub use overrides::Overrides;
 pub use passive::{Ejection, Phase};
 pub use pattern::{AddressSet, Glob};
 pub use plan::{Plan, PlanError};

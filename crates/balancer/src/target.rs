@@ -270,6 +270,22 @@ impl TargetState {
         self.order.store(order.to_u8(), Relaxed);
     }
 
+    /// Follows an order of which the connections have to end by `leave_at`. One that is followed already changes
+    /// nothing; who is ready again begins slowly, where the group has a slow start.
+    pub fn obey(&self, now: Instant, order: Order, leave_at: Instant) {
+        if self.order() == order {
+            return;
+        }
+        match order {
+            Order::Ready => {
+                self.set_leave_at(None);
+                self.warm_up(now);
+            }
+            Order::Drain | Order::Maint => self.set_leave_at(Some(leave_at)),
+        }
+        self.set_order(order);
+    }
+
     /// Why the check fails, e.g. `connect refused 3/3`; `None` while it passes.
     pub fn why(&self) -> Option<Arc<String>> {
         self.why.load_full()

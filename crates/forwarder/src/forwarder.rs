@@ -9,14 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use balancer::{GroupSettings, Listener, ListenerSettings, Order, Plan, TargetState};
+use balancer::{GroupSettings, Listener, ListenerSettings, Overrides, Plan, TargetState};
 use rustls::server::ProducesTickets;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::access_log::pen::Shape;
 use crate::access_log::{AccessLogFigures, AccessLogSettings, Desk};
 use crate::checks;
-use crate::error::{ApplyError, OrderError};
+use crate::error::ApplyError;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
 use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot};
@@ -24,6 +24,10 @@ use crate::sockets;
 use crate::tls::Materials;
 use crate::tls::acceptor::{self, Acceptors};
 use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
+
+use orders::{Settings, Wanted, is_in_force};
+
+mod orders;
 
 /// What cannot change while the forwarder runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,7 +65,7 @@ pub struct Forwarder {
     tickets: Arc<dyn ProducesTickets>,
     access_log: Desk,
     /// Held by one change at a time, from its beginning to its confirmation.
-    changing: Mutex<()>,
+    changing: Mutex<Wanted>,
     /// Held for a moment at a time.
     bound: Mutex<Bound>,
 }
@@ -132,18 +136,39 @@ impl Forwarder {
         groups: Vec<GroupSettings>,
         materials: &Materials,
     ) -> Result<(), ApplyError> {
-        let _changing = whole(&self.changing);
-        let plan = Arc::new(Plan::build(listeners, groups, Some(&self.plan.load()))?);
+        let mut wanted = whole(&self.changing);
+        let plan = self.plan_with(&listeners, &groups, &wanted.overrides)?;
         let acceptors = acceptor::of_plan(&plan, materials, &self.tickets)?;
+        let result = self.put_in_force(plan, &acceptors, &wanted.overrides);
+        if is_in_force(&result) {
+            wanted.settings = Some(Settings {
+                listeners,
+                groups,
+                acceptors,
+            });
+        }
+        result
+    }
+
+    /// Exchanges the plan, for whoever holds `changing`.
+    fn put_in_force(
+        &self,
+        plan: Plan,
+        acceptors: &Acceptors,
+        overrides: &Overrides,
+    ) -> Result<(), ApplyError> {
+        let plan = Arc::new(plan);
         let confirmations = {
             let mut bound = whole(&self.bound);
             let opened = self.open(&plan, &bound)?;
             // Noted before the plan with perhaps new targets is seen.
             self.first_round_done();
+            // Before anybody picks by it.
+            self.obey(&plan, overrides, Instant::now());
             let before = self.plan.swap(Arc::clone(&plan));
             self.leave_removed(&before, &plan);
             self.applied.store(true, Relaxed);
-            self.rearrange(&mut bound, &plan, opened, &acceptors)
+            self.rearrange(&mut bound, &plan, opened, acceptors)
         };
         if let Some(plans) = &self.plans {
             // The health thread lives as long as this sender.
@@ -299,28 +324,6 @@ impl Forwarder {
             if confirmation.recv_timeout(left).is_err() {
                 return Err(ApplyError::Unconfirmed(order % self.workers.len()));
             }
-        }
-        Ok(())
-    }
-
-    /// Orders a target to take part, drain, or rest; kept over `apply` while the target keeps its name and address.
-    /// What it serves may go on for the `drain` time of its group.
-    pub fn order(&self, group: &str, target: &str, order: Order) -> Result<(), OrderError> {
-        let plan = self.plan.load();
-        let found = plan
-            .group(group)
-            .ok_or_else(|| OrderError::UnknownGroup(group.to_owned()))?;
-        let drain = found.settings().drain;
-        let found = found
-            .find(target)
-            .ok_or_else(|| OrderError::UnknownTarget {
-                group: group.to_owned(),
-                target: target.to_owned(),
-            })?;
-        found.state().set_order(order);
-        match order {
-            Order::Ready => found.state().set_leave_at(None),
-            Order::Drain | Order::Maint => self.leave(found.state(), drain),
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use balancer::{
     Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule, RuleAction, Target,
@@ -108,7 +108,9 @@ pub struct TargetSnapshot {
     pub passive: PassiveStanding,
     /// What the operator ordered.
     pub order: Order,
-    /// Its weight.
+    /// How long what it serves may still go on, while it is ordered away and time is left.
+    pub leaves_in: Option<Duration>,
+    /// Its weight, as it counts at this moment.
     pub weight: u32,
     /// Requests or connections it is serving.
     pub in_flight: u32,
@@ -293,6 +295,7 @@ fn target(target: &Target, group: &GroupSettings, now: Instant) -> TargetSnapsho
         check,
         passive,
         order: state.order(),
+        leaves_in: leaves_in(state, now),
         weight: settings.weight,
         in_flight: state.in_flight(),
         requests_total: state.requests_total(),
@@ -301,6 +304,12 @@ fn target(target: &Target, group: &GroupSettings, now: Instant) -> TargetSnapsho
         warm_percent,
         why: why(state, checked, passive, now),
     }
+}
+
+fn leaves_in(state: &TargetState, now: Instant) -> Option<Duration> {
+    let leave_at = state.leave_at().filter(|_| state.order() != Order::Ready)?;
+    let left = leave_at.saturating_duration_since(now);
+    (!left.is_zero()).then_some(left)
 }
 
 /// All axes in one word; the worst wins.

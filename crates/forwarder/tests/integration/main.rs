@@ -9,6 +9,7 @@ mod health;
 mod http2;
 mod leaving;
 mod mixed;
+mod overrides;
 mod protection;
 mod reload;
 mod requests;
