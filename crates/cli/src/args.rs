@@ -26,6 +26,7 @@ Examples:
   tandem vrrp main                     why is it active, or not?
   tandem why                           the story of the last change of state
   tandem events -f                     what happens, as it happens
+  tandem drain app/10.0.0.21:8080      give a target nothing new
   tandem check tandem.toml             is the file right?
   tandem diff tandem.toml              what would a reload change?
   tandem --json status | jq .config    for scripts";
@@ -66,7 +67,14 @@ Examples:
     },
 
     /// List the targets of all groups, or of one
-    #[command(after_help = "Examples:\n  tandem targets\n  tandem targets app")]
+    #[command(after_help = "\
+STATE is what was observed and ordered in one word; a target that drains shows
+how long what is in flight may still go on. WEIGHT is the one that counts, with
+the file's in brackets where an order has changed it.
+
+Examples:
+  tandem targets
+  tandem targets app")]
     Targets {
         /// Only the group of this name; all without it
         group: Option<String>,
@@ -137,6 +145,104 @@ Examples:
         name: Option<String>,
     },
 
+    /// Let a target finish what it has and give it nothing new
+    #[command(after_help = "\
+Clients that are bound to it stay; what is in flight has the `drain` time of its
+group to end. `tandem targets` shows how much is left.
+
+The order is kept across reload and restart of every process, until it is
+cleared (tandem ready, tandem overrides --clear) or its time is over. It is one
+of this node: give it on both nodes of a pair.
+
+Examples:
+  tandem drain app/10.0.0.21:8080
+  tandem drain app/10.0.0.21:8080 --for 2h --why 'disk swap'")]
+    Drain {
+        /// The target, as `tandem targets` names it
+        #[arg(value_name = "GROUP/TARGET")]
+        target: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+
+    /// Take a target out of service
+    #[command(after_help = "\
+It gets nothing at all, not even from clients that are bound to it; what is in
+flight has the `drain` time of its group to end. Its health check goes on.
+
+The order is kept across reload and restart of every process, until it is
+cleared (tandem ready, tandem overrides --clear) or its time is over. It is one
+of this node: give it on both nodes of a pair.
+
+Examples:
+  tandem maint app/10.0.0.21:8080 --why 'new kernel'")]
+    Maint {
+        /// The target, as `tandem targets` names it
+        #[arg(value_name = "GROUP/TARGET")]
+        target: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+
+    /// Let a target take part again
+    #[command(after_help = "\
+It takes back drain and maint; a weight stays (tandem weight --reset).
+
+Examples:
+  tandem ready app/10.0.0.21:8080")]
+    Ready {
+        /// The target, as `tandem targets` names it
+        #[arg(value_name = "GROUP/TARGET")]
+        target: String,
+    },
+
+    /// Change the weight of a target, or of the groups of a rule
+    #[command(after_help = "\
+For a rule that forwards to several groups the weights that are named change,
+the others stay; what each group gets is printed. A listener is named for what
+none of its rules matches.
+
+The order is kept across reload and restart of every process, until it is
+cleared (--reset, tandem overrides --clear) or its time is over. It is one of
+this node: give it on both nodes of a pair.
+
+Examples:
+  tandem weight app/10.0.0.21:8080 5
+  tandem weight site web-v1=75 web-v2=25 --why canary
+  tandem weight https/site web-v2=0 --for 1h
+  tandem weight site --reset                  as in the file again")]
+    Weight {
+        /// A target, or a rule that forwards to several groups
+        #[arg(value_name = "GROUP/TARGET|RULE|LISTENER/RULE")]
+        subject: String,
+        /// A number, or group=number
+        #[arg(value_name = "N|GROUP=N", required_unless_present = "reset")]
+        weights: Vec<String>,
+        /// Take the weights of the file again
+        #[arg(long, conflicts_with = "weights")]
+        reset: bool,
+        #[command(flatten)]
+        terms: Terms,
+    },
+
+    /// List what was ordered at run time, or clear it
+    #[command(after_help = "\
+Orders stand beside the file: who gave them, when, until when, why. One for
+something that is not in the file is kept, shown as `matches nothing`, and holds
+when the thing is back.
+
+Examples:
+  tandem overrides
+  tandem overrides --clear app/10.0.0.21:8080
+  tandem overrides --clear                    all of them")]
+    Overrides {
+        /// Only what is ordered for this
+        subject: Option<String>,
+        /// Clear instead of listing
+        #[arg(long)]
+        clear: bool,
+    },
+
     /// Check a configuration file, without a daemon
     #[command(after_help = "\
 Prints every error and warning with place and remedy; 78 if there are errors.
@@ -182,6 +288,28 @@ Examples:
         /// The shell
         shell: Shell,
     },
+}
+
+/// What may be said with an order that stays.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Terms {
+    /// Let it end by itself after this time: 90s, 10m, 2h, 1d
+    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    pub(crate) length: Option<Duration>,
+    /// The reason, for whoever looks later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
+}
+
+impl Terms {
+    /// Its length in seconds.
+    pub(crate) fn for_s(&self) -> Option<u64> {
+        self.length.map(|length| length.as_secs())
+    }
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    age(text).ok_or_else(|| "expected a time like 90s, 10m, 2h or 1d".to_owned())
 }
 
 /// Where a list of events begins.

@@ -1,5 +1,7 @@
 //! The commands that ask the daemon: fetch, print, judge. How it looks is in [`crate::screen`].
 
+pub(crate) mod orders;
+
 use std::time::{Duration, SystemTime};
 
 use clap::CommandFactory;

@@ -14,6 +14,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use control::OrderRequest;
 
 use args::{Args, Command};
 use exit::{Code, Failure};
@@ -44,6 +45,38 @@ async fn run(args: &Args) -> Result<Code, Failure> {
         Command::Why { which, all, .. } => call.why(which.as_deref(), *all).await,
         Command::Reload => call.reload().await,
         Command::Handover { name } => call.handover(name.clone()).await,
+        Command::Drain { target, terms } => {
+            let (target, for_s, why) = (target.clone(), terms.for_s(), terms.why.clone());
+            call.order(OrderRequest::Drain { target, for_s, why }).await
+        }
+        Command::Maint { target, terms } => {
+            let (target, for_s, why) = (target.clone(), terms.for_s(), terms.why.clone());
+            call.order(OrderRequest::Maint { target, for_s, why }).await
+        }
+        Command::Ready { target } => {
+            let target = target.clone();
+            call.order(OrderRequest::Ready { target }).await
+        }
+        Command::Weight {
+            subject,
+            weights,
+            reset,
+            terms,
+        } => {
+            let order = commands::orders::weight(subject, weights, *reset, terms)?;
+            call.order(order).await
+        }
+        Command::Overrides {
+            subject,
+            clear: true,
+        } => {
+            let subject = subject.clone();
+            call.order(OrderRequest::Clear { subject }).await
+        }
+        Command::Overrides {
+            subject,
+            clear: false,
+        } => call.overrides(subject.as_deref()).await,
         Command::Check { file, node } => call.check(file, node.clone()),
         Command::Diff {
             file,

@@ -5,6 +5,7 @@
 
 mod event;
 mod order;
+mod overrides;
 mod status;
 mod table;
 mod targets;
@@ -16,6 +17,7 @@ mod words;
 
 pub(crate) use event::event;
 pub(crate) use order::{handover, reload};
+pub(crate) use overrides::{ordered, overrides};
 pub(crate) use status::status;
 pub(crate) use targets::targets;
 pub(crate) use vrrp::vrrp;

@@ -5,6 +5,7 @@
 //! Director and forwarder, director and runner share a stream each; each frame is a length (4 octets, big endian) and one JSON value.
 //! Both ends are always the same binary, so these types carry no promise to the outside.
 
+pub mod overrides;
 pub mod runner;
 
 use std::collections::BTreeMap;
@@ -204,6 +205,8 @@ pub enum ToForwarder {
         /// The TOML text.
         text: String,
     },
+    /// Follow these orders, and each configuration from here on with them. Comes before the first configuration.
+    Overrides(overrides::Overrides),
     /// Say everything about listeners and groups.
     Snapshot,
 }
@@ -219,6 +222,13 @@ pub enum FromForwarder {
         /// The generation asked for.
         generation: u64,
         /// What could not be done, with place and remedy.
+        error: Option<String>,
+    },
+    /// Answer to [`ToForwarder::Overrides`]; an error means that those before are in force.
+    Overridden {
+        /// The number of what was told.
+        number: u64,
+        /// Why they are not followed.
         error: Option<String>,
     },
     /// A target has changed its state.

@@ -13,6 +13,8 @@
 //! | `GET /why` | the latest [`Recording`]; with `?seq=N` the one of that event, with `?name=NAME` the latest of a virtual router |
 //! | `GET /recordings` | a list of [`RecordingSummary`], oldest first |
 //! | `GET /metrics` | Prometheus text |
+//! | `GET /overrides` | a list of [`OverrideStatus`]: what operators have ordered, until they clear it |
+//! | `POST /orders` ([`OrderRequest`]) | [`OrderResult`] |
 //! | `POST /reload` ([`ReloadRequest`]) | [`ReloadResult`], also when the file was refused |
 //! | `POST /handover` ([`HandoverRequest`]) | [`HandoverResult`], also when nobody took over |
 //!
@@ -23,6 +25,7 @@
 pub mod client;
 pub mod event;
 pub mod internal;
+pub mod order;
 pub mod recording;
 pub mod request;
 pub mod response;
@@ -32,6 +35,7 @@ pub mod vrrp;
 
 pub use client::{Client, ClientError};
 pub use event::{Event, EventKind};
+pub use order::{OrderRequest, OrderResult, OverrideKind, OverrideStatus, ShareStatus};
 pub use recording::{Fact, RecorderStatus, Recording, RecordingSummary, Run, What};
 pub use request::{HandoverRequest, ReloadRequest, path};
 pub use response::{

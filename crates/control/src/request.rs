@@ -18,6 +18,10 @@ pub mod path {
     pub const RECORDINGS: &str = "/recordings";
     /// `GET`: Prometheus text.
     pub const METRICS: &str = "/metrics";
+    /// `GET`: a list of [`crate::OverrideStatus`].
+    pub const OVERRIDES: &str = "/overrides";
+    /// `POST`: [`crate::OrderRequest`] to [`crate::OrderResult`].
+    pub const ORDERS: &str = "/orders";
     /// `POST`: [`crate::ReloadRequest`] to [`crate::ReloadResult`].
     pub const RELOAD: &str = "/reload";
     /// `POST`: [`crate::HandoverRequest`] to [`crate::HandoverResult`].

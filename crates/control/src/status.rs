@@ -32,6 +32,9 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// The process that moves the bytes.
     pub forwarder: ForwarderStatus,
+    /// What operators have ordered, until they clear it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<crate::OverrideStatus>,
     /// How the flight recorder and the journal do; `None` from a daemon without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorder: Option<crate::RecorderStatus>,
@@ -193,8 +196,14 @@ pub struct TargetStatus {
     pub passive: PassiveState,
     /// What an operator ordered.
     pub order: Order,
+    /// Milliseconds for which what is in flight may still go on, while it is ordered away and time is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_in_ms: Option<u64>,
     /// Share of the traffic relative to its neighbours; 0 gets none.
     pub weight: u32,
+    /// The weight in the file, where an order has changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_in_file: Option<u32>,
     /// Requests or connections on their way at this moment.
     pub in_flight: u64,
     /// Requests or connections since the forwarder started.
@@ -273,7 +282,7 @@ pub enum Order {
     Ready,
     /// Finish what is under way, accept nothing more.
     Drain,
-    /// Out of service, connections closed.
+    /// Nothing at all; what is in flight may go on for a while.
     Maint,
     /// What a reader makes of a word it does not know.
     #[serde(other)]

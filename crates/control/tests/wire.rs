@@ -3,8 +3,8 @@
 
 use control::{
     ConfigText, ErrorAnswer, Event, EventKind, HandoverRequest, HandoverResult, HandoverRouter,
-    Problem, Recording, ReloadOutcome, ReloadRequest, ReloadResult, Role, Severity, Status,
-    TargetCondition, Timestamp, VrrpDetail, What,
+    OrderRequest, OverrideKind, OverrideStatus, Problem, Recording, ReloadOutcome, ReloadRequest,
+    ReloadResult, Role, Severity, Status, TargetCondition, Timestamp, VrrpDetail, What,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 const STATUS: &str = include_str!("recorded/status.json");
 const VRRP: &str = include_str!("recorded/vrrp.json");
 const EVENTS: &str = include_str!("recorded/events.json");
+const OVERRIDES: &str = include_str!("recorded/overrides.json");
 const WHY: &str = include_str!("recorded/why.json");
 
 /// Reads JSON as `T` and writes it again: every field of the recording must be there, and no other.
@@ -31,6 +32,8 @@ fn recordings_are_read_and_written_alike() {
     assert_eq!(vrrp[0].status.name, "main");
     let events: Vec<Event> = there_and_back(EVENTS);
     assert_eq!(events[1].kind, EventKind::Health);
+    let overrides: Vec<OverrideStatus> = there_and_back(OVERRIDES);
+    assert_eq!(overrides[2].kind, OverrideKind::Split);
     let why: Recording = there_and_back(WHY);
     assert_eq!(why.facts[4].what, What::Claim);
 }
@@ -97,6 +100,55 @@ fn orders_and_their_results() {
         serde_json::from_value::<HandoverResult>(expected).unwrap(),
         handover
     );
+}
+
+#[test]
+fn orders_that_stand() {
+    let drain = OrderRequest::Drain {
+        target: "app/a".to_owned(),
+        for_s: Some(7200),
+        why: Some("disk".to_owned()),
+    };
+    let expected = json!({"order": "drain", "target": "app/a", "for_s": 7200, "why": "disk"});
+    assert_eq!(serde_json::to_value(&drain).unwrap(), expected);
+    for (body, expected) in [
+        (
+            json!({"order": "ready", "target": "app/a"}),
+            OrderRequest::Ready {
+                target: "app/a".to_owned(),
+            },
+        ),
+        (
+            json!({"order": "weight", "target": "app/a", "weight": 5}),
+            OrderRequest::Weight {
+                target: "app/a".to_owned(),
+                weight: 5,
+                for_s: None,
+                why: None,
+            },
+        ),
+        (
+            json!({"order": "split", "rule": "site", "weights": {"v2": 25}}),
+            OrderRequest::Split {
+                rule: "site".to_owned(),
+                weights: [("v2".to_owned(), 25)].into(),
+                for_s: None,
+                why: None,
+            },
+        ),
+        (
+            json!({"order": "clear"}),
+            OrderRequest::Clear { subject: None },
+        ),
+    ] {
+        assert_eq!(
+            serde_json::from_value::<OrderRequest>(body).unwrap(),
+            expected
+        );
+    }
+    let tomorrow = OVERRIDES.replace("\"split\"", "\"mirror\"");
+    let read: Vec<OverrideStatus> = serde_json::from_str(&tomorrow).unwrap();
+    assert_eq!(read[2].kind, OverrideKind::Unknown);
 }
 
 #[test]
@@ -213,4 +265,13 @@ fn words_on_screen_are_the_words_on_the_wire() {
         ChecksumForm::as_str,
     );
     same(&[Family::Ipv4, Family::Ipv6], Family::as_str);
+    use control::OverrideKind as Kind;
+    let all = [
+        Kind::Drain,
+        Kind::Maint,
+        Kind::Weight,
+        Kind::Split,
+        Kind::Unknown,
+    ];
+    same(&all, Kind::as_str);
 }

@@ -109,7 +109,10 @@ pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
             balancer::Order::Drain => Order::Drain,
             balancer::Order::Maint => Order::Maint,
         },
+        leaves_in_ms: (target.leaves_in)
+            .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         weight: target.weight,
+        weight_in_file: None,
         in_flight: u64::from(target.in_flight),
         requests_total: target.requests_total,
         errors_total: target.errors_total,

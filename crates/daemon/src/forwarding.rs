@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use control::TargetCondition;
@@ -95,6 +95,8 @@ fn give_up_power(args: &Args) -> Vec<String> {
 struct Data {
     forwarder: Option<Arc<Forwarder>>,
     generation: u64,
+    /// What operators have ordered.
+    overrides: balancer::Overrides,
     log: log::LogHandle,
     conditions: BTreeMap<(String, String), TargetCondition>,
     /// Usable targets by group, as the director has been told.
@@ -109,6 +111,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
     let mut data = Data {
         forwarder: None,
         generation: 0,
+        overrides: balancer::Overrides::default(),
         log,
         conditions: BTreeMap::new(),
         usable: None,
@@ -166,6 +169,12 @@ impl Data {
                     .err();
                 FromForwarder::Configured { generation, error }
             }
+            ToForwarder::Overrides(message) => {
+                let number = message.number;
+                let overrides = crate::ordered::overrides(message, Instant::now());
+                let error = self.follow_orders(link, overrides).await.err();
+                FromForwarder::Overridden { number, error }
+            }
             ToForwarder::Snapshot => self.snapshot(),
         };
         if let Some(link) = link {
@@ -218,12 +227,33 @@ impl Data {
         Ok(())
     }
 
+    /// Puts orders in force, pulsing on; without a forwarder they wait for one.
+    async fn follow_orders(
+        &mut self,
+        link: Option<&Link>,
+        overrides: balancer::Overrides,
+    ) -> Result<(), String> {
+        if let Some(forwarder) = self.forwarder.clone() {
+            let overrides = overrides.clone();
+            let followed = tokio::task::spawn_blocking(move || forwarder.override_with(overrides));
+            let result = pulsing(followed, link, self.pulse()).await;
+            result
+                .map_err(|error| error.to_string())?
+                .map_err(|error| with_causes(&error))?;
+        }
+        self.overrides = overrides;
+        Ok(())
+    }
+
     fn start(&mut self, threads: Option<usize>) -> Result<Arc<Forwarder>, String> {
         let threads = threads.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         });
         let started = Forwarder::start(ForwarderSettings { threads })
             .map_err(|error| format!("start {threads} worker threads: {error}"))?;
+        started
+            .override_with(self.overrides.clone())
+            .map_err(|error| with_causes(&error))?;
         let started = Arc::new(started);
         self.forwarder = Some(Arc::clone(&started));
         Ok(started)
@@ -287,7 +317,7 @@ impl Data {
                     .get(&key)
                     .copied()
                     .unwrap_or(TargetCondition::Unknown);
-                if from != target.state {
+                if from != target.state && !is_ordered(from, target.state) {
                     changes.push(HealthChange {
                         group: group.name.clone(),
                         target: target.name,
@@ -345,6 +375,13 @@ fn access_log(access_log: &config::AccessLog) -> AccessLogSettings {
         },
         without_query: !access_log.query,
     }
+}
+
+/// Whether a change is what an operator ordered: the director has journaled that.
+fn is_ordered(from: TargetCondition, to: TargetCondition) -> bool {
+    let away = |state| matches!(state, TargetCondition::Drain | TargetCondition::Maint);
+    let back = matches!(to, TargetCondition::Up | TargetCondition::Starting);
+    away(to) || (away(from) && back)
 }
 
 /// Waits for `work` and pulses meanwhile.

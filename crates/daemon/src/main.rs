@@ -9,6 +9,7 @@ mod figures;
 mod forwarding;
 mod keeper;
 mod log;
+mod ordered;
 mod process;
 mod runner;
 mod stream;

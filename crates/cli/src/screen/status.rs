@@ -5,7 +5,9 @@ use control::{
     ReloadOutcome, Status, TargetCondition, Timestamp, VrrpStatus,
 };
 
+use super::overrides;
 use super::table::{Align, Table, cell};
+use super::targets::state_words;
 use super::words::{age, count, flow, millis, sentence, span_of_seconds, width};
 
 /// Indent of what follows the word at the beginning of a line.
@@ -20,6 +22,7 @@ pub(crate) fn status(status: &Status, now: Timestamp) -> String {
     out.push_str(&config_line(&status.config, now));
     out.push_str(&vrrp_lines(&status.vrrp, now));
     out.push_str(&now_line(status));
+    out.push_str(&overrides::line(&status.overrides));
     if !status.listeners.is_empty() {
         out.push('\n');
         out.push_str(&listener_table(&status.listeners));
@@ -228,5 +231,5 @@ fn note(group: &GroupStatus) -> String {
         0 => String::new(),
         more => format!("; {more} more"),
     };
-    format!("{} {}{why}{more}", first.name, first.state.as_str())
+    format!("{} {}{why}{more}", first.name, state_words(first))
 }

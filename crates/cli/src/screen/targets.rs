@@ -1,9 +1,9 @@
 //! `tandem targets`: every target with what was observed and what was ordered.
 
-use control::{GroupStatus, TargetStatus};
+use control::{GroupStatus, TargetCondition, TargetStatus};
 
 use super::table::{Align, Cell, Table, cell};
-use super::words::{count, flow};
+use super::words::{count, flow, span_of_seconds};
 
 /// The screen of `tandem targets`: a table for each group.
 pub(crate) fn targets(groups: &[GroupStatus]) -> String {
@@ -23,7 +23,6 @@ fn group(group: &GroupStatus) -> String {
             ("TARGET", Align::Left),
             ("STATE", Align::Left),
             ("CHECK", Align::Left),
-            ("ORDER", Align::Left),
             ("WEIGHT", Align::Right),
             ("INFLIGHT", Align::Right),
             ("REQUESTS", Align::Right),
@@ -33,10 +32,9 @@ fn group(group: &GroupStatus) -> String {
     for target in &group.targets {
         table.row(vec![
             name_and_address(target),
-            cell(target.state.as_str()),
+            cell(state_words(target)),
             cell(target.check.as_str()),
-            cell(target.order.as_str()),
-            cell(target.weight.to_string()),
+            cell(weight_words(target)),
             cell(count(target.in_flight)),
             cell(count(target.requests_total)),
             cell(target.why.as_deref().unwrap_or("-")),
@@ -44,6 +42,26 @@ fn group(group: &GroupStatus) -> String {
     }
     out.push_str(&table.draw());
     out
+}
+
+/// `up`, `starting 40%`, `drain 4m12s`: with the time that is left for what is in flight.
+pub(super) fn state_words(target: &TargetStatus) -> String {
+    let state = target.state.as_str();
+    match (target.warm_percent, target.leaves_in_ms) {
+        (Some(percent), _) if target.state == TargetCondition::Starting => {
+            format!("{state} {percent}%")
+        }
+        (_, Some(ms)) if target.in_flight > 0 => format!("{state} {}", span_of_seconds(ms / 1000)),
+        (_, _) => state.to_owned(),
+    }
+}
+
+/// The weight that counts, with that of the file in brackets where it is another: `5 (1)`.
+fn weight_words(target: &TargetStatus) -> String {
+    match target.weight_in_file {
+        Some(of_file) => format!("{} ({of_file})", target.weight),
+        None => target.weight.to_string(),
+    }
 }
 
 /// The name, and below it the address if that is another.

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use control::{
-    ContributionStatus, Event, Family, ForwarderState, HandoverResult, HandoverRouter, Overall,
-    Problem, ReloadOutcome, ReloadResult, Role, Severity, Status, TargetCondition, Timestamp,
-    VrrpDetail, VrrpState,
+    ContributionStatus, Event, Family, ForwarderState, HandoverResult, HandoverRouter, OrderResult,
+    Overall, OverrideStatus, Problem, ReloadOutcome, ReloadResult, Role, Severity, ShareStatus,
+    Status, TargetCondition, Timestamp, VrrpDetail, VrrpState,
 };
 
 use super::WIDTH;
 
 const STATUS: &str = include_str!("../../../control/tests/recorded/status.json");
 const VRRP: &str = include_str!("../../../control/tests/recorded/vrrp.json");
+const OVERRIDES: &str = include_str!("../../../control/tests/recorded/overrides.json");
 const EVENTS: &str = include_str!("../../../control/tests/recorded/events.json");
 
 fn now() -> Timestamp {
@@ -165,18 +166,118 @@ fn note_names_the_first_target_in_trouble_and_counts_the_rest() {
 fn targets_of_all_groups() {
     let expected = "\
 app  round-robin  1/2 usable
-  TARGET          STATE  CHECK  ORDER  WEIGHT  INFLIGHT   REQUESTS  WHY
-  10.0.0.21:8080  up     up     ready       1        12  1,234,000  -
-  10.0.0.22:8080  down   down   ready       1         0        567  connect
-                                                                    refused
+  TARGET          STATE  CHECK  WEIGHT  INFLIGHT   REQUESTS  WHY
+  10.0.0.21:8080  up     up          1        12  1,234,000  -
+  10.0.0.22:8080  down   down        1         0        567  connect refused
 
 db  round-robin  1/1 usable
-  TARGET          STATE    CHECK  ORDER  WEIGHT  INFLIGHT  REQUESTS  WHY
-  db1             unknown  off    ready       1        29       512  -
+  TARGET          STATE    CHECK  WEIGHT  INFLIGHT  REQUESTS  WHY
+  db1             unknown  off         1        29       512  -
   10.0.0.31:5432
 ";
     assert_screen(&super::targets(&recorded_status().groups), expected);
     assert_eq!(super::targets(&[]), "no groups\n");
+}
+
+fn recorded_overrides() -> Vec<OverrideStatus> {
+    serde_json::from_str(OVERRIDES).unwrap()
+}
+
+#[test]
+fn a_target_that_drains_shows_its_time_and_its_author() {
+    let mut groups = recorded_status().groups;
+    let target = &mut groups[0].targets[0];
+    target.state = TargetCondition::Drain;
+    target.order = control::Order::Drain;
+    target.leaves_in_ms = Some(252_900);
+    target.weight_in_file = Some(3);
+    target.why = Some("by alice: disk swap".to_owned());
+    groups.truncate(1);
+    let expected = "\
+app  round-robin  1/2 usable
+  TARGET          STATE        CHECK  WEIGHT  INFLIGHT   REQUESTS  WHY
+  10.0.0.21:8080  drain 4m12s  up      1 (3)        12  1,234,000  by alice:
+                                                                   disk swap
+  10.0.0.22:8080  down         down        1         0        567  connect
+                                                                   refused
+";
+    assert_screen(&super::targets(&groups), expected);
+    groups[0].targets[0].in_flight = 0;
+    let screen = super::targets(&groups);
+    assert!(
+        !screen.contains("4m12s"),
+        "nothing is left to wait for: {screen}"
+    );
+}
+
+#[test]
+fn what_stands_ordered() {
+    let expected = "\
+SUBJECT             ORDER      BY         SINCE      ENDS  WHY
+app/10.0.0.21:8080  drain      alice     12m00s  in 1h48m  disk swap
+app/10.0.0.9:80     weight 0   uid 1000   9d00h         -  (matches nothing)
+web/site            web-v2=25  bob        2d03h         -  canary of the new
+                                                           checkout
+kept across reload and restart, until cleared (--clear [SUBJECT])
+";
+    assert_screen(&super::overrides(&recorded_overrides(), now()), expected);
+    assert_eq!(
+        super::overrides(&[], now()),
+        "nothing is ordered: all is as in the file\n"
+    );
+    let mut status = recorded_status();
+    status.overrides = recorded_overrides();
+    let screen = super::status(&status, now());
+    assert_narrow(&screen);
+    let line = "\
+orders  app/10.0.0.21:8080 drain  app/10.0.0.9:80 weight 0  web/site web-v2=25
+";
+    assert!(screen.contains(line), "{screen}");
+    status.overrides.extend(recorded_overrides());
+    let screen = super::status(&status, now());
+    assert!(screen.contains("3 more: tandem overrides"), "{screen}");
+}
+
+#[test]
+fn what_became_of_an_order() {
+    let [drain, _, split] = <[OverrideStatus; 3]>::try_from(recorded_overrides()).unwrap();
+    let result = OrderResult {
+        set: Some(drain.clone()),
+        kept: true,
+        applied: true,
+        notes: vec!["this node only: lb2 has orders of its own".to_owned()],
+        ..OrderResult::default()
+    };
+    let expected = "\
+app/10.0.0.21:8080: drain for 1h48m: disk swap
+this node only: lb2 has orders of its own
+kept across reload and restart, until cleared (tandem overrides)
+";
+    assert_screen(&super::ordered(&result, now()), expected);
+    let share = |group: &str, weight| ShareStatus {
+        group: group.to_owned(),
+        weight,
+    };
+    let result = OrderResult {
+        set: Some(split.clone()),
+        shares: vec![share("web-v1", 95), share("web-v2", 25)],
+        kept: false,
+        notes: vec!["not on disk, a restart would lose it: No space left on device".to_owned()],
+        ..OrderResult::default()
+    };
+    let expected = "\
+web/site: web-v2=25: canary of the new checkout
+  web-v1 95 (79 %)  web-v2 25 (21 %)
+not on disk, a restart would lose it: No space left on device
+";
+    assert_screen(&super::ordered(&result, now()), expected);
+    let result = OrderResult {
+        cleared: vec![drain],
+        kept: true,
+        ..OrderResult::default()
+    };
+    let expected = "app/10.0.0.21:8080: drain is cleared, ordered by alice 12m00s ago\n";
+    assert_screen(&super::ordered(&result, now()), expected);
 }
 
 #[test]

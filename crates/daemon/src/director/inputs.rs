@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Outcome;
 use super::load::Loaded;
+use super::overrides::Kept;
 use super::second_path::SecondPath;
 use super::server::Request;
 use super::watchers::Watchers;
@@ -52,6 +53,8 @@ pub(super) enum Input {
     Request(Request),
     /// The configuration has been read again.
     Loaded(std::io::Result<Box<Loaded>>),
+    /// The disk has taken the orders that stand, or not.
+    Kept(Kept),
 }
 
 /// All links and addresses.
@@ -114,6 +117,7 @@ pub(super) struct Sources {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) listed: mpsc::Receiver<Listed>,
     pub(super) loaded: mpsc::Receiver<std::io::Result<Box<Loaded>>>,
+    pub(super) kept: mpsc::Receiver<Kept>,
 }
 
 /// Waits for the next input, fairly among all that wait, until `deadline` at the latest.
@@ -134,6 +138,7 @@ pub(super) async fn next(
         requests,
         listed,
         loaded,
+        kept: disk,
     } = sources;
     tokio::select! {
         () = tokio::time::sleep_until(deadline.into()) => Input::Due { expected_at: Some(deadline) },
@@ -149,6 +154,7 @@ pub(super) async fn next(
         Some(request) = requests.recv() => Input::Request(request),
         Some(answer) = listed.recv() => Input::Listed(answer),
         Some(answer) = loaded.recv() => Input::Loaded(answer),
+        Some(answer) = disk.recv() => Input::Kept(answer),
     }
 }
 

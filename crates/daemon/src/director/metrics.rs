@@ -29,6 +29,7 @@ impl Director {
         self.write_evidence(&mut text, now);
         self.write_tracking(&mut text, now);
         self.write_hooks(&mut text);
+        self.write_orders(&mut text);
         self.write_history(&mut text);
         self.write_access_log(&mut text);
         text
@@ -108,6 +109,24 @@ impl Director {
         lines.sample(&[("result", "written")], counts.written as f64);
         lines.sample(&[("result", "lost")], counts.lost as f64);
         lines.finish(text);
+    }
+
+    /// What operators have ordered, to find what was forgotten.
+    fn write_orders(&self, text: &mut String) {
+        let mut age = Family::new(
+            "tandem_override",
+            "gauge",
+            "Age in seconds of each order that stands beside the file.",
+        );
+        let today = super::timestamp();
+        for order in self.overrides_status() {
+            let labels = [
+                ("subject", order.subject.as_str()),
+                ("kind", order.kind.as_str()),
+            ];
+            age.sample(&labels, order.at.age(today).as_secs_f64());
+        }
+        age.finish(text);
     }
 
     /// Claims of others, and the second path.

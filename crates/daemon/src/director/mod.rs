@@ -23,6 +23,7 @@ mod metrics;
 mod nft;
 mod orders;
 mod outlook;
+mod overrides;
 mod parent_settings;
 mod plane;
 mod receive;
@@ -122,6 +123,7 @@ struct Director {
     figures: Figures,
     reload: reload::Reload,
     handover: Option<orders::Handover>,
+    overrides: overrides::Overrides,
     started_at: Instant,
     next_beat_at: Instant,
     leaving: bool,
@@ -160,6 +162,7 @@ impl Director {
             Input::Runner(link, message) => self.on_runner(now, link, message),
             Input::Request(request) => self.on_request(now, request),
             Input::Loaded(loaded) => self.on_loaded(now, loaded),
+            Input::Kept(kept) => self.on_kept(now, kept),
         }
         self.run_due(now);
     }
@@ -175,6 +178,7 @@ impl Director {
             self.plane.silence_at(now),
             self.second_path.deadline(),
             self.reload.deadline(),
+            self.overrides.deadline(),
             self.recorder.deadline(),
             self.hooks.deadline(),
             Some(self.next_beat_at),
@@ -202,6 +206,7 @@ impl Director {
         }
         self.run_due_runner(now);
         self.expire_reload(now);
+        self.run_due_overrides(now);
         self.record_due(now);
         if self.instances.remove_departed() {
             self.close_unused_wires();
@@ -421,6 +426,7 @@ impl Director {
                     "forwarder",
                     format!("runs as process {pid}"),
                 ));
+                self.introduce_overrides(now);
                 self.configure_plane();
             }
             FromKeeper::ForwarderExited { status } => {
@@ -467,6 +473,7 @@ impl Director {
             FromForwarder::Configured { generation, error } => {
                 self.on_configured(now, generation, error)
             }
+            FromForwarder::Overridden { number, error } => self.on_overridden(now, number, error),
             FromForwarder::Health(change) => {
                 let subject = format!("target {}/{}", change.group, change.target);
                 let entry = Entry::new(EventKind::Health, subject, change.why);

@@ -40,6 +40,8 @@ impl Director {
             Request::Why { wanted, answer } => drop(answer.send(self.recording(&wanted))),
             Request::Metrics(answer) => drop(answer.send(self.metrics(now))),
             Request::Reload(answer) => self.begin_reload(Some(answer)),
+            Request::Order { order, by, answer } => self.on_order(now, (order, by), answer),
+            Request::Overrides(answer) => drop(answer.send(self.overrides_status())),
             Request::Handover { order, answer } => self.begin_handover(now, &order, answer),
         }
     }

@@ -3,6 +3,8 @@
 //! It parses and writes; every answer comes from the director's loop by way of a bounded queue. Connections and their time are limited,
 //! so that a client that says nothing costs nothing.
 
+mod ordering;
+
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::{
-    ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, Recording, RecordingSummary,
-    ReloadResult, Status, VrrpDetail, path,
+    ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, OrderRequest, OverrideStatus,
+    Recording, RecordingSummary, ReloadResult, Status, VrrpDetail, path,
 };
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -63,6 +65,13 @@ pub(super) enum Request {
     },
     Metrics(oneshot::Sender<String>),
     Reload(oneshot::Sender<ReloadResult>),
+    Overrides(oneshot::Sender<Vec<OverrideStatus>>),
+    Order {
+        order: OrderRequest,
+        /// The user who orders.
+        by: String,
+        answer: super::overrides::Answer,
+    },
     Handover {
         order: HandoverRequest,
         answer: oneshot::Sender<Result<HandoverResult, ErrorAnswer>>,
@@ -119,9 +128,10 @@ async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
 }
 
 async fn serve(stream: UnixStream, requests: mpsc::Sender<Request>) {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let requests = requests.clone();
-        async move { Ok::<_, Infallible>(answer(request, &requests).await) }
+        async move { Ok::<_, Infallible>(answer(request, uid, &requests).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -134,9 +144,10 @@ async fn serve(stream: UnixStream, requests: mpsc::Sender<Request>) {
 
 async fn answer(
     request: hyper::Request<Incoming>,
+    uid: Option<u32>,
     requests: &mpsc::Sender<Request>,
 ) -> Response<Body> {
-    tokio::time::timeout(ANSWER_LIMIT, dispatch(request, requests))
+    tokio::time::timeout(ANSWER_LIMIT, dispatch(request, uid, requests))
         .await
         .unwrap_or_else(|_| {
             refuse(
@@ -149,6 +160,7 @@ async fn answer(
 
 async fn dispatch(
     request: hyper::Request<Incoming>,
+    uid: Option<u32>,
     requests: &mpsc::Sender<Request>,
 ) -> Response<Body> {
     let query = request.uri().query().unwrap_or("").to_owned();
@@ -176,6 +188,8 @@ async fn dispatch(
                     )
                 })
         }
+        (&Method::GET, path::OVERRIDES) => json(ask(requests, Request::Overrides).await),
+        (&Method::POST, path::ORDERS) => ordering::order(request, uid, requests).await,
         (&Method::POST, path::RELOAD) => json(ask(requests, Request::Reload).await),
         (&Method::POST, path::HANDOVER) => handover(request, requests).await,
         (
@@ -187,6 +201,8 @@ async fn dispatch(
             | path::WHY
             | path::RECORDINGS
             | path::METRICS
+            | path::OVERRIDES
+            | path::ORDERS
             | path::RELOAD
             | path::HANDOVER,
         ) => refuse(
@@ -197,7 +213,7 @@ async fn dispatch(
         _ => refuse(
             StatusCode::NOT_FOUND,
             &format!("there is no {wanted}"),
-            Some("try /status, /vrrp, /config, /events, /why or /metrics"),
+            Some("try /status, /vrrp, /config, /events, /why, /overrides or /metrics"),
         ),
     }
 }
@@ -221,17 +237,10 @@ async fn handover(
     request: hyper::Request<Incoming>,
     requests: &mpsc::Sender<Request>,
 ) -> Response<Body> {
-    let Ok(body) = Limited::new(request.into_body(), BODY_LIMIT)
-        .collect()
-        .await
-    else {
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "the body did not arrive whole",
-            None,
-        );
+    let body = match read_body(request).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
-    let body = body.to_bytes();
     let order = if body.is_empty() {
         Ok(HandoverRequest::default())
     } else {
@@ -249,6 +258,19 @@ async fn handover(
             Some("send {} or {\"name\": \"main\"}"),
         ),
     }
+}
+
+/// The body of a request, or the answer to one that has none that can be read.
+async fn read_body(request: hyper::Request<Incoming>) -> Result<Bytes, Response<Body>> {
+    let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
+    let whole = body.await.map(http_body_util::Collected::to_bytes);
+    whole.map_err(|_| {
+        refuse(
+            StatusCode::BAD_REQUEST,
+            "the body did not arrive whole",
+            None,
+        )
+    })
 }
 
 async fn why(query: &str, requests: &mpsc::Sender<Request>) -> Response<Body> {

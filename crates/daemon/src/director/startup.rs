@@ -155,6 +155,9 @@ async fn assemble(
     let (runner_in, runner) = mpsc::channel(QUEUED);
     let (listed_in, listed_out) = mpsc::channel(1);
     let (loaded_in, loaded_out) = mpsc::channel(1);
+    let (kept_in, kept) = mpsc::channel(QUEUED);
+    let (overrides, unread) = super::overrides::Overrides::open(&args.state_dir, kept_in);
+    notes.extend(unread);
     let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
     let settings = Rc::new(ParentSettings::new(&args.state_dir));
     let now = Instant::now();
@@ -193,6 +196,7 @@ async fn assemble(
         figures: Figures::default(),
         reload: Reload::default(),
         handover: None,
+        overrides,
         started_at: now,
         next_beat_at: now,
         leaving: false,
@@ -215,6 +219,7 @@ async fn assemble(
         requests,
         listed: listed_out,
         loaded: loaded_out,
+        kept,
     };
     Ok((director, sources))
 }

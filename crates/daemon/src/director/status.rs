@@ -31,8 +31,9 @@ impl Director {
             pair: self.pair_status(now, &vrrp),
             vrrp,
             listeners: self.figures.listeners.clone(),
-            groups: self.figures.groups.clone(),
+            groups: self.ordered_groups(),
             forwarder: self.forwarder_status(now),
+            overrides: self.overrides_status(),
             recorder: Some(self.recorder.status(self.journal.lost())),
             problems,
         }
@@ -158,6 +159,7 @@ impl Director {
             ));
         }
         problems.extend(self.access_log_problem());
+        problems.extend(self.override_problems());
         problems.extend(self.tracking_problems(now));
         problems.extend(self.hook_problems());
         problems.extend(self.second_path.problem(now));

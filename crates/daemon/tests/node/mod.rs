@@ -1,5 +1,7 @@
 //! A running `tandemd` in a folder of its own, and an origin behind it. Both end with the test that made them.
 
+#![allow(dead_code, clippy::unwrap_used)] // each test file uses its own part
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -167,25 +169,46 @@ impl Node {
 
     /// `GET /status`, when it answers.
     pub(crate) fn status(&self) -> Option<serde_json::Value> {
-        self.request("GET", "/status")
+        self.request("GET", "/status", "")
+    }
+
+    /// A `GET` of another path.
+    pub(crate) fn get(&self, path: &str) -> Option<serde_json::Value> {
+        self.request("GET", path, "")
     }
 
     /// A `POST` without a body.
     pub(crate) fn post(&self, path: &str) -> Option<serde_json::Value> {
-        self.request("POST", path)
+        self.request("POST", path, "")
     }
 
-    fn request(&self, method: &str, path: &str) -> Option<serde_json::Value> {
+    /// A `POST` of an order.
+    pub(crate) fn order(&self, body: &serde_json::Value) -> serde_json::Value {
+        let answer = self.request("POST", "/orders", &body.to_string());
+        answer.unwrap_or_else(|| panic!("no answer to {body}"))
+    }
+
+    /// A `GET` whose answer is text.
+    pub(crate) fn text(&self, path: &str) -> String {
+        self.ask("GET", path, "").unwrap_or_default()
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Option<serde_json::Value> {
+        serde_json::from_str(&self.ask(method, path, body)?).ok()
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Option<String> {
         let mut stream = UnixStream::connect(self.folder.path().join("socket")).ok()?;
         stream.set_read_timeout(Some(LIMIT)).ok()?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         )
         .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
-        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
     }
 
     /// Waits until the origin answers through the listener.

@@ -33,6 +33,14 @@ pub fn user_ids(name: &str) -> io::Result<Option<(u32, u32)>> {
     Ok(user.map(|user| (user.uid.as_raw(), user.gid.as_raw())))
 }
 
+/// Name of the user `uid`; `None` if there is no such user.
+///
+/// # Errors
+/// When the user database cannot be read.
+pub fn user_name(uid: u32) -> io::Result<Option<String>> {
+    Ok(User::from_uid(Uid::from_raw(uid))?.map(|user| user.name))
+}
+
 /// Id of the group `name`; `None` if there is no such group.
 ///
 /// # Errors
