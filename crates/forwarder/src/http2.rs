@@ -13,11 +13,12 @@
 //! - [`conduit`]: the connection in memory between the two protocols.
 //! - [`request`], [`response`]: heads from one protocol to the other.
 //! - [`preface`]: who speaks HTTP/2 without having said so in a handshake.
-//! - [`manners`]: what a client may do that costs us more than it.
+//! - [`manners`]: what a client may do that costs us more than it; [`metered`]: frames counted for it.
 
 pub(crate) mod conduit;
 pub(crate) mod connection;
 mod manners;
+mod metered;
 pub(crate) mod preface;
 mod request;
 mod response;

@@ -18,7 +18,8 @@ use crate::alarm::Alarm;
 use crate::cause::Cause;
 use crate::http;
 use crate::http2::conduit::Conduit;
-use crate::http2::manners::Manners;
+use crate::http2::manners::{self, Manners};
+use crate::http2::metered::{Frames, Metered};
 use crate::http2::request::Malformed;
 use crate::http2::stream::{self, End};
 use crate::idlers::IdleSlot;
@@ -76,9 +77,15 @@ impl Client {
         match how {
             End::Served => manners.earn(),
             // What is left of the allowance is looked at when the next stream comes.
-            End::Reset => manners.spend(Instant::now(), 1),
+            End::Reset => manners.spend(Instant::now(), manners::RESET),
             End::Cut => {}
         }
+    }
+
+    /// The client has sent frames that only make work.
+    pub(crate) fn made_work(&self, now: Instant, frames: u32) {
+        let cost = frames.saturating_mul(manners::FRAME);
+        self.manners.borrow_mut().spend(now, cost);
     }
 
     /// Counts and logs a request that was not passed on.
@@ -113,7 +120,12 @@ pub(crate) async fn serve(
         manners: RefCell::new(Manners::new(Instant::now())),
     });
     let mut alarm = Alarm::new(listener.settings().timeouts.header);
-    let mut handshake = pin!(limits(&listener).handshake::<_, Bytes>(stream));
+    let metered = Metered {
+        stream,
+        client: Rc::clone(&client),
+        frames: Frames::new(),
+    };
+    let mut handshake = pin!(limits(&listener).handshake::<_, Bytes>(metered));
     let begun = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(begun) => Poll::Ready(begun.map_err(|_| Cause::Malformed)),
         Poll::Pending => alarm.poll(cx).map(|()| Err(Cause::HeaderTimeout)),
@@ -128,6 +140,7 @@ pub(crate) async fn serve(
                 slot,
                 busy: true,
                 leaving: false,
+                cut: false,
             };
             poll_fn(|cx| serving.poll(cx)).await;
         }
@@ -155,13 +168,15 @@ fn limits(listener: &Listener) -> Builder {
 /// A connection that is being served.
 struct Serving {
     client: Rc<Client>,
-    connection: Connection<Stream, Bytes>,
+    connection: Connection<Metered, Bytes>,
     alarm: Alarm,
     slot: IdleSlot,
     /// There are streams.
     busy: bool,
     /// The client was told that the connection ends.
     leaving: bool,
+    /// The client was told to calm down; what it still sends is not looked at.
+    cut: bool,
 }
 
 impl Serving {
@@ -170,12 +185,9 @@ impl Serving {
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    if !self.client.manners.borrow_mut().has_left(Instant::now()) {
-                        self.client.note(Cause::Malformed, "too many resets");
-                        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                        continue;
+                    if !self.must_cut() && !self.cut {
+                        spawn_local(stream::run(Rc::clone(&self.client), request, respond));
                     }
-                    spawn_local(stream::run(Rc::clone(&self.client), request, respond));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     if !error.is_io() {
@@ -184,6 +196,8 @@ impl Serving {
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
+                // What was read just now may have been too much.
+                Poll::Pending if self.must_cut() => {}
                 Poll::Pending => break,
             }
         }
@@ -192,6 +206,17 @@ impl Serving {
             self.leave();
         }
         self.poll_idle(cx)
+    }
+
+    /// Tells a client without manners to calm down, once; true if that is just done.
+    fn must_cut(&mut self) -> bool {
+        let cuts = !self.cut && !self.client.manners.borrow_mut().has_left(Instant::now());
+        if cuts {
+            self.cut = true;
+            self.client.note(Cause::Malformed, "bad manners");
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
+        cuts
     }
 
     /// A connection without streams is left after a while.

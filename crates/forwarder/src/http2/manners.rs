@@ -7,9 +7,16 @@
 use std::time::{Duration, Instant};
 
 /// The allowance of a client that has just come.
-const ALLOWANCE: u32 = 200;
-/// How fast the allowance fills again: once in this time.
-const REFILL_INTERVAL: Duration = Duration::from_millis(20);
+const ALLOWANCE: u32 = 2000;
+/// How fast the allowance fills again: by one in this time.
+const REFILL_INTERVAL: Duration = Duration::from_millis(2);
+/// What a request that was served gives back.
+const EARNED: u32 = 10;
+
+/// What a stream costs that is opened and reset.
+pub(crate) const RESET: u32 = 10;
+/// What a frame costs that asks for an answer, or for nothing.
+pub(crate) const FRAME: u32 = 1;
 
 /// The allowance of one client.
 #[derive(Debug)]
@@ -53,7 +60,7 @@ impl Manners {
 
     /// A request was served to its end.
     pub(crate) fn earn(&mut self) {
-        self.left = (self.left + 1).min(ALLOWANCE);
+        self.left = (self.left + EARNED).min(ALLOWANCE);
     }
 }
 
@@ -65,7 +72,7 @@ mod tests {
     fn times(manners: &mut Manners, now: Instant) -> u32 {
         let mut times = 0;
         while manners.has_left(now) {
-            manners.spend(now, 1);
+            manners.spend(now, RESET);
             times += 1;
         }
         times
@@ -84,7 +91,7 @@ mod tests {
         );
         let later = begin + Duration::from_secs(1);
         assert_eq!(times(&mut manners, later), 50, "50 a second");
-        assert_eq!(times(&mut manners, later + Duration::from_millis(19)), 0);
+        assert_eq!(times(&mut manners, later + Duration::from_millis(1)), 0);
         assert_eq!(times(&mut manners, later + Duration::from_millis(20)), 1);
         let much_later = later + Duration::from_secs(3600);
         assert_eq!(

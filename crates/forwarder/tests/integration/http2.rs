@@ -352,6 +352,52 @@ fn who_opens_streams_only_to_reset_them_is_cut_off_and_others_are_served() {
     assert!(arrived.load(SeqCst) < 1000, "few of them reached a target");
 }
 
+/// Sends this frame again and again; true if the connection was closed for it.
+fn is_cut_off(address: SocketAddr, frame: &[u8]) -> bool {
+    let mut client = Client::connect(address);
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
+    let mut answers = client.stream.try_clone().unwrap();
+    let reader = std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+    let frames = frame.repeat(10);
+    let _ = (0..2000).try_for_each(|_| client.stream.write_all(&frames));
+    match reader.join().unwrap() {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn who_floods_with_frames_is_cut_off_and_others_are_served() {
+    let origin = Origin::answering("ok");
+    let (_forwarder, place) = h2c(&[origin.address]);
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[7; 8]].concat();
+    let settings = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let unknown = vec![0, 0, 0, 99, 0, 0, 0, 0, 1];
+    let priority = [&[0, 0, 5, 2, 0, 0, 0, 0, 1][..], &[0, 0, 0, 0, 9]].concat();
+    // HEADERS of stream 1 that do not end, then more of them.
+    let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
+    let more = [&[0, 0, 9, 9, 0, 0, 0, 0, 1][..], b"\x00\x03x-a\x031bc"].concat();
+    for frame in [
+        ping,
+        settings,
+        unknown,
+        priority,
+        [&headers[..], &more.repeat(20)].concat(),
+    ] {
+        let (address, kind) = (place.address, frame[3]);
+        client(async {
+            let (other, _connection) = connect(address).await;
+            let flooding = tokio::task::spawn_blocking(move || is_cut_off(address, &frame));
+            while !flooding.is_finished() {
+                assert_eq!(text(get(&other, "/").await).await, "ok");
+            }
+            let cut_off = flooding.await.unwrap();
+            assert!(cut_off, "frames of kind {kind} are put up with");
+        });
+    }
+}
+
 #[test]
 fn inside_tls_the_handshake_says_which_protocol() {
     let origin = showing();
