@@ -209,11 +209,20 @@ impl HeaderEdits {
         self.set.is_empty() && self.remove.is_empty()
     }
 
-    /// True if a field of this name, in any case, does not stay.
+    /// True if a field of this name does not stay: in any case, and with `_` for `-`, which CGI-like servers take for
+    /// the same field.
     pub fn drops(&self, name: &str) -> bool {
-        let same = |other: &String| other.eq_ignore_ascii_case(name);
+        let same = |other: &String| is_same_to_cgi(other, name);
         self.remove.iter().any(same) || self.set.iter().any(|(other, _)| same(other))
     }
+}
+
+fn is_same_to_cgi(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
 }
 
 /// Time limits of a listener. None of them can be infinite by accident: a zero is an immediate limit.
