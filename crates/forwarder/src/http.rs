@@ -24,6 +24,8 @@ pub(crate) mod connection;
 mod direct;
 pub(crate) mod exchange;
 pub(crate) mod fields;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod origin;
 pub(crate) mod request;

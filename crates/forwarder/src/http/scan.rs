@@ -75,6 +75,9 @@ impl HeadScan {
                     },
                 };
             }
+            if self.lines == 0 && length > 0 && !buf[self.line_start].is_ascii_graphic() {
+                return Scanned::Refused(ScanError::NotHttp);
+            }
             if let Some(error) = self.line(length, limits) {
                 return Scanned::Refused(error);
             }
@@ -152,6 +155,7 @@ mod tests {
             ("GET / HTTP/1.1\r\n\n", refused(ScanError::BareLf)),
             ("\r\n\r\n\r\n\r\n\r\n", refused(ScanError::NotHttp)),
             ("\x16\x03\x01", refused(ScanError::NotHttp)),
+            (" GET / HTTP/1.1\r\n\r\n", refused(ScanError::NotHttp)),
             ("GET /12345678901234567", refused(ScanError::FirstLine)),
             (
                 "GET / HTTP/1.1\r\na:\r\nb:\r\nc:\r\nd:\r\n\r\n",
