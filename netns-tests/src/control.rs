@@ -44,7 +44,24 @@ pub fn post(socket: &Path, path: &str) -> anyhow::Result<Value> {
     ask(socket, "POST", path)
 }
 
+/// Asks for `path` and returns what comes, as it is: `/metrics` is no JSON.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn get_text(socket: &Path, path: &str) -> anyhow::Result<String> {
+    text(socket, "GET", path)
+}
+
 fn ask(socket: &Path, method: &str, path: &str) -> anyhow::Result<Value> {
+    let body = text(socket, method, path)?;
+    if body.trim().is_empty() {
+        Ok(Value::Null)
+    } else {
+        Ok(serde_json::from_str(&body)?)
+    }
+}
+
+fn text(socket: &Path, method: &str, path: &str) -> anyhow::Result<String> {
     let mut stream =
         UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -76,11 +93,7 @@ fn ask(socket: &Path, method: &str, path: &str) -> anyhow::Result<Value> {
     if !(200..300).contains(&status) {
         return Err(ControlError { status, body }.into());
     }
-    if body.trim().is_empty() {
-        Ok(Value::Null)
-    } else {
-        Ok(serde_json::from_str(&body)?)
-    }
+    Ok(body)
 }
 
 fn unchunk(mut body: &str) -> String {

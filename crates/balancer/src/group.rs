@@ -16,10 +16,15 @@ use crate::retry::RetryBudget;
 use crate::ring::Ring;
 use crate::schedule::Schedule;
 use crate::settings::{Algorithm, GroupSettings, HashKey, OnAllDown, TargetSettings};
+use crate::sticky::{BindingCounts, GroupMark};
 use crate::target::{Health, Order, Outcome, Target, TargetId, TargetState, WHOLE_SHARE};
 
+use bound::Marks;
 use pick::Candidates;
 
+pub use bound::BoundPick;
+
+mod bound;
 mod pick;
 
 /// A group in one plan. The positions in the schedules are shared with the plans before and after.
@@ -33,6 +38,9 @@ pub struct Group {
     ring: Option<Ring>,
     guard: Arc<Guard>,
     budget: Arc<RetryBudget>,
+    mark: GroupMark,
+    marks: Marks,
+    bindings: Arc<BindingCounts>,
 }
 
 /// Why there is no target.
@@ -81,6 +89,14 @@ fn ring(settings: &GroupSettings) -> Option<Ring> {
         | Algorithm::PowerOfTwo
         | Algorithm::Random
         | Algorithm::First => None,
+    }
+}
+
+/// What clients are bound by, if they are.
+fn marks(settings: &GroupSettings) -> Marks {
+    match settings.sticky {
+        Some(_) => Marks::new(settings.targets.iter().map(|target| target.name.as_str())),
+        None => Marks::default(),
     }
 }
 
@@ -149,6 +165,9 @@ impl Group {
             primaries: Rank::build(&settings, false, previous.map(|group| &group.primaries)),
             backups: Rank::build(&settings, true, previous.map(|group| &group.backups)),
             ring: ring(&settings),
+            mark: GroupMark::of(&settings.name),
+            marks: marks(&settings),
+            bindings: previous.map_or_else(Arc::default, |group| Arc::clone(&group.bindings)),
             settings,
         })
     }

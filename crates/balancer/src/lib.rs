@@ -9,6 +9,7 @@
 //! - [`redirect`], [`split`]: where a rule may lead besides a group.
 //! - [`plan`]: the immutable whole of listeners and groups, built from settings and the plan before it.
 //! - [`group`]: picks a target and hands out a [`Lease`] that accounts for it.
+//! - [`sticky`]: what a client is bound to, and how often that held.
 //! - [`key`]: what consistent hashing goes by.
 //! - [`ring`]: who owns which keys.
 //! - [`schedule`]: the order of turns of smooth weighted round robin.
@@ -36,9 +37,10 @@ pub mod rule;
 pub mod schedule;
 pub mod settings;
 pub mod split;
+pub mod sticky;
 pub mod target;
 
-pub use group::{Group, Lease, NoPick};
+pub use group::{BoundPick, Group, Lease, NoPick};
 pub use health::{CheckFailure, HealthChange, HealthMachine};
 pub use key::PickKey;
 pub use listener::{Action, Listener, Route, Rule, shadowed};
@@ -59,5 +61,6 @@ pub use settings::{
     Protocol, RetrySettings, RuleAction, RuleSettings, TargetLimits, TargetSettings, TlsSettings,
     TlsVersion,
 };
-pub use split::{GroupMark, Share, Split};
+pub use split::{Share, Split};
+pub use sticky::{Binding, BindingCounts, GroupMark, StickySettings, TargetMark};
 pub use target::{Health, Order, Outcome, Target, TargetId, TargetState};

@@ -13,6 +13,7 @@ use crate::rule::index::{Cost, Index};
 use crate::rule::{Condition, RequestView};
 use crate::settings::{FixedAnswer, ListenerSettings, RuleAction, RuleSettings};
 use crate::split::{Share, Split};
+use crate::sticky::BindingCounts;
 
 /// What becomes of a request or connection.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,14 @@ impl Action {
 pub struct Rule {
     settings: RuleSettings,
     action: Action,
-    requests: Arc<AtomicU64>,
+    counts: Arc<RuleCounts>,
+}
+
+/// What is counted of a rule.
+#[derive(Debug, Default)]
+struct RuleCounts {
+    requests: AtomicU64,
+    bindings: BindingCounts,
 }
 
 impl Rule {
@@ -72,12 +80,17 @@ impl Rule {
 
     /// Requests or connections that have met it.
     pub fn requests_total(&self) -> u64 {
-        self.requests.load(Relaxed)
+        self.counts.requests.load(Relaxed)
     }
 
     /// Counts one more request or connection that has met it.
     pub fn count(&self) {
-        self.requests.fetch_add(1, Relaxed);
+        self.counts.requests.fetch_add(1, Relaxed);
+    }
+
+    /// How often clients met the group they are bound to.
+    pub fn bindings(&self) -> &BindingCounts {
+        &self.counts.bindings
     }
 }
 
@@ -119,7 +132,7 @@ impl Listener {
             }
             rules.push(Arc::new(Rule {
                 action: resolve(&settings.name, &rule.action, groups)?,
-                requests: counted.remove(&rule.name).unwrap_or_default(),
+                counts: counted.remove(&rule.name).unwrap_or_default(),
                 settings: rule,
             }));
         }
@@ -133,8 +146,8 @@ impl Listener {
         }))
     }
 
-    fn counters(&self) -> BTreeMap<String, Arc<AtomicU64>> {
-        let counter = |rule: &Arc<Rule>| (rule.settings.name.clone(), Arc::clone(&rule.requests));
+    fn counters(&self) -> BTreeMap<String, Arc<RuleCounts>> {
+        let counter = |rule: &Arc<Rule>| (rule.settings.name.clone(), Arc::clone(&rule.counts));
         self.rules.iter().map(counter).collect()
     }
 

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::redirect::Redirect;
 use crate::rule::Condition;
+use crate::sticky::StickySettings;
 
 mod protection;
 mod tls;
@@ -175,6 +176,8 @@ pub struct RuleSettings {
     pub when: Vec<Condition>,
     /// What becomes of a request or connection that matches.
     pub action: RuleAction,
+    /// Whether clients stay with the group they were given, if there are several. HTTP only.
+    pub sticky: Option<StickySettings>,
     /// Changes of the request on its way to the target.
     pub request_headers: HeaderEdits,
     /// Changes of the answer on its way to the client.
@@ -188,6 +191,7 @@ impl RuleSettings {
             name: name.into(),
             when,
             action: RuleAction::Forward(group.into()),
+            sticky: None,
             request_headers: HeaderEdits::default(),
             answer_headers: HeaderEdits::default(),
         }
@@ -308,6 +312,8 @@ pub struct GroupSettings {
     pub slow_start: Option<Duration>,
     /// How much a target gets at once.
     pub limits: TargetLimits,
+    /// Whether clients stay with the target they were given. HTTP only.
+    pub sticky: Option<StickySettings>,
     /// How long connections to a target that is taken out of the group, or ordered to drain, may go on (default 300 s).
     pub drain: Duration,
 }
@@ -339,6 +345,7 @@ impl GroupSettings {
             retry: RetrySettings::default(),
             slow_start: None,
             limits: TargetLimits::default(),
+            sticky: None,
             drain: Duration::from_secs(300),
         }
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::group::Group;
-use crate::key::hash;
 use crate::settings::OnAllDown;
+use crate::sticky::GroupMark;
 
 /// Groups that share the requests of a rule or listener.
 #[derive(Debug)]
@@ -22,17 +22,6 @@ pub struct Share {
     pub weight: u32,
 }
 
-/// Which group of a split a client is bound to: a hash of its name, the same on every node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GroupMark(pub u64);
-
-impl GroupMark {
-    /// The mark of the group of this name.
-    pub fn of(name: &str) -> Self {
-        Self(hash([b"group ".as_slice(), name.as_bytes()]))
-    }
-}
-
 impl Split {
     pub(crate) fn new(shares: Vec<Share>) -> Self {
         Self { shares }
@@ -43,15 +32,15 @@ impl Split {
         &self.shares
     }
 
-    /// The group a client is bound to, if it is one of these and can serve.
+    /// The group a client is bound to, if it is one of these and can serve, or if none of them can.
     pub fn bound(&self, now: Instant, mark: GroupMark) -> Option<&Arc<Group>> {
         let bound = self
             .shares
             .iter()
-            .find(|share| GroupMark::of(&share.group.settings().name) == mark);
-        bound
-            .map(|share| &share.group)
-            .filter(|group| group.usable(now) > 0)
+            .find(|share| share.group.mark() == mark)?;
+        let can_serve = |share: &Share| share.group.usable(now) > 0;
+        let stays = can_serve(bound) || !self.shares.iter().any(can_serve);
+        stays.then_some(&bound.group)
     }
 
     /// One group, drawn by weight among those that can serve. If none can, among those that try all the same; if there is

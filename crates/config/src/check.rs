@@ -7,6 +7,7 @@ mod addresses;
 mod host;
 mod nodes;
 mod references;
+mod sticky;
 mod together;
 mod track;
 mod vrrp;
@@ -32,6 +33,7 @@ pub(crate) fn check(
     addresses::check(draft, facts, &nodes, found);
     host::check(draft, facts, &nodes, found);
     references::check(draft, found);
+    sticky::check(draft, found);
     together::check(draft, &nodes, found);
     let vrrp = vrrp::check(draft, &nodes, found);
     let pair = nodes.pair(draft.pair.as_ref(), found);

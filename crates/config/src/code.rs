@@ -62,6 +62,7 @@ codes! {
     Unordered = "W072", "advertisements too fast, or priorities too close, to order the nodes";
     Password = "W073", "a password that will not be used as written";
     Refused = "W074", "a listener on a VIP whose packets are dropped (`accept_mode = false`)";
+    NoCookieKey = "W075", "cookies that the other node, or this one after a restart, will not know";
 }
 
 impl fmt::Display for Code {

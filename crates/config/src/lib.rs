@@ -35,9 +35,9 @@ pub use code::Code;
 pub use diff::{Change, Subject, diff};
 pub use model::{
     AccessLog, AccessLogFormat, AccessLogTo, Announce, Config, Effect, Evidence, FileExpectation,
-    Global, Heartbeat, Hook, HookOn, Hooks, Level, Log, LogFormat, Node, OnEvidence, Pair, Probe,
-    ProcessName, Socket, Track, TrackedCheck, TrackedGroup, TrackedInterface, Unicast, VipAddress,
-    Vrrp, Watch,
+    Global, Heartbeat, Hook, HookOn, Hooks, Level, Log, LogFormat, Node, OnEvidence, Pair,
+    PairSecret, Probe, ProcessName, Socket, Track, TrackedCheck, TrackedGroup, TrackedInterface,
+    Unicast, VipAddress, Vrrp, Watch,
 };
 pub use report::{MAX_PROBLEMS, Problem, Report, Severity};
 use tree::{Findings, Section};

@@ -1,6 +1,7 @@
 //! The checked values of a file. Whoever holds a [`Config`] need not check anything again.
 
 mod hooks;
+mod secret;
 mod track;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use hooks::{Hook, HookOn, Hooks};
+pub use secret::PairSecret;
 pub use track::{
     Effect, FileExpectation, Probe, ProcessName, Track, TrackedCheck, TrackedGroup,
     TrackedInterface, Watch,
@@ -197,6 +199,8 @@ pub struct Pair {
     pub this: usize,
     /// The second path to the other node.
     pub heartbeat: Option<Heartbeat>,
+    /// What the nodes derive common keys from. Without file access it is a known one.
+    pub secret: Option<PairSecret>,
 }
 
 /// `pair.heartbeat`: how the nodes tell each other that they live, besides VRRP.

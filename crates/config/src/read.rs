@@ -16,6 +16,7 @@ mod listener;
 mod pair;
 mod protection;
 mod rule;
+mod sticky;
 mod track;
 mod unbuilt;
 mod vrrp;
@@ -27,6 +28,7 @@ pub(crate) use group::GroupDraft;
 pub(crate) use health::CheckKind;
 pub(crate) use listener::{ListenerDraft, ListenerProtocol};
 pub(crate) use pair::{PairDraft, PerNode};
+pub(crate) use rule::RulePlace;
 pub(crate) use track::TrackDraft;
 pub(crate) use vrrp::{Profile, UnicastDraft, VrrpDraft};
 

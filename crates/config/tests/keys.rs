@@ -207,3 +207,78 @@ fn a_rotation_is_seen_and_no_secret_shown() {
     );
     assert_eq!(words(&one, &one.clone()), [""; 0]);
 }
+
+/// Loads a pair with this key file and, if wanted, the second path.
+fn pair(folder: &Folder, heartbeat: bool) -> Outcome {
+    let path = "heartbeat = { lb1 = \"10.9.0.2:5112\", lb2 = \"10.9.0.3:5112\" }\n";
+    let text = format!(
+        "[pair]\nnodes = {{ lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }}\nkey_file = \"key\"\n{}\
+         [listener.web]\nbind = \"0.0.0.0:80\"\nrespond = 404\n",
+        if heartbeat { path } else { "" }
+    );
+    let facts = Facts {
+        host_name: "lb1".to_owned(),
+        file_access: true,
+        ..Facts::default()
+    };
+    load(&folder.0.join("t.toml"), &text, &facts)
+}
+
+#[test]
+fn the_pair_derives_from_each_of_its_keys_the_first_one_first() {
+    let folder = Folder::new("pair");
+    let other = "ab".repeat(32);
+    let derived = |keys: &str| {
+        folder.write(keys, 0o600);
+        let outcome = pair(&folder, true);
+        let lines = folder.texts(&outcome);
+        let pair = outcome
+            .config
+            .unwrap_or_else(|| panic!("{lines:?}"))
+            .pair
+            .unwrap();
+        let signs = pair.heartbeat.unwrap().authentication.active();
+        (signs, pair.secret.unwrap().derive("cookies"))
+    };
+    let (signs, one) = derived(&format!("1 {HEX}"));
+    assert_eq!((signs, one.len()), (1, 1));
+    let (signs, two) = derived(&format!("2 hex:{other}\n1 {HEX}"));
+    assert_eq!((signs, two.len()), (2, 2));
+    assert_eq!(two[1], one[0], "what the key before made is still read");
+    assert_ne!(two[0], one[0]);
+}
+
+#[test]
+fn a_key_file_of_the_pair_is_as_strict_as_any() {
+    let folder = Folder::new("pair-strict");
+    let problems = |keys: &str, mode| {
+        folder.write(keys, mode);
+        folder.texts(&pair(&folder, false))
+    };
+    assert_eq!(problems(HEX, 0o600), [""; 0]);
+    assert_eq!(
+        problems(HEX, 0o640),
+        [
+            "3:12 E040 cannot use the key file key: others than its owner may use it (mode 0640); `chmod 600` it"
+        ]
+    );
+    let many: String = (1..=5).map(|id| format!("{id} {HEX}\n")).collect();
+    assert_eq!(problems(&many, 0o600), ["3:12 E040 key has 5 keys"]);
+    assert_eq!(
+        problems("", 0o600),
+        ["3:12 E040 the key file key holds no key"]
+    );
+}
+
+#[test]
+fn another_key_of_the_pair_is_a_change_that_shows_nothing_of_it() {
+    let folder = Folder::new("pair-diff");
+    let config = |keys: &str| {
+        folder.write(keys, 0o600);
+        pair(&folder, false).config.unwrap()
+    };
+    let (one, two) = (config(HEX), config(&format!("hex:{}", "ab".repeat(32))));
+    let changes: Vec<String> = diff(&one, &two).iter().map(ToString::to_string).collect();
+    assert_eq!(changes, ["pair: key (changed in place)"]);
+    assert!(!format!("{two:?}").contains("171, 171"), "abab...");
+}

@@ -9,6 +9,7 @@ pub mod overrides;
 pub mod runner;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -204,11 +205,23 @@ pub enum ToForwarder {
         node: Option<String>,
         /// The TOML text.
         text: String,
+        /// What the pair's cookies are made with, the one in use first; none without a key of the pair.
+        cookie_keys: Vec<DerivedKey>,
     },
     /// Follow these orders, and each configuration from here on with them. Comes before the first configuration.
     Overrides(overrides::Overrides),
     /// Say everything about listeners and groups.
     Snapshot,
+}
+
+/// A key derived from that of the pair. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DerivedKey(pub [u8; 32]);
+
+impl fmt::Debug for DerivedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DerivedKey(hidden)")
+    }
 }
 
 /// Forwarder to director.

@@ -45,7 +45,7 @@ pub use response::{
 pub use status::{
     AccessLogStatus, CheckState, ConfigStatus, ForwarderState, ForwarderStatus, GroupStatus,
     ListenerStatus, Order, Overall, PairNode, PairStatus, PassiveState, Role, RuleStatus, Status,
-    TargetCondition, TargetStatus,
+    StickyStatus, TargetCondition, TargetStatus,
 };
 pub use timestamp::Timestamp;
 pub use vrrp::{

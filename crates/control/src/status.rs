@@ -145,6 +145,38 @@ pub struct RuleStatus {
     pub action: String,
     /// Requests or connections that have met it since the forwarder started.
     pub requests_total: u64,
+    /// How its clients stay with the group they were given; `None` if they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<StickyStatus>,
+}
+
+/// How clients stay where they were sent, by what became of their requests since the forwarder started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StickyStatus {
+    /// Name of the cookie that binds them.
+    pub cookie: String,
+    /// They were not bound before.
+    pub new_total: u64,
+    /// They met what they are bound to.
+    pub hit_total: u64,
+    /// They went elsewhere: what they are bound to could not serve them.
+    pub moved_total: u64,
+    /// They met nobody.
+    pub none_total: u64,
+    /// Cookies of that name that were not believed: forged, too old, or of something else.
+    pub refused_total: u64,
+}
+
+impl StickyStatus {
+    /// What is counted, with the words of metrics.
+    pub fn requests(&self) -> [(&'static str, u64); 4] {
+        [
+            ("new", self.new_total),
+            ("hit", self.hit_total),
+            ("moved", self.moved_total),
+            ("none", self.none_total),
+        ]
+    }
 }
 
 /// One `[group.NAME]`.
@@ -176,6 +208,9 @@ pub struct GroupStatus {
     /// Attempts that were not made again because the budget was spent.
     #[serde(default)]
     pub retries_refused_total: u64,
+    /// How its clients stay with the target they were given; `None` if they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<StickyStatus>,
     /// In the order of the file.
     #[serde(default)]
     pub targets: Vec<TargetStatus>,

@@ -1,13 +1,14 @@
 //! The forwarder's own figures in the words of the control socket.
 
+use balancer::Binding;
 use control::internal::{AccessLogCounts, FromForwarder};
 use control::{
-    CheckState, GroupStatus, ListenerStatus, Order, PassiveState, RuleStatus, TargetCondition,
-    TargetStatus,
+    CheckState, GroupStatus, ListenerStatus, Order, PassiveState, RuleStatus, StickyStatus,
+    TargetCondition, TargetStatus,
 };
 use forwarder::{
     AccessLogFigures, CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding,
-    RuleSnapshot, Snapshot, TargetSnapshot, TargetStanding,
+    RuleSnapshot, Snapshot, StickySnapshot, TargetSnapshot, TargetStanding,
 };
 
 /// The message that answers a request for a snapshot.
@@ -26,6 +27,7 @@ pub(crate) fn message(
                 name: rule.name,
                 action: rule.action.to_string(),
                 requests_total: rule.requests_total,
+                sticky: rule.sticky.map(sticky),
             });
         }
     }
@@ -74,7 +76,25 @@ fn group(group: GroupSnapshot) -> GroupStatus {
         queue_timeouts_total: group.queue_totals.timeouts,
         retries_total: group.retries_total,
         retries_refused_total: group.retries_refused_total,
+        sticky: group.sticky.map(sticky),
         targets: group.targets.into_iter().map(target).collect(),
+    }
+}
+
+/// How clients stay where they were sent.
+fn sticky(sticky: StickySnapshot) -> StickyStatus {
+    let total = |wanted| {
+        let mut requests = sticky.requests.iter();
+        let found = requests.find(|(binding, _)| *binding == wanted);
+        found.map_or(0, |(_, total)| *total)
+    };
+    StickyStatus {
+        new_total: total(Binding::New),
+        hit_total: total(Binding::Hit),
+        moved_total: total(Binding::Moved),
+        none_total: total(Binding::None),
+        refused_total: sticky.refused_total,
+        cookie: sticky.cookie,
     }
 }
 

@@ -16,7 +16,7 @@ use control::internal::{
     write_frame,
 };
 use forwarder::{
-    AccessLogFormat, AccessLogSettings, AccessLogTarget, Forwarder, ForwarderSettings,
+    AccessLogFormat, AccessLogSettings, AccessLogTarget, CookieKey, Forwarder, ForwarderSettings,
 };
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
@@ -98,6 +98,8 @@ struct Data {
     /// What operators have ordered.
     overrides: balancer::Overrides,
     log: log::LogHandle,
+    /// As the last configuration came with.
+    cookie_keys: Vec<CookieKey>,
     conditions: BTreeMap<(String, String), TargetCondition>,
     /// Usable targets by group, as the director has been told.
     usable: Option<BTreeMap<String, usize>>,
@@ -113,6 +115,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
         generation: 0,
         overrides: balancer::Overrides::default(),
         log,
+        cookie_keys: Vec::new(),
         conditions: BTreeMap::new(),
         usable: None,
     };
@@ -162,9 +165,11 @@ impl Data {
                 path,
                 node,
                 text,
+                cookie_keys,
             } => {
+                let keys = cookie_keys.into_iter().map(|key| CookieKey(key.0));
                 let error = self
-                    .configure(link, generation, path, node, text)
+                    .configure(link, generation, path, node, text, keys.collect())
                     .await
                     .err();
                 FromForwarder::Configured { generation, error }
@@ -190,6 +195,7 @@ impl Data {
         path: String,
         node: Option<String>,
         text: String,
+        cookie_keys: Vec<CookieKey>,
     ) -> Result<(), String> {
         let facts = config::Facts {
             node_override: node,
@@ -209,20 +215,27 @@ impl Data {
             Some(running) => Arc::clone(running),
             None => self.start(config.global.threads)?,
         };
+        // Before the first request is served by what is applied.
+        forwarder.set_cookie_keys(&cookie_keys);
+        let applying = Arc::clone(&forwarder);
         let access_log = access_log(&config.global.access_log);
         let applied = tokio::task::spawn_blocking(move || {
             // First, so that no request is served without its line.
-            let before = forwarder.set_access_log(access_log);
-            let applied = forwarder.apply(config.listeners, config.groups);
+            let before = applying.set_access_log(access_log);
+            let applied = applying.apply(config.listeners, config.groups);
             if applied.is_err() {
-                forwarder.set_access_log(before);
+                applying.set_access_log(before);
             }
             applied
         });
         let result = pulsing(applied, link, self.pulse()).await;
-        result
-            .map_err(|error| error.to_string())?
-            .map_err(|error| with_causes(&error))?;
+        let result = result.map_err(|error| error.to_string());
+        let result = result.and_then(|applied| applied.map_err(|error| with_causes(&error)));
+        if result.is_err() {
+            forwarder.set_cookie_keys(&self.cookie_keys);
+        }
+        result?;
+        self.cookie_keys = cookie_keys;
         self.generation = generation;
         Ok(())
     }

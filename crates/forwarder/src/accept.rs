@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::access_log::pen::Pen;
     use crate::listener::SharedListener;
+    use crate::seal::Sealer;
 
     #[test]
     fn what_waits_when_a_socket_closes_is_served() {
@@ -181,7 +182,8 @@ mod tests {
 
             let stop = Rc::new(Notify::new());
             stop.notify_one();
-            run(Rc::new(Worker::new(0, Pen::default())), socket, owner, stop).await;
+            let worker = Rc::new(Worker::new(0, Pen::default(), Sealer::default()));
+            run(worker, socket, owner, stop).await;
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");

@@ -124,6 +124,12 @@ impl Buffer {
         bytes
     }
 
+    /// Keeps the first `count` bytes of what is held, none of which were moved on.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        debug_assert!(self.start == 0, "nothing is taken back from under a reader");
+        self.bytes.truncate(count);
+    }
+
     /// Forgets everything but keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();

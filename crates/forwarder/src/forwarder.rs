@@ -19,6 +19,7 @@ use crate::checks;
 use crate::error::ApplyError;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
+use crate::seal::{CookieKey, Sealer};
 use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot};
 use crate::sockets;
 use crate::tls::Materials;
@@ -64,6 +65,7 @@ pub struct Forwarder {
     /// How clients come back to their TLS sessions.
     tickets: Arc<dyn ProducesTickets>,
     access_log: Desk,
+    sealer: Sealer,
     /// Held by one change at a time, from its beginning to its confirmation.
     changing: Mutex<Wanted>,
     /// Held for a moment at a time.
@@ -92,8 +94,9 @@ impl Forwarder {
     pub fn start(settings: ForwarderSettings) -> io::Result<Forwarder> {
         let leaving = Arc::new(Leaving::new());
         let access_log = Desk::start()?;
+        let sealer = Sealer::default();
         let workers = (0..settings.threads.max(1))
-            .map(|index| start_worker(index, &leaving, &access_log))
+            .map(|index| start_worker(index, &leaving, (&access_log, &sealer)))
             .collect::<io::Result<Vec<_>>>()?;
         let (plans, received) = unbounded_channel();
         let wake = wake_all(&workers);
@@ -113,6 +116,7 @@ impl Forwarder {
             leaving,
             tickets: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(io::Error::other)?,
             access_log,
+            sealer,
             changing: Mutex::default(),
             bound: Mutex::default(),
         })
@@ -177,6 +181,12 @@ impl Forwarder {
         let confirmed = self.confirm(confirmations);
         self.listening.store(confirmed.is_ok(), Relaxed);
         confirmed
+    }
+
+    /// Takes keys into use for the cookies that bind clients: the first makes them, each reads them. Without this, or with
+    /// none, they are made with a key that ends with the process.
+    pub fn set_cookie_keys(&self, keys: &[CookieKey]) {
+        self.sealer.set_keys(keys);
     }
 
     /// Sets a time by which targets that are gone must be left.
@@ -466,17 +476,17 @@ fn wake_all(workers: &[WorkerHandle]) -> impl Fn() + Send + 'static {
 fn start_worker(
     index: usize,
     leaving: &Arc<Leaving>,
-    access_log: &Desk,
+    (access_log, sealer): (&Desk, &Sealer),
 ) -> io::Result<WorkerHandle> {
     let (orders, received) = unbounded_channel();
     let pulse = Arc::new(Pulse::new());
     let runtime = worker::runtime()?;
     let thread = {
         let (pulse, leaving) = (Arc::clone(&pulse), Arc::clone(leaving));
-        let access_log = access_log.inlet();
+        let shared = (index, access_log.inlet(), sealer.clone());
         std::thread::Builder::new()
             .name(format!("tandem-fwd-{index}"))
-            .spawn(move || worker::run(&runtime, (index, access_log), pulse, leaving, received))?
+            .spawn(move || worker::run(&runtime, shared, pulse, leaving, received))?
     };
     Ok(WorkerHandle {
         orders,

@@ -9,6 +9,7 @@
 //! - [`changes`]: what a rule changes in heads.
 //! - [`origin`]: who the client is, behind proxies.
 //! - [`routing`]: where a request goes.
+//! - [`sticky`]: cookies that keep a client where it is.
 //! - [`key`]: what of a request a group hashes.
 //! - [`chunked`], [`body`]: where a body ends, and what of it is passed on.
 //! - [`answer`]: answers of our own; [`direct`]: requests that need no more than one.
@@ -33,3 +34,4 @@ pub(crate) mod response;
 mod routing;
 pub(crate) mod scan;
 mod serving;
+mod sticky;

@@ -16,6 +16,7 @@
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `access_log`: a line for each request.
+//! - `seal`: what binds a client, so that nobody else can write it.
 //! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
 
 mod accept;
@@ -33,6 +34,7 @@ mod leaving;
 mod listener;
 mod probe;
 mod relay;
+mod seal;
 mod snapshot;
 mod sockets;
 mod stream;
@@ -45,8 +47,9 @@ mod worker;
 pub use access_log::{AccessLogFigures, AccessLogFormat, AccessLogSettings, AccessLogTarget};
 pub use error::{ApplyError, OrderError};
 pub use forwarder::{Forwarder, ForwarderSettings, MAX_SHOWN_RULES};
+pub use seal::CookieKey;
 pub use snapshot::{
     CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, QueueTotals, Readiness,
-    RuleSnapshot, Snapshot, TargetSnapshot, TargetStanding,
+    RuleSnapshot, Snapshot, StickySnapshot, TargetSnapshot, TargetStanding,
 };
 pub use tls::{CertificateMaterial, Materials, TlsError};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balancer::{
-    Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule, RuleAction, Target,
-    TargetState,
+    Binding, BindingCounts, Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule,
+    RuleAction, StickySettings, Target, TargetState,
 };
 
 /// Everything at one moment.
@@ -57,6 +57,8 @@ pub struct RuleSnapshot {
     pub requests_total: u64,
     /// What it does.
     pub action: RuleAction,
+    /// How its clients stay with their group, if they do.
+    pub sticky: Option<StickySnapshot>,
 }
 
 /// One group.
@@ -78,8 +80,21 @@ pub struct GroupSnapshot {
     pub retries_total: u64,
     /// Retries for which the budget was spent.
     pub retries_refused_total: u64,
+    /// How its clients stay with their target, if they do.
+    pub sticky: Option<StickySnapshot>,
     /// Its targets, in the order of the file.
     pub targets: Vec<TargetSnapshot>,
+}
+
+/// How often clients met what they are bound to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StickySnapshot {
+    /// Name of the cookie.
+    pub cookie: String,
+    /// Requests by what became of their binding, in the order of [`Binding::ALL`].
+    pub requests: Vec<(Binding, u64)>,
+    /// Cookies of that name that were not believed.
+    pub refused_total: u64,
 }
 
 /// What happened in the line of a group.
@@ -231,7 +246,17 @@ pub(crate) fn rule(listener: &str, rule: &Rule) -> RuleSnapshot {
         name: rule.settings().name.clone(),
         requests_total: rule.requests_total(),
         action: rule.settings().action.clone(),
+        sticky: sticky(rule.settings().sticky.as_ref(), rule.bindings()),
     }
+}
+
+fn sticky(settings: Option<&StickySettings>, counts: &BindingCounts) -> Option<StickySnapshot> {
+    let requests = Binding::ALL.map(|binding| (binding, counts.total(binding)));
+    settings.map(|settings| StickySnapshot {
+        cookie: settings.cookie.clone(),
+        requests: requests.to_vec(),
+        refused_total: counts.refused_total(),
+    })
 }
 
 /// The groups of a plan.
@@ -263,6 +288,7 @@ fn group(group: &Arc<Group>) -> GroupSnapshot {
         },
         retries_total: budget.retries_total(),
         retries_refused_total: budget.refused_total(),
+        sticky: sticky(group.settings().sticky.as_ref(), group.bindings()),
         targets: group
             .targets()
             .iter()

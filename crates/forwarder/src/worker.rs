@@ -22,6 +22,7 @@ use crate::access_log::pen::{Pen, Shape};
 use crate::idlers::Idlers;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
+use crate::seal::Sealer;
 use crate::tls::handshake::Handshakes;
 use crate::upstream::Pool;
 
@@ -84,19 +85,22 @@ pub(crate) struct Worker {
     pub(crate) idlers: Rc<Idlers>,
     /// What access log lines are written with.
     pub(crate) pen: Pen,
+    /// Makes and reads what binds clients.
+    pub(crate) sealer: Sealer,
     random: Cell<u64>,
     path_room: RefCell<String>,
 }
 
 impl Worker {
     /// A thread without connections.
-    pub(crate) fn new(index: usize, pen: Pen) -> Self {
+    pub(crate) fn new(index: usize, pen: Pen, sealer: Sealer) -> Self {
         Self {
             index,
             pool: Pool::default(),
             handshakes: Rc::default(),
             idlers: Rc::default(),
             pen,
+            sealer,
             random: Cell::new(rand::random()),
             path_room: RefCell::default(),
         }
@@ -165,14 +169,14 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// Runs a worker until it is told to stop or nobody is left to tell it.
 pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
-    (index, access_log): (usize, Inlet),
+    (index, access_log, sealer): (usize, Inlet, Sealer),
     pulse: Arc<Pulse>,
     leaving: Arc<Leaving>,
     orders: UnboundedReceiver<Order>,
 ) {
     let local = LocalSet::new();
     local.block_on(runtime, async move {
-        let worker = Rc::new(Worker::new(index, Pen::new(access_log)));
+        let worker = Rc::new(Worker::new(index, Pen::new(access_log), sealer));
         spawn_local(tick(Rc::clone(&worker), pulse, leaving));
         obey(worker, orders).await;
     });

@@ -171,6 +171,14 @@ impl<'lab> Tandem<'lab> {
         control::get(&self.socket(), "/status")
     }
 
+    /// What `GET /metrics` answers.
+    ///
+    /// # Errors
+    /// When the socket does not answer.
+    pub fn metrics(&self) -> anyhow::Result<String> {
+        control::get_text(&self.socket(), "/metrics")
+    }
+
     /// The VRRP state, lower case; `unreachable` while the socket does not answer.
     pub fn state(&self) -> String {
         let state = self

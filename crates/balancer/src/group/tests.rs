@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::settings::{Check, TargetSettings};
 
+mod bound;
 mod protection;
 
 fn group(weights: &[u32]) -> Arc<Group> {

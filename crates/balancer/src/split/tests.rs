@@ -67,6 +67,8 @@ fn when_no_group_can_serve_the_weights_hold_again() {
     set(&split, 0, Health::Down);
     set(&split, 1, Health::Down);
     assert!(shares(&split, 1000).iter().all(|count| *count > 400));
+    // And whoever is bound stays.
+    assert!(split.bound(Instant::now(), GroupMark::of("g1")).is_some());
     assert_eq!(split.effective_weights(Instant::now()), [1, 1]);
 }
 

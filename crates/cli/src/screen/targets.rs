@@ -1,6 +1,6 @@
 //! `tandem targets`: every target with what was observed and what was ordered.
 
-use control::{GroupStatus, TargetCondition, TargetStatus};
+use control::{GroupStatus, StickyStatus, TargetCondition, TargetStatus};
 
 use super::table::{Align, Cell, Table, cell};
 use super::words::{count, flow, span_of_seconds};
@@ -17,6 +17,9 @@ pub(crate) fn targets(groups: &[GroupStatus]) -> String {
 fn group(group: &GroupStatus) -> String {
     let up = format!("{}/{} usable", group.usable, group.total);
     let mut out = flow("", 2, &[group.name.clone(), group.algorithm.clone(), up]);
+    if let Some(sticky) = &group.sticky {
+        out.push_str(&flow("  ", 4, &words(sticky)));
+    }
     let mut table = Table::new(
         2,
         &[
@@ -62,6 +65,26 @@ fn weight_words(target: &TargetStatus) -> String {
         Some(of_file) => format!("{} ({of_file})", target.weight),
         None => target.weight.to_string(),
     }
+}
+
+/// How well clients stay with their targets.
+fn words(sticky: &StickyStatus) -> Vec<String> {
+    let bound = sticky.hit_total + sticky.moved_total;
+    let stayed = match (sticky.hit_total * 100).checked_div(bound) {
+        Some(percent) => format!("{percent}% of {} bound requests stayed", count(bound)),
+        None => "no bound request yet".to_owned(),
+    };
+    let mut words = vec![format!("sticky {}", sticky.cookie), stayed];
+    for (total, what) in [
+        (sticky.moved_total, "moved"),
+        (sticky.new_total, "new"),
+        (sticky.refused_total, "cookies refused"),
+    ] {
+        if total > 0 {
+            words.push(format!("{} {what}", count(total)));
+        }
+    }
+    words
 }
 
 /// The name, and below it the address if that is another.

@@ -281,6 +281,33 @@ not on disk, a restart would lose it: No space left on device
 }
 
 #[test]
+fn targets_of_a_group_that_binds_its_clients() {
+    let mut groups = recorded_status().groups;
+    groups.truncate(1);
+    groups[0].targets.truncate(1);
+    let sticky = |hit_total, moved_total| control::StickyStatus {
+        cookie: "TANDEM".to_owned(),
+        new_total: 2500,
+        hit_total,
+        moved_total,
+        none_total: 1,
+        refused_total: 2,
+    };
+    groups[0].sticky = Some(sticky(12_000, 34));
+    let second = |groups: &[control::GroupStatus]| {
+        let screen = super::targets(groups);
+        screen.lines().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(
+        second(&groups),
+        "  sticky TANDEM  99% of 12,034 bound requests stayed  34 moved  2,500 new"
+    );
+    groups[0].sticky = Some(sticky(0, 0));
+    assert!(second(&groups).contains("no bound request yet"));
+    assert_narrow(&super::targets(&groups));
+}
+
+#[test]
 fn vrrp_of_a_backup_held_back() {
     let expected = "\
 main  BACKUP for 12s  vrid 51 on eth0

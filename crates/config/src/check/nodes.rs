@@ -88,6 +88,7 @@ impl<'d> Nodes<'d> {
             nodes,
             this: self.this?,
             heartbeat: draft.and_then(|draft| self.heartbeat(draft, found)),
+            secret: draft.and_then(|draft| draft.secret.clone()),
         }))
     }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use ::vrrp::{Authentication, ChecksumPolicy, Password, PeerKnowledge, Preempt, Settings, Version};
 use balancer::{
     Check, Conditions, GroupSettings, ListenerSettings, OnAllDown, RuleAction, RuleSettings,
+    StickySettings,
 };
 use std::sync::Arc;
 
 use super::Subject;
-use crate::model::{Config, Effect, Global, Hooks, Pair, Track, Vrrp, Watch};
+use crate::model::{Config, Effect, Global, Hooks, Pair, PairSecret, Track, Vrrp, Watch};
 use crate::units::{show_duration, show_size};
 
 /// One part: what distinguishes it in a word, and all its keys.
@@ -29,6 +30,7 @@ pub(super) struct Part {
 pub(super) struct Secret {
     password: Option<Password>,
     authentication: Option<Arc<Authentication>>,
+    pair: Option<PairSecret>,
 }
 
 impl Part {
@@ -114,6 +116,7 @@ fn pair(pair: &Pair) -> Part {
         ),
     );
     part.secret.authentication = heartbeat.map(|beat| Arc::clone(&beat.authentication));
+    part.secret.pair = pair.secret.clone();
     part
 }
 
@@ -225,6 +228,7 @@ fn vrrp(vrrp: &Vrrp) -> Part {
     part.secret = Secret {
         password: settings.password.clone(),
         authentication: settings.authentication.clone(),
+        ..Secret::default()
     };
     part
 }
@@ -325,6 +329,9 @@ fn rules(part: &mut Part, rules: &[RuleSettings]) {
 /// Everything a rule says: two rules with the same words do the same.
 fn rule_words(rule: &RuleSettings) -> String {
     let mut words = format!("{}: {}", Conditions(&rule.when), action(&rule.action));
+    if let Some(sticky) = &rule.sticky {
+        words.push_str(&format!("; sticky by {}", sticky_words(sticky)));
+    }
     for (whose, edits) in [
         ("", &rule.request_headers),
         (" of the answer", &rule.answer_headers),
@@ -337,6 +344,11 @@ fn rule_words(rule: &RuleSettings) -> String {
         }
     }
     words
+}
+
+/// `TANDEM for 1d`.
+fn sticky_words(sticky: &StickySettings) -> String {
+    format!("{} for {}", sticky.cookie, show_duration(sticky.ttl))
 }
 
 fn action(action: &RuleAction) -> String {
@@ -419,6 +431,7 @@ fn group(group: &GroupSettings) -> Part {
             OnAllDown::Refuse => "503",
         },
     );
+    part.set("sticky", or(group.sticky.as_ref().map(sticky_words), "off"));
     protection(&mut part, group);
     part
 }

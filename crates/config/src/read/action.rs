@@ -1,7 +1,5 @@
 //! What becomes of a request: `forward`, `redirect` or `respond`, of a listener or of a rule.
 
-use std::time::Duration;
-
 use balancer::{FixedAnswer, Redirect, RuleAction, Template, Variable};
 
 use super::listener::ListenerProtocol;
@@ -326,21 +324,4 @@ fn body(item: &Item<'_>, status: Option<u16>) -> Option<String> {
         item.error(Code::OutOfRange, message, "remove `body`".to_owned());
     }
     Some(text.to_owned())
-}
-
-/// `{ cookie = "NAME", ttl = "1h" }`; true if it asks for stickiness.
-pub(super) fn sticky(item: &Item<'_>) -> bool {
-    let Some(section) =
-        item.section_or("\"off\" or a table like { cookie = \"TANDEM\", ttl = \"1d\" }")
-    else {
-        return false;
-    };
-    if let Some(item) = section.require("cookie", "cookie = \"TANDEM\"") {
-        item.string();
-    }
-    if let Some(item) = section.get("ttl") {
-        item.duration_in(Duration::from_secs(1)..=Duration::from_secs(400 * 86_400));
-    }
-    section.finish();
-    true
 }

@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use balancer::{Algorithm, GroupSettings, GroupTimeouts, OnAllDown, TargetSettings};
+use balancer::{
+    Algorithm, GroupSettings, GroupTimeouts, OnAllDown, StickySettings, TargetSettings,
+};
 
 use super::algorithm;
 use super::health::{self, HealthDraft};
 use super::protection::ProtectionDraft;
+use super::sticky;
 use super::{duplicate, duplicates, too_many, unbuilt};
 use crate::Code;
 use crate::tree::{At, Findings, Item, Section};
@@ -41,6 +44,12 @@ impl GroupDraft {
         self.common.algorithm.as_ref()
     }
 
+    /// How clients stay with their target, if they do, and where that was written.
+    pub(crate) fn sticky(&self) -> Option<At<StickySettings>> {
+        let At { value, place } = self.common.sticky.clone()?;
+        value.map(|value| At { value, place })
+    }
+
     /// The settings, with the defaults of the product for what nobody wrote.
     pub(crate) fn settings(&self) -> GroupSettings {
         let name = self.name.value.clone();
@@ -53,6 +62,7 @@ impl GroupDraft {
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
         settings.drain = common.drain.unwrap_or(settings.drain);
+        settings.sticky = self.sticky().map(|sticky| sticky.value);
         common.protection.apply(&mut settings);
         settings.targets = self.targets.iter().map(TargetDraft::settings).collect();
         settings
@@ -79,6 +89,7 @@ pub(super) struct Common {
     on_all_down: Option<OnAllDown>,
     drain: Option<Duration>,
     protection: ProtectionDraft,
+    sticky: Option<At<Option<StickySettings>>>,
 }
 
 impl Common {
@@ -105,8 +116,12 @@ impl Common {
             .get("drain")
             .and_then(|item| item.duration_in(Duration::ZERO..=day));
         let protection = ProtectionDraft::read(section);
+        let sticky = section
+            .get("sticky")
+            .and_then(|item| Some(item.at(sticky::read(&item)?)));
         unbuilt::refuse(section);
         Common {
+            sticky,
             protection,
             algorithm,
             health,
@@ -124,6 +139,7 @@ impl Common {
             on_all_down: self.on_all_down.or(defaults.on_all_down),
             drain: self.drain.or(defaults.drain),
             protection: self.protection.over(&defaults.protection),
+            sticky: self.sticky.or_else(|| defaults.sticky.clone()),
         }
     }
 }

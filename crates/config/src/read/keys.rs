@@ -16,10 +16,19 @@ use ::vrrp::{Authentication, Key};
 
 use super::Files;
 use crate::Code;
+use crate::model::PairSecret;
 use crate::tree::Item;
+
+/// A key with its octets, for what else is made of it.
+pub(super) struct PlainKey {
+    key: Key,
+    octets: Vec<u8>,
+}
 
 /// The largest key file, in octets.
 const SIZE_LIMIT: u64 = 16 * 1024;
+/// The most keys of a pair: each is tried on each cookie that is not known.
+const MAX_PAIR_KEYS: usize = 4;
 /// What a key stands for that may not be read here.
 const UNKNOWN_KEY: [u8; 32] = [0; 32];
 /// Permissions of everybody but the owner.
@@ -44,7 +53,10 @@ pub(super) fn read(
             .and_then(|key| Authentication::new(vec![key], id))
             .ok();
     }
-    let keys = keys(item, &path)?;
+    let keys: Vec<Key> = keys(item, &path)?
+        .into_iter()
+        .map(|plain| plain.key)
+        .collect();
     let id = match (wanted, &keys[..]) {
         (Some(id), _) => id,
         (None, [only]) => only.id(),
@@ -63,7 +75,35 @@ pub(super) fn read(
         .ok()
 }
 
-fn keys(item: &Item<'_>, path: &Path) -> Option<Vec<Key>> {
+/// The keys of the pair in the file that `item` names: the first is in use, what the others made is believed. Without file
+/// access a key of zeros stands for all of them.
+pub(super) fn of_pair(item: &Item<'_>, files: Files<'_>) -> Option<(Authentication, PairSecret)> {
+    let path = files.folder.join(item.string_like("the path of a file")?);
+    let keys = match files.access {
+        true => keys(item, &path)?,
+        false => vec![PlainKey {
+            key: Key::new(1, &UNKNOWN_KEY).ok()?,
+            octets: UNKNOWN_KEY.to_vec(),
+        }],
+    };
+    if keys.len() > MAX_PAIR_KEYS {
+        let message = format!("{} has {} keys", path.display(), keys.len());
+        let remedy = format!("keep the one in use first, and at most {MAX_PAIR_KEYS} in all");
+        item.error(Code::File, message, remedy);
+        return None;
+    }
+    let first = keys.first()?.key.id();
+    let (keys, octets) = keys
+        .into_iter()
+        .map(|plain| (plain.key, plain.octets))
+        .unzip();
+    let authentication = Authentication::new(keys, first)
+        .map_err(|error| item.error(Code::File, format!("{}: {error}", path.display()), None))
+        .ok()?;
+    Some((authentication, PairSecret::new(octets)))
+}
+
+fn keys(item: &Item<'_>, path: &Path) -> Option<Vec<PlainKey>> {
     let text = match text(path) {
         Ok(text) => text,
         Err(problem) => {
@@ -116,21 +156,22 @@ fn text(path: &Path) -> Result<String, String> {
 }
 
 /// One line: a number and a value, or a value alone.
-fn key(line: &str) -> Result<Key, String> {
+fn key(line: &str) -> Result<PlainKey, String> {
     let numbered = line
         .split_once(char::is_whitespace)
         .and_then(|(id, value)| Some((id.parse::<u16>().ok()?, value.trim())));
     let (id, value) = numbered.unwrap_or((1, line));
     let id = u8::try_from(id).map_err(|_| "a key has a number from 1 to 255".to_owned())?;
-    let secret = match value.strip_prefix("hex:") {
-        Some(digits) => octets(digits).ok_or("`hex:` needs pairs of hexadecimal digits")?,
+    let octets = match value.strip_prefix("hex:") {
+        Some(digits) => decoded(digits).ok_or("`hex:` needs pairs of hexadecimal digits")?,
         None if value.is_ascii() => value.as_bytes().to_vec(),
         None => return Err("a key that is not `hex:` is plain ASCII".to_owned()),
     };
-    Key::new(id, &secret).map_err(|error| error.to_string())
+    let key = Key::new(id, &octets).map_err(|error| error.to_string())?;
+    Ok(PlainKey { key, octets })
 }
 
-fn octets(digits: &str) -> Option<Vec<u8>> {
+fn decoded(digits: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = digits
         .chars()
         .map(|digit| u8::try_from(digit.to_digit(16)?).ok())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use balancer::{ListenerLimits, ListenerTimeouts, RuleAction, RuleSettings};
 
 use super::action;
-use super::rule;
+use super::rule::{self, RulePlace};
 use super::too_many;
 use crate::Code;
 use crate::tree::{At, Item, Place, Section};
@@ -67,6 +67,8 @@ pub(crate) struct ListenerDraft {
     pub(crate) protocol: ListenerProtocol,
     pub(crate) action: Option<RuleAction>,
     pub(crate) rules: Vec<RuleSettings>,
+    /// Where the rules stand.
+    pub(crate) rule_places: Vec<RulePlace>,
     /// Every group it or one of its rules names.
     pub(crate) groups: Vec<At<String>>,
     /// Every certificate it names.
@@ -110,6 +112,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         protocol,
         action: main.action,
         rules: rules.rules,
+        rule_places: rules.places,
         groups,
         certificates,
         timeouts,

@@ -6,7 +6,7 @@ use ::vrrp::Authentication;
 
 use super::{Files, check_name, duplicates, keys, too_many};
 use crate::Code;
-use crate::model::Node;
+use crate::model::{Node, PairSecret};
 use crate::tree::{At, Item, Place, Section};
 
 /// `[pair]` with places.
@@ -20,7 +20,12 @@ pub(crate) struct PairDraft {
     pub(crate) complete: bool,
     /// The second path, by node, with its place.
     pub(crate) heartbeat: Option<At<PerNode<SocketAddr>>>,
+    /// What the second path is signed with.
     pub(crate) key: Option<Authentication>,
+    /// What the nodes derive common keys from.
+    pub(crate) secret: Option<PairSecret>,
+    /// Whether the file names a key, usable or not.
+    pub(crate) has_key_file: bool,
 }
 
 pub(super) fn read(section: Section<'_>, files: Files<'_>) -> PairDraft {
@@ -32,7 +37,11 @@ pub(super) fn read(section: Section<'_>, files: Files<'_>) -> PairDraft {
         .as_ref()
         .map_or_else(|| section.place().clone(), Item::place);
     let (nodes, complete) = item.map(|item| nodes(&item)).unwrap_or_default();
-    let (heartbeat, key) = heartbeat(&section, files);
+    let key_file = section.get("key_file");
+    let has_key_file = key_file.is_some();
+    let keys = key_file.and_then(|item| keys::of_pair(&item, files));
+    let (key, secret) = keys.unzip();
+    let heartbeat = heartbeat(&section);
     section.finish();
     PairDraft {
         nodes,
@@ -40,36 +49,22 @@ pub(super) fn read(section: Section<'_>, files: Files<'_>) -> PairDraft {
         complete,
         heartbeat,
         key,
+        secret,
+        has_key_file,
     }
 }
 
-/// The second path and the key it is signed with; neither is of use alone.
-fn heartbeat(
-    section: &Section<'_>,
-    files: Files<'_>,
-) -> (Option<At<PerNode<SocketAddr>>>, Option<Authentication>) {
-    let key_file = section.get("key_file");
-    let Some(item) = section.get("heartbeat") else {
-        if let Some(item) = key_file
-            && item.string().is_some()
-        {
-            item.not_supported(
-                "`key_file` without `heartbeat`",
-                "remove the line; nothing else uses it so far",
-            );
-        }
-        return (None, None);
-    };
-    if key_file.is_none() {
+/// The second path, which needs a key to be signed with.
+fn heartbeat(section: &Section<'_>) -> Option<At<PerNode<SocketAddr>>> {
+    let item = section.get("heartbeat")?;
+    if section.get("key_file").is_none() {
         section.missing("key_file", "key_file = \"/etc/tandem/pair.key\"");
     }
-    let key = key_file.and_then(|item| keys::read(&item, None, files));
-    let each = PerNode::read(&item, |item| item.socket_address("10.9.0.2:5112"));
-    let each = each.map(|value| At {
-        value,
+    let each = PerNode::read(&item, |item| item.socket_address("10.9.0.2:5112"))?;
+    Some(At {
+        value: each,
         place: item.place(),
-    });
-    (each, key)
+    })
 }
 
 /// The nodes, and whether that is all of them.

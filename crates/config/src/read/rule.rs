@@ -7,6 +7,7 @@ use balancer::{AddressSet, Condition, Glob, HeaderEdits, RuleSettings};
 use super::action;
 use super::duplicate;
 use super::listener::ListenerProtocol;
+use super::sticky;
 use crate::Code;
 use crate::tree::{At, Findings, Item, Place, Section};
 
@@ -22,6 +23,16 @@ const MAX_HOST: usize = 253;
 pub(super) struct RulesDraft {
     pub(super) rules: Vec<RuleSettings>,
     pub(super) groups: Vec<At<String>>,
+    /// Where each of the rules stands.
+    pub(super) places: Vec<RulePlace>,
+}
+
+/// Where a rule stands.
+#[derive(Debug)]
+pub(crate) struct RulePlace {
+    pub(crate) rule: Place,
+    /// Its `sticky`, if that is on.
+    pub(crate) sticky: Option<Place>,
 }
 
 /// Reads the rules of a listener.
@@ -34,7 +45,6 @@ pub(super) fn read(item: &Item<'_>, protocol: ListenerProtocol) -> RulesDraft {
         let message = format!("{} rules, at most {MAX_RULES} are possible", items.len());
         item.error(Code::OutOfRange, message, None);
     }
-    let mut places = Vec::new();
     let mut names: BTreeMap<String, Place> = BTreeMap::new();
     for (index, item) in items.iter().take(MAX_RULES).enumerate() {
         let Some(section) = item.section() else {
@@ -42,12 +52,20 @@ pub(super) fn read(item: &Item<'_>, protocol: ListenerProtocol) -> RulesDraft {
         };
         let name = name(&section, index, &mut names);
         let place = section.place().clone();
+        let sticky_place = section.get("sticky").map(|item| item.place());
         if let Some(rule) = rule(section, protocol, name, &mut draft.groups) {
+            let sticky = rule
+                .sticky
+                .is_some()
+                .then(|| sticky_place.unwrap_or_else(|| place.clone()));
             draft.rules.push(rule);
-            places.push(place);
+            draft.places.push(RulePlace {
+                rule: place,
+                sticky,
+            });
         }
     }
-    shadowed(item.found(), &draft.rules, &places);
+    shadowed(item.found(), &draft.rules, &draft.places);
     draft
 }
 
@@ -119,18 +137,14 @@ fn rule(
     ];
     let drafted = action::read(&section, protocol);
     groups.extend(drafted.groups);
-    if let Some(item) = section.get("sticky")
-        && !item.is_off()
-        && action::sticky(&item)
-    {
-        item.not_supported("`sticky`", "remove the line");
-    }
+    let sticky = section.get("sticky").and_then(|item| sticky::read(&item));
     section.finish();
     let [request_headers, answer_headers] = edits;
     Some(RuleSettings {
         name,
         when: when.unwrap_or_default(),
         action: drafted.action?,
+        sticky: sticky.flatten(),
         request_headers,
         answer_headers,
     })
@@ -260,7 +274,7 @@ pub(super) fn is_field_value(item: &Item<'_>, value: &str) -> bool {
     false
 }
 
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !text.is_empty() && text.chars().all(token)
 }
@@ -488,19 +502,19 @@ fn wrong_source(text: &str) -> Wrong {
 }
 
 /// Reports rules whose every request an earlier rule takes already.
-fn shadowed(found: &Findings<'_>, rules: &[RuleSettings], places: &[Place]) {
+fn shadowed(found: &Findings<'_>, rules: &[RuleSettings], places: &[RulePlace]) {
     let label = |rule: &RuleSettings| match rule.name.parse::<usize>() {
         Ok(number) => number.to_string(),
         Err(_) => format!("{:?}", rule.name),
     };
     for (later, earlier) in balancer::shadowed(rules) {
-        let line = found.line(&places[earlier]);
+        let line = found.line(&places[earlier].rule);
         let message = format!(
             "rule {} is never reached: rule {} (line {line}) matches everything it matches",
             label(&rules[later]),
             label(&rules[earlier])
         );
         let remedy = "put it before that rule, or remove it".to_owned();
-        found.warning(Code::Shadowed, &places[later], message, remedy);
+        found.warning(Code::Shadowed, &places[later].rule, message, remedy);
     }
 }

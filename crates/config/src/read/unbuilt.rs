@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::action;
 use crate::tree::{Item, Section};
 
 /// Type-checks what the forwarder cannot do yet, and refuses it unless it asks for nothing.
@@ -15,7 +14,6 @@ pub(super) fn refuse(section: &Section<'_>) {
             item.not_supported(&format!("`{}`", item.name()), "remove the line");
         }
     };
-    refuse("sticky", action::sticky);
     refuse("tls", tls);
     refuse("udp", udp);
     refuse("http", |item| {

@@ -541,6 +541,49 @@ pub(crate) const CASES: &[Case] = &[
         "health = { tcp = true, body = \"x\" }\n",
         &["6:24: error[E050]: `body` is for a check by http; remove it"],
     ),
+    // Clients that cannot stay where they are told to: E031, E033, E041, E022, W075
+    (
+        WEB,
+        "sticky = { cookie = \"MY COOKIE\", ttl = \"0s\" }\n",
+        &[
+            "6:21: error[E031]: \"MY COOKIE\" is no name of a cookie; use up to 64 letters, digits, `-` and `_`",
+            "6:40: error[E014]: `ttl` must be from 1s to 400d, got 0s",
+        ],
+    ),
+    (
+        WEB,
+        "sticky = { ttl = \"1d\" }\n[[listener.web.rule]]\nsticky = true\nforward = \"app\"\n",
+        &[
+            "6:10: error[E013]: missing key `cookie` in [group.app.sticky]; add for example `cookie = \"TANDEM\"`",
+            "8:10: error[E010]: expected \"off\" or a table like { cookie = \"TANDEM\", ttl = \"1d\" }, got true",
+        ],
+    ),
+    (
+        WEB,
+        "sticky = { cookie = \"T\" }\n[listener.raw]\nbind = \"0.0.0.0:81\"\nprotocol = \"tcp\"\nforward = \"app\"\n",
+        &[
+            "6:10: error[E041]: group `app` binds by a cookie, which listener `raw` cannot see: its protocol is tcp; write `sticky = \"off\"`, and for example `algorithm = { consistent_hash = \"source\" }`",
+            "6:10: warning[W075]: when the forwarder starts again it does not know its cookies: there is no key of a pair; add a [pair] with this node and a `key_file`",
+        ],
+    ),
+    (
+        "",
+        "[pair]\nnodes = { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }\n[listener.web]\nbind = \"0.0.0.0:80\"\nforward = { a = 9, b = 1 }\n[[listener.web.rule]]\nforward = { a = 9, b = 1 }\nsticky = { cookie = \"T\" }\n[[listener.web.rule]]\nwhen = { path = \"/\" }\nforward = \"a\"\nsticky = { cookie = \"G\" }\n[group.a]\ntargets = [\"10.0.0.21:80\"]\n[group.b]\ntargets = [\"10.0.0.22:80\"]\nsticky = { cookie = \"T\" }\n",
+        &[
+            "3:1: error[E033]: clients cannot stay with a target of group `b`: here the group is drawn anew for each request; add to the rule `sticky = { cookie = \"TANDEM_GROUP\", ttl = \"1h\" }`",
+            "8:10: error[E022]: the cookie `T` cannot say both which group and, as in group `b`, which target; call one of them for example `T_GROUP`",
+            "8:10: warning[W075]: after a failover the other node does not know these cookies: there is no key of the pair; add `key_file = \"/etc/tandem/pair.key\"` to [pair]",
+            "9:1: warning[E030]: rule 2 is never reached: rule 1 (line 6) matches everything it matches; put it before that rule, or remove it",
+            "12:10: error[E033]: `sticky` of a rule chooses between several groups, and there are not several; remove it; to stay with a target, write it in the group",
+        ],
+    ),
+    (
+        "",
+        "[pair]\nnodes = { lb1 = \"10.0.0.2\" }\nkey_file = \"/k\"\n[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"a\"\n[[listener.web.rule]]\nwhen = { path = \"/b\" }\nforward = \"b\"\n[[listener.web.rule]]\nwhen = { host = \"c.example.com\" }\nforward = \"c\"\n[group.a]\ntargets = [\"10.0.0.21:80\"]\n[group.b]\ntargets = [\"10.0.0.22:80\"]\n[group.c]\ntargets = [\"10.0.0.23:80\"]\n[defaults.group]\nsticky = { cookie = \"T\" }\n",
+        &[
+            "20:10: warning[E022]: groups `b` and `a` serve the same hosts and bind by the same cookie `T`: a client of both stays with neither; give each group a cookie of its own",
+        ],
+    ),
     // E090: above, and in `tests/examples.rs`
     // W074
     (

@@ -265,6 +265,50 @@ fn write_status(text: &mut String, status: &Status) {
     requests.finish(text);
     rules.finish(text);
     write_targets(text, status);
+    write_sticky(text, status);
+}
+
+/// How clients stay where they were sent.
+fn write_sticky(text: &mut String, status: &Status) {
+    let new = |name, help| Family::new(name, "counter", help);
+    let mut groups = new(
+        "tandem_sticky_requests_total",
+        "Requests of a group that binds clients to targets, by what became of that.",
+    );
+    let mut refused = new(
+        "tandem_sticky_refused_total",
+        "Cookies of a group that were not believed.",
+    );
+    let mut rules = new(
+        "tandem_rule_sticky_requests_total",
+        "Requests of a rule that binds clients to groups, by what became of that.",
+    );
+    for group in &status.groups {
+        let Some(sticky) = &group.sticky else {
+            continue;
+        };
+        let label = ("group", group.name.as_str());
+        for (outcome, total) in sticky.requests() {
+            groups.sample(&[label, ("outcome", outcome)], total as f64);
+        }
+        refused.sample(&[label], sticky.refused_total as f64);
+    }
+    for listener in &status.listeners {
+        for rule in &listener.rules {
+            let requests = rule.sticky.iter().flat_map(|sticky| sticky.requests());
+            for (outcome, total) in requests {
+                let labels = [
+                    ("listener", listener.name.as_str()),
+                    ("rule", rule.name.as_str()),
+                    ("outcome", outcome),
+                ];
+                rules.sample(&labels, total as f64);
+            }
+        }
+    }
+    for family in [groups, refused, rules] {
+        family.finish(text);
+    }
 }
 
 fn write_targets(text: &mut String, status: &Status) {

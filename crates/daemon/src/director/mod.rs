@@ -52,9 +52,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::Config;
-use control::internal::{
-    AccessLogCounts, FromForwarder, FromKeeper, ToForwarder, ToKeeper, WorkerOrder,
-};
+use control::internal::{AccessLogCounts, FromForwarder, FromKeeper, ToKeeper, WorkerOrder};
 use control::{EventKind, GroupStatus, ListenerStatus, Timestamp};
 use linux::address::{Address, Kernel};
 use linux::channel::AsyncChannel;
@@ -451,12 +449,8 @@ impl Director {
             generation,
             ..
         } = &self.running;
-        self.plane.order(ToForwarder::Configure {
-            generation: *generation,
-            path: path.display().to_string(),
-            node: config.node.clone(),
-            text: text.clone(),
-        });
+        self.plane
+            .order(plane::configure(*generation, path, text, config));
     }
 
     /// Tells the keeper whether a forwarder should run, and as whom.

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use control::internal::{FromForwarder, Pulse, ToForwarder, read_frame, write_frame};
+use config::Config;
+use control::internal::{DerivedKey, FromForwarder, Pulse, ToForwarder, read_frame, write_frame};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -193,6 +195,22 @@ impl Plane {
     pub(super) fn pulse_age(&self, now: Instant) -> Option<Duration> {
         let (at, _) = self.process.as_ref()?.pulse?;
         Some(now.saturating_duration_since(at))
+    }
+}
+
+/// What cookie keys are derived for: another purpose or form of cookie is another text.
+const COOKIES: &str = "tandem cookies 1";
+
+/// The order to serve a configuration.
+pub(super) fn configure(generation: u64, path: &Path, text: &str, config: &Config) -> ToForwarder {
+    let secret = config.pair.as_ref().and_then(|pair| pair.secret.as_ref());
+    let keys = secret.map_or_else(Vec::new, |secret| secret.derive(COOKIES));
+    ToForwarder::Configure {
+        generation,
+        path: path.display().to_string(),
+        node: config.node.clone(),
+        text: text.to_owned(),
+        cookie_keys: keys.into_iter().map(DerivedKey).collect(),
     }
 }
 

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use config::Config;
-use control::internal::ToForwarder;
 use control::{EventKind, Problem, ReloadOutcome, ReloadResult, Severity};
 use tokio::sync::oneshot;
 
 use super::journal::Entry;
 use super::load::{self, Loaded};
-use super::{Director, Running, timestamp};
+use super::{Director, Running, plane, timestamp};
 
 /// How long the forwarder may take to apply a configuration.
 const APPLY_LIMIT: Duration = Duration::from_secs(7);
@@ -111,12 +110,7 @@ impl Director {
         }
         self.reload.generations = self.reload.generations.max(self.running.generation) + 1;
         let generation = self.reload.generations;
-        let order = ToForwarder::Configure {
-            generation,
-            path: loaded.path.display().to_string(),
-            node: config.node.clone(),
-            text: loaded.text.clone(),
-        };
+        let order = plane::configure(generation, &loaded.path, &loaded.text, &config);
         let asked = !config.listeners.is_empty() && self.plane.order(order);
         self.reload.stage = Stage::Applying {
             loaded,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balancer::{Group, Listener, Rule, Target};
+use balancer::{Binding, Group, Listener, Rule, Target};
 
 use super::line::Line;
 use super::pen::{Pen, Shape};
@@ -62,6 +62,8 @@ pub(crate) struct Record {
     pub(crate) group: Option<Arc<Group>>,
     /// The target it went to last.
     pub(crate) target: Option<Arc<Target>>,
+    /// What became of the client's binding, in a group that binds.
+    pub(crate) sticky: Option<Binding>,
 }
 
 impl Record {
@@ -86,6 +88,7 @@ impl Record {
             fault: None,
             group: None,
             target: None,
+            sticky: None,
         }
     }
 
@@ -214,6 +217,9 @@ impl Record {
         }
         if let Some(target) = &self.target {
             line.text("target", target.settings().name.as_bytes(), MAX_TEXT);
+        }
+        if let Some(sticky) = self.sticky {
+            line.word("sticky", sticky.as_str());
         }
         if self.status > 0 {
             line.number("status", u64::from(self.status));

@@ -13,8 +13,17 @@ use crate::http::fields::{write_field, write_number};
 pub(crate) struct RequestChanges<'a> {
     /// What the rule says, if there is one.
     pub(crate) edits: Option<&'a HeaderEdits>,
+    /// Cookies of these names are for us alone.
+    pub(crate) hidden: [Option<&'a str>; 2],
     /// Written as 32 digits unless the client has an id that is believed.
     pub(crate) id: u128,
+}
+
+impl RequestChanges<'_> {
+    /// True if cookies are to be looked through.
+    pub(crate) fn hides_cookies(&self) -> bool {
+        self.hidden.iter().any(Option::is_some)
+    }
 }
 
 /// Changes of an answer.
@@ -24,8 +33,8 @@ pub(crate) struct AnswerChanges {
     pub(crate) rule: Option<Arc<Rule>>,
     /// For how long the client is to come by https only; it must have come so (RFC 6797).
     pub(crate) hsts: Option<Duration>,
-    /// Whole fields to add, line ends included.
-    pub(crate) fields: Buffer,
+    /// Whole Set-Cookie fields to add, line ends included: they are for one client alone.
+    pub(crate) cookies: Buffer,
 }
 
 impl AnswerChanges {
@@ -35,13 +44,18 @@ impl AnswerChanges {
             || self.hsts.is_some() && name.eq_ignore_ascii_case(HSTS)
     }
 
+    /// True if the answer is for one client alone, because of what is added.
+    pub(crate) fn is_private(&self) -> bool {
+        !self.cookies.is_empty()
+    }
+
     /// Appends the fields that are added.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         if let Some(edits) = self.edits() {
             write_set(out, edits);
         }
         write_hsts(out, self.hsts);
-        out.extend_from_slice(self.fields.as_slice());
+        out.extend_from_slice(self.cookies.as_slice());
     }
 
     fn edits(&self) -> Option<&HeaderEdits> {

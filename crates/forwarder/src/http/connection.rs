@@ -27,6 +27,7 @@ use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFact
 use crate::http::routing::{self, Asking, Destination};
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 use crate::http::serving;
+use crate::http::sticky::Sticking;
 use crate::idlers::IdleSlot;
 use crate::listener::Admission;
 use crate::stream::Stream;
@@ -80,6 +81,8 @@ pub(crate) struct Request {
     pub(crate) group: Arc<Group>,
     /// What the group picks by, if it hashes and the request has it.
     pub(crate) key: Option<PickKey>,
+    /// What the client is bound to.
+    pub(crate) sticking: Sticking,
 }
 
 /// What came of waiting for a request.
@@ -296,7 +299,7 @@ impl Connection {
             local: self.local,
             https: self.client.stream.is_encrypted(),
             closing,
-            random: self.worker.random(),
+            worker: &self.worker,
         };
         let routed = self
             .worker
@@ -307,8 +310,12 @@ impl Connection {
         record.bytes_in += passed.consumed as u64;
         self.client.input.extend(&rest[passed.consumed..]);
         let facts = head.facts;
-        let (group, key) = match routed.destination {
-            Destination::Group { group, key } => (group, key),
+        let (group, key, sticking) = match routed.destination {
+            Destination::Group {
+                group,
+                key,
+                sticking,
+            } => (group, key, sticking),
             Destination::Answer(status, answer) => {
                 self.client.record.status = status;
                 return Ok(Next::Direct(Direct {
@@ -330,6 +337,11 @@ impl Connection {
         let rule = routed.rule.as_deref();
         let changes = RequestChanges {
             edits: rule.map(|rule| &rule.settings().request_headers),
+            hidden: [
+                rule.and_then(|rule| rule.settings().sticky.as_ref()),
+                group.settings().sticky.as_ref(),
+            ]
+            .map(|sticky| sticky.map(|sticky| sticky.cookie.as_str())),
             id,
         };
         head.write(out.vec(), &client, &changes);
@@ -339,10 +351,12 @@ impl Connection {
         let mut sending = Sending::new(head.method, facts, out, head_bytes, body);
         sending.changes.rule = routed.rule;
         sending.changes.hsts = asking.hsts();
+        sending.changes.cookies = routed.cookies;
         Ok(Next::Request(Request {
             sending,
             group,
             key,
+            sticking,
         }))
     }
 

@@ -182,7 +182,11 @@ fn forward(head: &[u8]) -> Option<(Vec<u8>, RequestFacts)> {
         https: false,
         trusted: true,
     };
-    let changes = RequestChanges { edits: None, id: 1 };
+    let changes = RequestChanges {
+        edits: None,
+        hidden: [None; 2],
+        id: 1,
+    };
     let mut out = Vec::new();
     head.write(&mut out, &client, &changes);
     Some((out, head.facts))

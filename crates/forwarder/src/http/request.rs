@@ -17,6 +17,7 @@ use crate::http::fields::{
     self, Connection, Field, content_length, list, write_field, write_number,
 };
 use crate::http::scan::ScanError;
+use crate::http::sticky;
 
 /// A request that is not forwarded: the status to answer with, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -405,7 +406,7 @@ impl<'b> RequestHead<'_, 'b> {
             ..Kept::default()
         };
         for header in self.headers.iter().filter(|header| !drops(header.name)) {
-            self.write_header(out, header, client.trusted, &mut kept);
+            self.write_header(out, header, (client.trusted, changes), &mut kept);
         }
         if let Some(edits) = edits {
             write_set(out, edits);
@@ -438,7 +439,13 @@ impl<'b> RequestHead<'_, 'b> {
         }
     }
 
-    fn write_header(&self, out: &mut Vec<u8>, header: &Header<'_>, trusted: bool, kept: &mut Kept) {
+    fn write_header(
+        &self,
+        out: &mut Vec<u8>,
+        header: &Header<'_>,
+        (trusted, changes): (bool, &RequestChanges<'_>),
+        kept: &mut Kept,
+    ) {
         let pass = match Field::of(header.name) {
             Field::Other => !self.connection.lists(self.headers, header.name),
             Field::Upgrade => self.facts.upgrade,
@@ -467,9 +474,13 @@ impl<'b> RequestHead<'_, 'b> {
             | Field::ForwardedFor
             | Field::Disguised => false,
         };
-        if pass {
-            write_field(out, header.name, header.value);
+        if !pass {
+            return;
         }
+        if changes.hides_cookies() && header.name.eq_ignore_ascii_case("cookie") {
+            return sticky::write_others(out, header.name, header.value, &changes.hidden);
+        }
+        write_field(out, header.name, header.value);
     }
 
     /// The `X-Forwarded-*` fields that are ours to write.

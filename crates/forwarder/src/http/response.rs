@@ -9,6 +9,7 @@ use crate::http::changes::AnswerChanges;
 use crate::http::fields::{Connection, Field, content_length, write_field, write_number};
 use crate::http::request::{FieldRoom, MAX_FIELDS, RequestFacts};
 use crate::http::scan::HeadLimits;
+use crate::http::sticky;
 
 /// Limits on a target's head, more generous than on a client's.
 pub(crate) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
@@ -176,15 +177,14 @@ impl ResponseHead<'_, '_> {
         out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
-        for header in self.headers {
-            if self.passes(header) && (self.is_interim() || !changes.drops(header.name)) {
+        if self.is_interim() {
+            for header in self.headers.iter().filter(|header| self.passes(header)) {
                 write_field(out, header.name, header.value);
             }
-        }
-        if self.is_interim() {
             out.extend_from_slice(b"\r\n");
             return;
         }
+        self.write_fields(out, changes);
         changes.write(out);
         self.write_framing(out, request);
         if self.status == 101 {
@@ -195,6 +195,26 @@ impl ResponseHead<'_, '_> {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// The target's own fields, but those that are changed.
+    fn write_fields(&self, out: &mut Vec<u8>, changes: &AnswerChanges) {
+        let passes = |header: &&Header<'_>| self.passes(header) && !changes.drops(header.name);
+        let fields = self.headers.iter().filter(passes);
+        if !changes.is_private() {
+            fields.for_each(|header| write_field(out, header.name, header.value));
+            return;
+        }
+        let mut said = changes.drops("cache-control");
+        for header in fields {
+            match header.name.eq_ignore_ascii_case("cache-control") {
+                true => said |= sticky::write_cache_control(out, header.name, header.value),
+                false => write_field(out, header.name, header.value),
+            }
+        }
+        if !said {
+            write_field(out, "Cache-Control", b"private");
+        }
     }
 
     fn passes(&self, header: &Header<'_>) -> bool {

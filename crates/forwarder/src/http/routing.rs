@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balancer::{Action, Group, Listener, PickKey, RequestView, Route, Rule, Url};
+use balancer::{Action, Group, Listener, PickKey, RequestView, Route, Rule, Split, Url};
 
 use crate::buffers::Buffer;
 use crate::cause::Cause;
 use crate::http::answer::{self, OwnAnswer, Refusal};
 use crate::http::key;
 use crate::http::request::{Rejection, RequestHead};
+use crate::http::sticky::{self, Sticking};
+use crate::worker::Worker;
 
 /// What a request is asked about besides its head.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +30,20 @@ pub(super) struct Asking<'a> {
     pub(super) https: bool,
     /// The connection ends with the answer, whatever the client wants.
     pub(super) closing: bool,
-    /// For drawing by weight.
-    pub(super) random: u64,
+    /// For drawing by weight, and for what binds clients.
+    pub(super) worker: &'a Worker,
 }
 
 impl Asking<'_> {
+    /// True if the client speaks https, with us or with a trusted proxy.
+    pub(super) fn is_https(&self, head: &RequestHead<'_, '_>) -> bool {
+        let said = head.values("x-forwarded-proto").next();
+        match said.filter(|_| self.trusted) {
+            Some(said) => said.eq_ignore_ascii_case(b"https"),
+            None => self.https,
+        }
+    }
+
     /// For how long the client is to come by https only.
     pub(super) fn hsts(&self) -> Option<Duration> {
         let tls = self.listener.settings().tls.as_ref();
@@ -48,6 +59,8 @@ pub(super) enum Destination {
         group: Arc<Group>,
         /// What the group picks by, if it hashes and the request has it.
         key: Option<PickKey>,
+        /// What the client is bound to.
+        sticking: Sticking,
     },
     /// To nobody: this is the whole answer, with its status.
     Answer(u16, Buffer),
@@ -60,6 +73,8 @@ pub(super) enum Destination {
 pub(super) struct Routed {
     pub(super) rule: Option<Arc<Rule>>,
     pub(super) destination: Destination,
+    /// Whole Set-Cookie fields for the answer.
+    pub(super) cookies: Buffer,
 }
 
 /// Decides about one request. `room` is for the normal form of its path.
@@ -93,17 +108,20 @@ pub(super) fn route(
         answer.write(out.vec(), edits, &head.facts, close);
         Destination::Answer(answer.status, out)
     };
-    let to_group = |group: &Arc<Group>| Destination::Group {
+    let mut cookies = Buffer::default();
+    let to_group = |group: &Arc<Group>, cookies: &Buffer| Destination::Group {
         group: Arc::clone(group),
         key: group
             .hash_key()
             .and_then(|wanted| key::of_request(wanted, head, asking.source)),
+        sticking: Sticking::of_request(group, head, asking, cookies),
     };
     let destination = match action {
-        Action::Forward(group) => to_group(group),
-        Action::Split(split) => split
-            .draw(Instant::now(), asking.random)
-            .map_or(Destination::Nowhere, to_group),
+        Action::Forward(group) => to_group(group, &cookies),
+        Action::Split(split) => match one_of(split, rule, head, asking, &mut cookies) {
+            Some(group) => to_group(group, &cookies),
+            None => Destination::Nowhere,
+        },
         Action::Redirect(redirect) => {
             let mut location = Buffer::default();
             let named = located(head, asking, &view);
@@ -130,7 +148,23 @@ pub(super) fn route(
     Ok(Routed {
         rule: rule.map(Arc::clone),
         destination,
+        cookies,
     })
+}
+
+/// One group of several: by weight, or the one the client is bound to where the rule says so.
+fn one_of<'p>(
+    split: &'p Split,
+    rule: Option<&Arc<Rule>>,
+    head: &RequestHead<'_, '_>,
+    asking: &Asking<'_>,
+    cookies: &mut Buffer,
+) -> Option<&'p Arc<Group>> {
+    let sticky = rule.and_then(|rule| Some((rule, rule.settings().sticky.as_ref()?)));
+    match sticky {
+        Some((rule, settings)) => sticky::choose(split, rule, settings, head, asking, cookies),
+        None => split.draw(Instant::now(), asking.worker.random()),
+    }
 }
 
 fn ambiguous() -> Refusal {
@@ -172,11 +206,7 @@ fn located<'a>(
     asking: &Asking<'_>,
     view: &RequestView<'a>,
 ) -> Located<'a> {
-    let said = head.values("x-forwarded-proto").next();
-    let https = match said.filter(|_| asking.trusted) {
-        Some(said) => said.eq_ignore_ascii_case(b"https"),
-        None => asking.https,
-    };
+    let https = asking.is_https(head);
     if !head.host.is_empty() {
         return Located {
             https,

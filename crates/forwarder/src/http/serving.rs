@@ -18,6 +18,7 @@ use crate::http::connection::{After, Connection, Request};
 use crate::http::exchange::{
     ClientSide, Cut, End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending,
 };
+use crate::http::sticky::Sticking;
 use crate::leaving::{Watch, unless_left};
 use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
 use crate::upstream::{ConnectError, Upstream};
@@ -29,8 +30,10 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
         mut sending,
         group,
         key,
+        mut sticking,
     } = request;
-    let after = answer(connection, &group, key, &mut sending).await;
+    let after = answer(connection, &group, (key, &mut sticking), &mut sending).await;
+    connection.client.record.sticky = sticking.count(&group);
     connection.client.record.group = Some(group);
     after
 }
@@ -38,7 +41,7 @@ pub(crate) async fn serve(connection: &mut Connection, request: Request) -> Afte
 async fn answer(
     connection: &mut Connection,
     group: &Group,
-    key: Option<PickKey>,
+    (key, sticking): (Option<PickKey>, &mut Sticking),
     sending: &mut Sending,
 ) -> After {
     let mut tried: Vec<TargetId> = Vec::new();
@@ -48,7 +51,7 @@ async fn answer(
         let fresh = kept.is_some();
         let leased = match kept.take() {
             Some(lease) => Ok(lease),
-            None => place(connection, group, key, &tried).await,
+            None => place(connection, group, sticking, key, &tried).await,
         };
         let lease = match leased {
             Ok(lease) => lease,
@@ -57,6 +60,8 @@ async fn answer(
         };
         let target = lease.target();
         connection.client.record.attempt(Arc::clone(target));
+        let cookies = &mut sending.changes.cookies;
+        sticking.met(group, target, &connection.worker, cookies);
         let (outcome, retry, cause) = match attempt(connection, group, target, sending, fresh).await
         {
             Tried::Ended(outcome, after) => {
@@ -98,10 +103,14 @@ async fn answer(
 async fn place(
     connection: &mut Connection,
     group: &Group,
+    sticking: &mut Sticking,
     key: Option<PickKey>,
     tried: &[TargetId],
 ) -> Result<Lease, Cause> {
     let random = connection.worker.random();
+    if let Some(lease) = sticking.pick(group, random, tried.is_empty()) {
+        return Ok(lease);
+    }
     match group.try_pick(Instant::now(), random, key, tried) {
         Ok(lease) => Ok(lease),
         Err(NoPick::Nobody) => Err(Cause::NoTarget),

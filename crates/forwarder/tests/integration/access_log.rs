@@ -445,3 +445,33 @@ fn rotation_under_load_loses_no_line_and_draining_writes_the_last() {
     let want: Vec<String> = (0..600).map(|number| format!("\"/{number}\"")).collect();
     assert_eq!(paths, want);
 }
+
+#[test]
+fn a_line_says_what_became_of_a_clients_binding() {
+    let origin = Origin::answering("x");
+    let (forwarder, place) = proxy_with(&[origin.address], |_, group| {
+        group.sticky = Some(balancer::StickySettings {
+            cookie: "T".to_owned(),
+            ttl: Duration::from_secs(60),
+        });
+    });
+    let log = Log::begin(&forwarder, AccessLogFormat::Json);
+    let mut client = Client::connect(place.address);
+    let answer = client.get("/");
+    let cookie = answer
+        .field("Set-Cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    client.send(format!(
+        "GET / HTTP/1.1\r\nHost: test\r\nCookie: {cookie}\r\n\r\n"
+    ));
+    assert_eq!(client.answer().status, 200);
+    let words: Vec<_> = log
+        .lines(2)
+        .iter()
+        .map(|line| line["sticky"].clone())
+        .collect();
+    assert_eq!(words, ["new", "hit"]);
+}

@@ -17,6 +17,7 @@ mod requests;
 mod retries;
 mod routing;
 mod rows;
+mod sticky;
 mod support;
 mod tcp;
 mod tls;

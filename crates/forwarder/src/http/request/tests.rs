@@ -41,7 +41,11 @@ fn forward_edited(
             local,
             trusted,
         },
-        &RequestChanges { edits, id: 0xabc },
+        &RequestChanges {
+            edits,
+            hidden: [None; 2],
+            id: 0xabc,
+        },
     );
     Ok((String::from_utf8(out).unwrap(), head.facts))
 }
