@@ -298,6 +298,8 @@ pub struct GroupSettings {
     pub algorithm: Algorithm,
     /// The targets, in the order of the file.
     pub targets: Vec<TargetSettings>,
+    /// Its targets speak HTTP/2 in clear text, by prior knowledge (RFC 9113 §3.3).
+    pub http2: bool,
     /// How each target is checked.
     pub health: HealthSettings,
     /// Time limits on the target's side.
@@ -338,6 +340,7 @@ impl GroupSettings {
             name: name.into(),
             algorithm: Algorithm::RoundRobin,
             targets: targets.into_iter().map(TargetSettings::new).collect(),
+            http2: false,
             health: HealthSettings::default(),
             timeouts: GroupTimeouts::default(),
             on_all_down: OnAllDown::Try,
@@ -516,6 +519,8 @@ pub struct HealthSettings {
     pub fast: Duration,
     /// Port to check instead of the target's own.
     pub port: Option<u16>,
+    /// HTTP checks are asked in HTTP/2.
+    pub http2: bool,
 }
 
 impl Default for HealthSettings {
@@ -528,6 +533,7 @@ impl Default for HealthSettings {
             fall: 3,
             fast: Duration::from_secs(1),
             port: None,
+            http2: false,
         }
     }
 }

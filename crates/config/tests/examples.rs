@@ -75,7 +75,6 @@ const REFUSED: &[&str] = &[
     "listener.mail.protocol",
     "listener.dns.protocol",
     "group.web-v2.tls",
-    "group.web-v2.http",
     "group.db.send_proxy",
     "group.db.on_down",
     "group.dns.health.udp",

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use balancer::{Check, CheckFailure, HealthSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,6 +12,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::http::body::{Body, Framing};
 use crate::http::chunked::Emit;
+use crate::http2::sessions;
+use crate::http2::upward::Upward;
+use crate::stream::Stream;
 
 /// Bytes of an answer that are looked at for its head.
 const MAX_HEAD: usize = 16 * 1024;
@@ -40,7 +44,10 @@ pub(crate) async fn run(
             body,
         } => {
             let host = host.clone().unwrap_or_else(|| address.to_string());
-            let asked = ask(stream, path, &host, status, body.as_deref());
+            let asked = async {
+                let stream = speak(stream, settings.http2).await?;
+                ask(stream, path, &host, status, body.as_deref()).await
+            };
             let answered = timeout_at(limit_at, asked).await;
             answered.unwrap_or(Err(CheckFailure::Timeout))
         }
@@ -65,9 +72,19 @@ fn judge(got: u16, want: &[RangeInclusive<u16>]) -> Result<(), CheckFailure> {
     })
 }
 
+/// The connection in the protocol of the target.
+async fn speak(stream: TcpStream, http2: bool) -> Result<Stream, CheckFailure> {
+    if !http2 {
+        return Ok(Stream::Plain(stream));
+    }
+    let send = sessions::begin(Stream::Plain(stream)).await;
+    let send = send.map_err(|_| CheckFailure::Closed)?;
+    Ok(Stream::Upward(Box::new(Upward::new(send, Rc::new(())))))
+}
+
 /// Asks with one GET, and judges the answer.
 async fn ask(
-    mut stream: TcpStream,
+    mut stream: Stream,
     path: &str,
     host: &str,
     statuses: &[RangeInclusive<u16>],
@@ -104,7 +121,7 @@ async fn ask(
 
 /// Reads the body, which begins with `input`, until the text is found in it.
 async fn search(
-    mut stream: TcpStream,
+    mut stream: Stream,
     mut input: Vec<u8>,
     framing: Framing,
     text: &str,

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server;
 
 use crate::http2::conduit::Conduit;
+use crate::http2::upward::Upward;
 
 /// A connection.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) enum Stream {
     Server(Box<server::TlsStream<TcpStream>>),
     /// One stream of an HTTP/2 connection.
     Conduit(Conduit),
+    /// One stream to a target that speaks HTTP/2.
+    Upward(Box<Upward>),
 }
 
 impl Stream {
@@ -30,14 +33,14 @@ impl Stream {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Server(stream) => Some(stream.get_ref().0),
-            Self::Conduit(_) => None,
+            Self::Conduit(_) | Self::Upward(_) => None,
         }
     }
 
     /// True if nobody on the way can read it.
     pub(crate) fn is_encrypted(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Upward(_) => false,
             Self::Server(_) => true,
             Self::Conduit(conduit) => conduit.encrypted,
         }
@@ -46,7 +49,7 @@ impl Stream {
     /// True if the peer has asked for HTTP/2 in the handshake.
     pub(crate) fn speaks_http2(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Conduit(_) => false,
+            Self::Plain(_) | Self::Conduit(_) | Self::Upward(_) => false,
             Self::Server(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
@@ -71,6 +74,8 @@ impl Stream {
             Self::Plain(stream) => drop(stream.set_zero_linger()),
             Self::Server(stream) => drop(stream.get_ref().0.set_zero_linger()),
             Self::Conduit(conduit) => conduit.reset(),
+            // A stream that is dropped before its end is reset.
+            Self::Upward(_) => {}
         }
     }
 
@@ -91,6 +96,7 @@ impl AsyncRead for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Conduit(conduit) => conduit.poll_read(buf),
+            Self::Upward(upward) => upward.poll_read(cx, buf),
         }
     }
 }
@@ -105,6 +111,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Server(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Conduit(conduit) => conduit.poll_write(&[IoSlice::new(data)]),
+            Self::Upward(upward) => upward.poll_write(cx, data),
         }
     }
 
@@ -117,6 +124,10 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Server(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Conduit(conduit) => conduit.poll_write(slices),
+            Self::Upward(upward) => {
+                let first = slices.iter().find(|slice| !slice.is_empty());
+                upward.poll_write(cx, first.map_or(&[], |slice| slice))
+            }
         }
     }
 
@@ -125,6 +136,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Server(stream) => stream.is_write_vectored(),
             Self::Conduit(_) => true,
+            Self::Upward(_) => false,
         }
     }
 
@@ -132,7 +144,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Conduit(_) => Poll::Ready(Ok(())),
+            Self::Conduit(_) | Self::Upward(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -144,6 +156,7 @@ impl AsyncWrite for Stream {
                 conduit.shut_down();
                 Poll::Ready(Ok(()))
             }
+            Self::Upward(_) => Poll::Ready(Ok(())),
         }
     }
 }

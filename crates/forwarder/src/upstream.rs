@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer};
 use crate::cause::Cause;
+use crate::http2::upward::Upward;
 use crate::idlers::IdleSlot;
 use crate::leaving::Watch;
 use crate::stream::Stream;
@@ -28,7 +29,8 @@ pub(crate) struct Upstream {
     pub(crate) input: Buffer,
     /// True if it has served a request before.
     pub(crate) reused: bool,
-    address: SocketAddr,
+    /// Where the target listens.
+    pub(crate) address: SocketAddr,
 }
 
 /// Why no connection could be opened.
@@ -96,6 +98,16 @@ impl Upstream {
             reused: false,
             address,
         })
+    }
+
+    /// A stream on a connection that has served others.
+    pub(crate) fn sharing(upward: Upward, address: SocketAddr) -> Upstream {
+        Upstream {
+            stream: Stream::Upward(Box::new(upward)),
+            input: Buffer::default(),
+            reused: true,
+            address,
+        }
     }
 
     /// True if the target has neither closed nor sent anything. Costs no system call unless something has come.

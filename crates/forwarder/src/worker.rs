@@ -19,6 +19,7 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::accept;
 use crate::access_log::Inlet;
 use crate::access_log::pen::{Pen, Shape};
+use crate::http2::sessions::Sessions;
 use crate::idlers::Idlers;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
@@ -79,6 +80,8 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     /// Idle connections to targets.
     pub(crate) pool: Pool,
+    /// Connections to targets that speak HTTP/2.
+    pub(crate) sessions: Sessions,
     /// TLS handshakes under way.
     pub(crate) handshakes: Rc<Handshakes>,
     /// Connections to wake when a listener closes.
@@ -97,6 +100,7 @@ impl Worker {
         Self {
             index,
             pool: Pool::default(),
+            sessions: Sessions::default(),
             handshakes: Rc::default(),
             idlers: Rc::default(),
             pen,
@@ -193,6 +197,7 @@ async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, leaving: Arc<Leaving>) {
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(TICKS_PER_SWEEP) {
             worker.pool.sweep(Instant::now());
+            worker.sessions.sweep(Instant::now());
             if leaving.is_expected(Instant::now()) {
                 worker.idlers.wake_all();
             }

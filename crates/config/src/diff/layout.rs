@@ -424,6 +424,7 @@ fn group(group: &GroupSettings) -> Part {
     part.time("timeouts.idle", timeouts.idle);
     part.time("timeouts.pool_idle", timeouts.pool_idle);
     part.time("drain", group.drain);
+    part.set("http", if group.http2 { "2" } else { "1.1" });
     part.set(
         "on_all_down",
         match group.on_all_down {

@@ -59,6 +59,8 @@ impl GroupDraft {
             settings.algorithm = algorithm.value.clone();
         }
         settings.health = common.health.settings();
+        settings.http2 = common.http2.unwrap_or_default();
+        settings.health.http2 = settings.http2;
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
         settings.drain = common.drain.unwrap_or(settings.drain);
@@ -88,6 +90,7 @@ pub(super) struct Common {
     timeouts: Timeouts,
     on_all_down: Option<OnAllDown>,
     drain: Option<Duration>,
+    http2: Option<bool>,
     protection: ProtectionDraft,
     sticky: Option<At<Option<StickySettings>>>,
 }
@@ -115,6 +118,9 @@ impl Common {
         let drain = section
             .get("drain")
             .and_then(|item| item.duration_in(Duration::ZERO..=day));
+        let http2 = section
+            .get("http")
+            .and_then(|item| item.word(&[("1.1", false), ("2", true)]));
         let protection = ProtectionDraft::read(section);
         let sticky = section
             .get("sticky")
@@ -122,6 +128,7 @@ impl Common {
         unbuilt::refuse(section);
         Common {
             sticky,
+            http2,
             protection,
             algorithm,
             health,
@@ -138,6 +145,7 @@ impl Common {
             timeouts: self.timeouts.over(&defaults.timeouts),
             on_all_down: self.on_all_down.or(defaults.on_all_down),
             drain: self.drain.or(defaults.drain),
+            http2: self.http2.or(defaults.http2),
             protection: self.protection.over(&defaults.protection),
             sticky: self.sticky.or_else(|| defaults.sticky.clone()),
         }

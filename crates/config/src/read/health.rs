@@ -93,6 +93,7 @@ impl HealthDraft {
             fall: self.fall.unwrap_or(usual.fall),
             fast: usual.fast.min(every),
             port: self.port,
+            http2: false,
         }
     }
 }

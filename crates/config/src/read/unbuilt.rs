@@ -16,9 +16,6 @@ pub(super) fn refuse(section: &Section<'_>) {
     };
     refuse("tls", tls);
     refuse("udp", udp);
-    refuse("http", |item| {
-        item.word(&[("1.1", false), ("2", true)]) == Some(true)
-    });
     refuse("send_proxy", |item| {
         item.word(&[("v1", ()), ("v2", ())]).is_some()
     });

@@ -378,6 +378,11 @@ impl<'b> RequestHead<'_, 'b> {
         ids.find(|id| is_request_id(id))
     }
 
+    /// The fields as they came.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &Header<'b>> {
+        self.headers.iter()
+    }
+
     /// The path without query, and the query without question mark.
     pub(crate) fn path_and_query(&self) -> (&'b str, &'b str) {
         self.path.split_once('?').unwrap_or((self.path, ""))

@@ -2,9 +2,10 @@
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use balancer::{
     Attempt, BodyProgress, Failure, Group, Lease, NoPick, Outcome, PickKey, Retry, Target,
@@ -23,6 +24,7 @@ use crate::leaving::{Watch, unless_left};
 use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
 use crate::upstream::{ConnectError, Upstream};
 use crate::waiting;
+use crate::worker::Worker;
 
 /// Answers one request.
 pub(crate) async fn serve(connection: &mut Connection, request: Request) -> After {
@@ -287,15 +289,46 @@ async fn open(
     fresh: bool,
 ) -> Result<Upstream, ConnectError> {
     let address = target.settings().address;
-    if !fresh && let Some(kept) = connection.worker.pool.take(address, Instant::now()) {
+    let settings = group.settings();
+    let worker = Rc::clone(&connection.worker);
+    let kept = match settings.http2 {
+        _ if fresh => None,
+        true => worker
+            .sessions
+            .take(address, Instant::now())
+            .map(|stream| Upstream::sharing(stream, address)),
+        false => worker.pool.take(address, Instant::now()),
+    };
+    if let Some(kept) = kept {
         return Ok(kept);
     }
-    let limit = group.settings().timeouts.connect;
     let begun_at = Instant::now();
     let Connection { client, slot, .. } = &mut *connection;
-    let opened = Upstream::connect(target, limit, &mut client.alarm, slot).await;
+    let opened =
+        Upstream::connect(target, settings.timeouts.connect, &mut client.alarm, slot).await;
     client.record.connected(begun_at);
+    if settings.http2 {
+        return share(&worker, opened?, settings.timeouts.pool_idle).await;
+    }
     opened
+}
+
+/// Begins to speak HTTP/2 on a connection that others may use as well from here on.
+async fn share(
+    worker: &Worker,
+    opened: Upstream,
+    limit: Duration,
+) -> Result<Upstream, ConnectError> {
+    let Upstream {
+        stream, address, ..
+    } = opened;
+    // Apart, so that the others are not as large as these.
+    let begun = Box::pin(worker.sessions.open(address, stream, limit)).await;
+    let upward = begun.map_err(ConnectError::Failed)?;
+    Ok(Upstream {
+        reused: false,
+        ..Upstream::sharing(upward, address)
+    })
 }
 
 /// What a fault is called by those who decide about repeating, who account, and who read.

@@ -210,7 +210,7 @@ impl Serving {
 
     /// Tells a client without manners to calm down, once; true if that is just done.
     fn must_cut(&mut self) -> bool {
-        let cuts = !self.cut && !self.client.manners.borrow_mut().has_left(Instant::now());
+        let cuts = !self.cut && self.client.manners.borrow().is_exhausted();
         if cuts {
             self.cut = true;
             self.client.note(Cause::Malformed, "bad manners");

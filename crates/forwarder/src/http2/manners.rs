@@ -19,10 +19,11 @@ pub(crate) const RESET: u32 = 10;
 pub(crate) const FRAME: u32 = 1;
 
 /// The allowance of one client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manners {
     left: u32,
     filled_at: Instant,
+    exhausted: bool,
 }
 
 impl Manners {
@@ -31,19 +32,20 @@ impl Manners {
         Self {
             left: ALLOWANCE,
             filled_at: now,
+            exhausted: false,
         }
     }
 
     /// Something was done that costs.
     pub(crate) fn spend(&mut self, now: Instant, cost: u32) {
         self.fill(now);
+        self.exhausted |= cost > self.left;
         self.left = self.left.saturating_sub(cost);
     }
 
-    /// True while there is something left.
-    pub(crate) fn has_left(&mut self, now: Instant) -> bool {
-        self.fill(now);
-        self.left > 0
+    /// True once more was spent than there was; no waiting makes that good.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.exhausted
     }
 
     fn fill(&mut self, now: Instant) {
@@ -54,7 +56,10 @@ impl Manners {
                 self.left = (self.left + steps).min(ALLOWANCE);
                 self.filled_at += REFILL_INTERVAL * steps;
             }
-            Ok(_) | Err(_) => *self = Self::new(now),
+            Ok(_) | Err(_) => {
+                self.left = ALLOWANCE;
+                self.filled_at = now;
+            }
         }
     }
 
@@ -68,14 +73,18 @@ impl Manners {
 mod tests {
     use super::*;
 
-    /// How often something can be done at this moment.
+    /// How often a stream can be reset at this moment; then nothing is left.
     fn times(manners: &mut Manners, now: Instant) -> u32 {
         let mut times = 0;
-        while manners.has_left(now) {
-            manners.spend(now, RESET);
+        loop {
+            let mut next = manners.clone();
+            next.spend(now, RESET);
+            if next.is_exhausted() {
+                return times;
+            }
+            *manners = next;
             times += 1;
         }
-        times
     }
 
     #[test]

@@ -55,7 +55,8 @@ fn translate(head: &ResponseHead<'_, '_>) -> Result<Response<()>, Unfit> {
     Ok(response)
 }
 
-fn append(map: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Unfit> {
+/// Adds a field.
+pub(crate) fn append(map: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Unfit> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Unfit)?;
     let value = HeaderValue::from_bytes(value).map_err(|_| Unfit)?;
     map.try_append(name, value).map_err(|_| Unfit)?;

@@ -450,3 +450,169 @@ fn where_it_is_not_allowed_it_is_no_request() {
     let said = exchange(place.address, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(status_of(&said), 505, "{said}");
 }
+
+/// A target that speaks HTTP/2 only: answers with what it was asked, body and trailers sent back.
+fn echoing() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, SeqCst);
+                tokio::spawn(async move {
+                    let Ok(mut connection) = h2::server::handshake(stream).await else {
+                        return;
+                    };
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        tokio::spawn(echo(request, respond));
+                    }
+                });
+            }
+        });
+    });
+    (address, connections)
+}
+
+async fn echo(request: Request<RecvStream>, mut respond: h2::server::SendResponse<Bytes>) {
+    let (parts, mut body) = request.into_parts();
+    if parts.uri.path() == "/reset" {
+        return respond.send_reset(Reason::INTERNAL_ERROR);
+    }
+    if parts.uri.path() == "/refuse" {
+        return respond.send_reset(Reason::REFUSED_STREAM);
+    }
+    let mut response = Response::new(());
+    let asked = format!("{} {}", parts.method, parts.uri);
+    response
+        .headers_mut()
+        .insert("x-asked", asked.parse().unwrap());
+    if let Some(te) = parts.headers.get("te") {
+        response.headers_mut().insert("x-te", te.clone());
+    }
+    if parts.uri.path() == "/only-trailers" {
+        response
+            .headers_mut()
+            .insert("grpc-status", "12".parse().unwrap());
+        respond.send_response(response, true).unwrap();
+        return;
+    }
+    let mut send = respond.send_response(response, false).unwrap();
+    // Each piece goes back before the next has come.
+    while let Some(Ok(piece)) = body.data().await {
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        send_all(&mut send, piece).await;
+    }
+    let mut trailers = body.trailers().await.unwrap().unwrap_or_default();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    send.send_trailers(trailers).unwrap();
+}
+
+/// A forwarder between HTTP/2 and HTTP/2.
+fn both_sides(target: SocketAddr) -> (Forwarder, Place) {
+    proxy_with(&[target], |listener, group| {
+        listener.h2c = true;
+        group.http2 = true;
+    })
+}
+
+#[test]
+fn requests_share_a_connection_to_a_target_that_speaks_http_2() {
+    let (target, connections) = echoing();
+    let (_forwarder, place) = both_sides(target);
+    client(async {
+        let (send, _connection) = connect(place.address).await;
+        for number in 0..20 {
+            let response = get(&send, &format!("/{number}?q")).await;
+            let asked = format!("GET http://example.com/{number}?q");
+            assert_eq!(response.headers()["x-asked"], asked);
+            let mut response = response;
+            let (_, trailers) = read(response.body_mut()).await.unwrap();
+            assert_eq!(trailers.unwrap()["grpc-status"], "0");
+        }
+    });
+    // One client, one thread.
+    assert_eq!(connections.load(SeqCst), 1);
+    // Clients of HTTP/1.1 are served by the same targets.
+    let mut client = Client::connect(place.address);
+    client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    let answer = client.answer();
+    assert_eq!(answer.field("x-asked"), Some("POST http://a/x"));
+    assert!(
+        answer.text().starts_with("3\r\nabc\r\n0\r\n"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[test]
+fn a_call_streams_both_ways_at_the_same_time_with_its_trailers() {
+    let (target, _) = echoing();
+    let (_forwarder, place) = both_sides(target);
+    client(async {
+        let (send, _connection) = connect(place.address).await;
+        let mut asked = request("POST", "/service/Method");
+        asked
+            .headers_mut()
+            .insert("te", "trailers".parse().unwrap());
+        asked
+            .headers_mut()
+            .insert("content-type", "application/grpc".parse().unwrap());
+        let (response, mut up) = start(&send, asked, false).await;
+        let mut response = response.await.unwrap();
+        assert_eq!(response.headers()["x-te"], "trailers");
+        for message in ["one", "two", "three"] {
+            up.send_data(message.into(), false).unwrap();
+            let back = response.body_mut().data().await.unwrap().unwrap();
+            assert_eq!(back, message, "each is answered before the next is sent");
+        }
+        let big = Bytes::from(vec![7; 1 << 20]);
+        let sending = tokio::spawn(async move {
+            send_all(&mut up, big).await;
+            up.send_data(Bytes::new(), true).unwrap();
+        });
+        let (rest, trailers) = read(response.body_mut()).await.unwrap();
+        sending.await.unwrap();
+        assert_eq!(rest.len(), 1 << 20);
+        assert_eq!(trailers.unwrap()["grpc-status"], "0");
+        let only = get(&send, "/only-trailers").await;
+        assert_eq!(only.headers()["grpc-status"], "12");
+        assert!(text(only).await.is_empty());
+    });
+}
+
+#[test]
+fn a_target_that_resets_a_stream_fails_that_request_alone() {
+    let (target, connections) = echoing();
+    let (_forwarder, place) = both_sides(target);
+    client(async {
+        let (send, _connection) = connect(place.address).await;
+        assert_eq!(get(&send, "/").await.status(), 200);
+        for path in ["/reset", "/refuse"] {
+            assert_eq!(get(&send, path).await.status(), 502, "{path}");
+        }
+        assert_eq!(get(&send, "/").await.status(), 200);
+    });
+    assert!(connections.load(SeqCst) < 5, "{}", connections.load(SeqCst));
+}
+
+#[test]
+fn checks_ask_in_the_protocol_of_the_target() {
+    let (target, _) = echoing();
+    let (forwarder, _place) = proxy_with(&[target], |_, group| {
+        group.http2 = true;
+        group.health.check = balancer::Check::http("/healthz");
+        group.health.http2 = true;
+    });
+    eventually("the check passes", || {
+        let targets = &forwarder.snapshot().groups[0].targets;
+        targets[0].check.as_str() == "up"
+    });
+}

@@ -1,0 +1,132 @@
+//! The connections of one thread to targets that speak HTTP/2: shared by many requests, opened when those there are full.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use tokio::task::spawn_local;
+
+use crate::http2::upward::Upward;
+use crate::stream::Stream;
+
+/// What a target may send of an answer before its client has taken it.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same of all answers of a connection together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of a target's header list.
+const HEADER_BYTES: u32 = 64 * 1024;
+/// Bytes of a request's body that wait in the connection.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Requests on one connection at a time, whatever the target would take.
+const MAX_STREAMS: usize = 100;
+/// Connections of one thread to one target.
+const MAX_PER_TARGET: usize = 16;
+
+/// A connection to a target.
+struct Session {
+    send: SendRequest<Bytes>,
+    /// Held by each of its streams.
+    share: Rc<()>,
+    used_at: Instant,
+    limit: Duration,
+}
+
+impl Session {
+    fn streams(&self) -> usize {
+        Rc::strong_count(&self.share) - 1
+    }
+
+    /// False once the connection has ended.
+    fn lives(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !matches!(self.send.poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+}
+
+/// The connections of one thread, by the target's address.
+#[derive(Default)]
+pub(crate) struct Sessions(RefCell<HashMap<SocketAddr, Vec<Session>>>);
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    /// A stream on the connection with the fewest, unless all are full; when as many as allowed are, one that waits.
+    pub(crate) fn take(&self, address: SocketAddr, now: Instant) -> Option<Upward> {
+        let mut sessions = self.0.borrow_mut();
+        let open = sessions.get_mut(&address)?;
+        open.retain_mut(Session::lives);
+        let may_open = open.len() < MAX_PER_TARGET;
+        let least = open.iter_mut().min_by_key(|session| session.streams())?;
+        let room = least.send.current_max_send_streams().min(MAX_STREAMS);
+        if least.streams() >= room && may_open {
+            return None;
+        }
+        least.used_at = now;
+        Some(Upward::new(least.send.clone(), Rc::clone(&least.share)))
+    }
+
+    /// Begins to speak HTTP/2 on a connection that was just opened; a stream on it. It is kept for as long as told when it
+    /// has no streams.
+    pub(crate) async fn open(
+        &self,
+        address: SocketAddr,
+        stream: Stream,
+        limit: Duration,
+    ) -> io::Result<Upward> {
+        let send = begin(stream).await?;
+        let share = Rc::new(());
+        let upward = Upward::new(send.clone(), Rc::clone(&share));
+        let session = Session {
+            send,
+            share,
+            used_at: Instant::now(),
+            limit,
+        };
+        self.0
+            .borrow_mut()
+            .entry(address)
+            .or_default()
+            .push(session);
+        Ok(upward)
+    }
+
+    /// Leaves connections that have ended, or were not used for as long as told.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.0.borrow_mut().retain(|_, open| {
+            open.retain_mut(|session| {
+                if session.streams() > 0 {
+                    session.used_at = now;
+                }
+                session.lives() && session.used_at + session.limit > now
+            });
+            !open.is_empty()
+        });
+    }
+}
+
+/// Begins to speak HTTP/2; the connection lives in a task of its own until nobody can ask by it any more.
+pub(crate) async fn begin(stream: Stream) -> io::Result<SendRequest<Bytes>> {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_BYTES)
+        .max_send_buffer_size(SEND_BUFFER);
+    let (send, connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
+    spawn_local(async move {
+        // Each of its streams is told by itself what went wrong.
+        let _ = connection.await;
+    });
+    Ok(send)
+}
