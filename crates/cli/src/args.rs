@@ -165,21 +165,27 @@ Examples:
         terms: Terms,
     },
 
-    /// Take a target out of service
+    /// Take this node, or a target, out of service
     #[command(after_help = "\
-It gets nothing at all, not even from clients that are bound to it; what is in
-flight has the `drain` time of its group to end. Its health check goes on.
+on: the node gives its addresses to the other one, and has priority 1 from then
+on. It takes over only while nobody else is active, and gives the addresses back
+as soon as somebody is. off: priority and preempt are those of the file again.
 
-The order is kept across reload and restart of every process, until it is
-cleared (tandem ready, tandem overrides --clear) or its time is over. It is one
-of this node: give it on both nodes of a pair.
+GROUP/TARGET: the target gets nothing at all, not even from clients that are
+bound to it; what is in flight has the `drain` time of its group to end. Its
+health check goes on. The order is one of this node: give it on both of a pair.
+
+Both are kept across reload and restart of every process, until they are cleared
+(off, tandem ready, tandem overrides --clear) or their time is over.
 
 Examples:
-  tandem maint app/10.0.0.21:8080 --why 'new kernel'")]
+  tandem maint on --why 'new kernel' --for 2h
+  tandem maint off
+  tandem maint app/10.0.0.21:8080 --why 'new disk'")]
     Maint {
-        /// The target, as `tandem targets` names it
-        #[arg(value_name = "GROUP/TARGET")]
-        target: String,
+        /// The node, or a target as `tandem targets` names it
+        #[arg(value_name = "on|off|GROUP/TARGET")]
+        what: String,
         #[command(flatten)]
         terms: Terms,
     },

@@ -49,9 +49,9 @@ async fn run(args: &Args) -> Result<Code, Failure> {
             let (target, for_s, why) = (target.clone(), terms.for_s(), terms.why.clone());
             call.order(OrderRequest::Drain { target, for_s, why }).await
         }
-        Command::Maint { target, terms } => {
-            let (target, for_s, why) = (target.clone(), terms.for_s(), terms.why.clone());
-            call.order(OrderRequest::Maint { target, for_s, why }).await
+        Command::Maint { what, terms } => {
+            let order = commands::orders::maint(what, terms)?;
+            call.order(order).await
         }
         Command::Ready { target } => {
             let target = target.clone();

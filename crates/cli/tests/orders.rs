@@ -19,7 +19,7 @@ fn result() -> String {
 
 #[test]
 fn each_command_sends_its_order_and_says_that_it_stays() {
-    let cases: [(&[&str], Value); 8] = [
+    let cases: [(&[&str], Value); 10] = [
         (
             &["drain", "app/a", "--for", "2h", "--why", "disk swap"],
             json!({"order": "drain", "target": "app/a", "for_s": 7200, "why": "disk swap"}),
@@ -27,6 +27,14 @@ fn each_command_sends_its_order_and_says_that_it_stays() {
         (
             &["maint", "app/a"],
             json!({"order": "maint", "target": "app/a", "for_s": null, "why": null}),
+        ),
+        (
+            &["maint", "on", "--why", "new kernel"],
+            json!({"order": "node", "maint": true, "for_s": null, "why": "new kernel"}),
+        ),
+        (
+            &["maint", "off"],
+            json!({"order": "node", "maint": false, "for_s": null, "why": null}),
         ),
         (
             &["ready", "app/a"],
@@ -114,6 +122,8 @@ fn an_order_that_says_too_little_or_too_much_is_wrong_usage() {
         &["weight", "site", "x"],
         &["weight", "site", "a=1", "--reset"],
         &["drain", "app/a", "--for", "soon"],
+        &["maint", "of"],
+        &["maint", "off", "--for", "2h"],
     ] {
         let output = run(tandem().args(args));
         assert_eq!(code(&output), 2, "{args:?}");

@@ -63,6 +63,17 @@ pub enum OrderRequest {
         #[serde(default)]
         why: Option<String>,
     },
+    /// The node goes into maintenance, or comes out of it.
+    Node {
+        /// Whether it is to be in maintenance.
+        maint: bool,
+        /// Seconds.
+        #[serde(default)]
+        for_s: Option<u64>,
+        /// The reason, in words.
+        #[serde(default)]
+        why: Option<String>,
+    },
     /// The weight of a target, or the weights of a rule, are those of the file again.
     Reset {
         /// `GROUP/TARGET`, or a rule as above.
@@ -112,7 +123,7 @@ pub struct ShareStatus {
 /// One order that is in force: an entry of `GET /overrides`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverrideStatus {
-    /// What it is about: `GROUP/TARGET`, `LISTENER/RULE`, `LISTENER`.
+    /// What it is about: `node`, `GROUP/TARGET`, `LISTENER/RULE`, `LISTENER`.
     pub subject: String,
     /// Its sort.
     pub kind: OverrideKind,
@@ -136,6 +147,8 @@ pub struct OverrideStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OverrideKind {
+    /// The node is in maintenance.
+    Node,
     /// A target drains.
     Drain,
     /// A target rests.
@@ -153,6 +166,7 @@ impl OverrideKind {
     /// The word on the wire and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Node => "node",
             Self::Drain => "drain",
             Self::Maint => "maint",
             Self::Weight => "weight",

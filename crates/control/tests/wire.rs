@@ -267,6 +267,7 @@ fn words_on_screen_are_the_words_on_the_wire() {
     same(&[Family::Ipv4, Family::Ipv6], Family::as_str);
     use control::OverrideKind as Kind;
     let all = [
+        Kind::Node,
         Kind::Drain,
         Kind::Maint,
         Kind::Weight,

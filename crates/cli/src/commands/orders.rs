@@ -48,6 +48,34 @@ impl Call {
     }
 }
 
+/// The order that `tandem maint` means: for the node, or for a target.
+pub(crate) fn maint(what: &str, terms: &Terms) -> Result<OrderRequest, Failure> {
+    let (for_s, why) = (terms.for_s(), terms.why.clone());
+    match what {
+        "on" => Ok(OrderRequest::Node {
+            maint: true,
+            for_s,
+            why,
+        }),
+        "off" if for_s.is_none() && why.is_none() => Ok(OrderRequest::Node {
+            maint: false,
+            for_s,
+            why,
+        }),
+        "off" => Err(Failure::Usage(
+            "`maint off` takes neither --for nor --why".to_owned(),
+        )),
+        target if target.contains('/') => Ok(OrderRequest::Maint {
+            target: target.to_owned(),
+            for_s,
+            why,
+        }),
+        other => Err(Failure::Usage(format!(
+            "`{other}` is neither on nor off nor GROUP/TARGET"
+        ))),
+    }
+}
+
 /// The order that `tandem weight` means: a number for a target, `group=number` for a rule, or back to the file.
 pub(crate) fn weight(
     subject: &str,

@@ -92,6 +92,9 @@ pub(crate) fn ordered(result: &OrderResult, now: Timestamp) -> String {
     if !result.shares.is_empty() {
         out.push_str(&flow("  ", 2, &shares(&result.shares)));
     }
+    if let Some(handover) = &result.handover {
+        out.push_str(&super::handover(handover));
+    }
     for note in &result.notes {
         out.push_str(&sentence("", 2, note));
     }

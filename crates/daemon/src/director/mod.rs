@@ -19,6 +19,7 @@ mod instances;
 mod journal;
 mod links;
 mod load;
+mod maintenance;
 mod metrics;
 mod nft;
 mod orders;
@@ -122,6 +123,7 @@ struct Director {
     reload: reload::Reload,
     handover: Option<orders::Handover>,
     overrides: overrides::Overrides,
+    maintenance: maintenance::Maintenance,
     started_at: Instant,
     next_beat_at: Instant,
     leaving: bool,
@@ -177,6 +179,7 @@ impl Director {
             self.second_path.deadline(),
             self.reload.deadline(),
             self.overrides.deadline(),
+            self.maintenance.deadline(),
             self.recorder.deadline(),
             self.hooks.deadline(),
             Some(self.next_beat_at),
@@ -205,6 +208,7 @@ impl Director {
         self.run_due_runner(now);
         self.expire_reload(now);
         self.run_due_overrides(now);
+        self.run_due_maintenance(now);
         self.record_due(now);
         if self.instances.remove_departed() {
             self.close_unused_wires();
@@ -378,6 +382,7 @@ impl Director {
         };
         let mut verdict =
             tracking::judge(&instance.config, &world, |name| self.facts.link_fact(name));
+        verdict.contributions.extend(self.rest());
         verdict.fault = (verdict.fault)
             .or_else(|| instance.obstacle.clone())
             .or_else(|| instance.evidence.obstacle());

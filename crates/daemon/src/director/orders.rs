@@ -54,7 +54,7 @@ impl Director {
         }
     }
 
-    fn begin_handover(
+    pub(super) fn begin_handover(
         &mut self,
         now: Instant,
         order: &HandoverRequest,

@@ -20,6 +20,7 @@ use self::book::{Away, Book, Entry, What};
 use self::names::refuse;
 use self::store::Store;
 use super::journal::Entry as Line;
+use super::maintenance::Outcome;
 use super::{Director, timestamp};
 
 pub(super) use self::store::Kept;
@@ -36,10 +37,12 @@ const WHY_LIMIT: usize = 200;
 const FOR_LIMIT_S: u64 = 10 * 366 * 86_400;
 
 /// Where an answer to an order goes.
-pub(super) type Answer = oneshot::Sender<Result<OrderResult, ErrorAnswer>>;
+pub(super) type Answer = oneshot::Sender<Result<Ordered, ErrorAnswer>>;
 
 pub(super) struct Overrides {
     book: Book,
+    /// The order for the node, as it is followed.
+    node: Option<String>,
     store: Store,
     /// Of the latest change.
     number: u64,
@@ -62,7 +65,15 @@ struct Waiting {
     number: u64,
     give_up_at: Instant,
     result: OrderResult,
+    handover: Option<Outcome>,
     answer: Answer,
+}
+
+/// What became of an order.
+pub(super) struct Ordered {
+    pub(super) result: OrderResult,
+    /// Where the outcome of a handover comes that it has begun.
+    pub(super) handover: Option<Outcome>,
 }
 
 impl Overrides {
@@ -70,6 +81,7 @@ impl Overrides {
     pub(super) fn open(state_dir: &Path, results: mpsc::Sender<Kept>) -> (Self, Option<String>) {
         let (book, broken) = store::read(state_dir);
         let overrides = Self {
+            node: None,
             book,
             store: Store::start(state_dir, results),
             number: 1,
@@ -110,10 +122,12 @@ impl Director {
         match self.change_overrides(order, by) {
             Err(refusal) => drop(answer.send(Err(refusal))),
             Ok(result) => {
+                let handover = self.follow_node(now);
                 self.overrides.waiting.push(Waiting {
                     number: self.overrides.number,
                     give_up_at: now + CONFIRM_LIMIT,
                     result,
+                    handover,
                     answer,
                 });
                 self.tell_overrides(now);
@@ -178,6 +192,23 @@ impl Director {
                     "it has the weight of the file already",
                     &by,
                 )
+            }
+            OrderRequest::Node {
+                maint: true,
+                for_s,
+                why,
+            } => {
+                if self.running.config.vrrp.is_empty() {
+                    return refuse(
+                        "this node has no virtual router".to_owned(),
+                        "targets are taken out of service with `tandem maint GROUP/TARGET`",
+                    );
+                }
+                self.set_override(What::Node, by, (for_s, why))
+            }
+            OrderRequest::Node { maint: false, .. } => {
+                let is_meant = |entry: &Entry| entry.what == What::Node;
+                self.take_back(is_meant, Ok(()), "it was not in maintenance", &by)
             }
             OrderRequest::Clear { subject: None } => {
                 self.take_back(|_| true, Ok(()), "there was nothing to clear", &by)
@@ -299,7 +330,10 @@ impl Director {
         Ok(OrderResult {
             set: Some(self.shown(&entry)),
             cleared: cleared.iter().map(|before| self.shown(before)).collect(),
-            notes: self.other_nodes(),
+            notes: match entry.what {
+                What::Node => Vec::new(),
+                What::Away { .. } | What::Weight { .. } | What::Split { .. } => self.other_nodes(),
+            },
             ..OrderResult::default()
         })
     }
@@ -422,6 +456,22 @@ impl Director {
         }
     }
 
+    /// Follows an order for the node itself that an earlier run was given.
+    pub(super) fn resume_maintenance(&mut self, now: Instant) {
+        // Nothing is Active yet that could be handed over.
+        drop(self.follow_node(now));
+    }
+
+    /// Follows an order for the node itself, if it is another one now.
+    fn follow_node(&mut self, now: Instant) -> Option<Outcome> {
+        let words = self.maintenance_words();
+        if words == self.overrides.node {
+            return None;
+        }
+        self.overrides.node = words;
+        self.follow_maintenance(now)
+    }
+
     /// Ends orders whose time is over, by the clock on the wall.
     fn end_orders(&mut self, now: Instant) {
         let today = timestamp();
@@ -433,6 +483,7 @@ impl Director {
         if !ended.is_empty() {
             self.keep_overrides();
             self.tell_overrides(now);
+            drop(self.follow_node(now));
         }
         let left = self
             .overrides
@@ -474,7 +525,8 @@ impl Director {
                 });
             }
             // Whoever asked may have gone.
-            drop(waiting.answer.send(Ok(result)));
+            let handover = waiting.handover;
+            drop(waiting.answer.send(Ok(Ordered { result, handover })));
         }
     }
 }

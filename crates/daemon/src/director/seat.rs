@@ -83,6 +83,11 @@ impl Seat {
         }
     }
 
+    /// Preempts as configured again, whoever the addresses were handed over to.
+    pub(super) fn forget_handover(&mut self) {
+        self.core.borrow_mut().forget_handover();
+    }
+
     /// Ends at once, without a word to other routers.
     pub(super) fn abandon(&mut self, now: Instant) -> Vec<Directive> {
         self.core.borrow_mut().abandon(now)

@@ -197,6 +197,7 @@ async fn assemble(
         reload: Reload::default(),
         handover: None,
         overrides,
+        maintenance: super::maintenance::Maintenance::default(),
         started_at: now,
         next_beat_at: now,
         leaving: false,
@@ -319,6 +320,7 @@ impl Director {
         self.follow_checks(now);
         self.facts.replace(listed.links, listed.addresses);
         self.follow_heartbeat(now);
+        self.resume_maintenance(now);
         for config in self.running.config.vrrp.clone() {
             self.start_instance(now, config);
         }

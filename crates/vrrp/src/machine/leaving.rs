@@ -103,6 +103,11 @@ impl VirtualRouter {
         Phase::Leaving(leaving)
     }
 
+    /// Takes back that the addresses were handed over on request: who preempts whom is as configured again.
+    pub fn forget_handover(&mut self) {
+        self.held_back = None;
+    }
+
     /// A stop has precedence over a handover.
     pub(super) fn leaving_shutdown(
         &mut self,

@@ -16,6 +16,8 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(super) enum What {
+    /// The node is in maintenance.
+    Node,
     /// A target is ordered away.
     Away {
         group: String,
@@ -47,6 +49,7 @@ pub(super) enum Away {
 /// What an entry is about: another order for the same replaces it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
+    Node,
     Away(String, String),
     Weight(String, String),
     Split(String, Option<String>),
@@ -68,15 +71,17 @@ pub(super) struct Entry {
 impl What {
     pub(super) fn key(&self) -> Key {
         match self {
+            Self::Node => Key::Node,
             Self::Away { group, target, .. } => Key::Away(group.clone(), target.clone()),
             Self::Weight { group, target, .. } => Key::Weight(group.clone(), target.clone()),
             Self::Split { listener, rule, .. } => Key::Split(listener.clone(), rule.clone()),
         }
     }
 
-    /// What it is about, as it is shown and as it can be cleared: `app/10.0.0.1:80`, `web/site`, `web`.
+    /// What it is about, as it is shown and as it can be cleared: `node`, `app/10.0.0.1:80`, `web/site`, `web`.
     pub(super) fn subject(&self) -> String {
         match self {
+            Self::Node => "node".to_owned(),
             Self::Away { group, target, .. } | Self::Weight { group, target, .. } => {
                 format!("{group}/{target}")
             }
@@ -96,6 +101,7 @@ impl What {
     /// `drain`, `weight 5`, `web-v2=25`.
     pub(super) fn words(&self) -> String {
         match self {
+            Self::Node => "maint".to_owned(),
             Self::Away { order, .. } => match order {
                 Away::Drain => "drain".to_owned(),
                 Away::Maint => "maint".to_owned(),
@@ -112,6 +118,7 @@ impl What {
 
     pub(super) fn kind(&self) -> OverrideKind {
         match self {
+            Self::Node => OverrideKind::Node,
             Self::Away { order, .. } => match order {
                 Away::Drain => OverrideKind::Drain,
                 Away::Maint => OverrideKind::Maint,
@@ -187,6 +194,7 @@ impl Book {
         };
         for entry in self.iter().cloned() {
             match entry.what {
+                What::Node => {}
                 What::Away {
                     group,
                     target,
@@ -341,6 +349,7 @@ mod tests {
         let mut book = Book::default();
         book.set(entry(away("a", Away::Drain), Some(200)));
         book.set(entry(weight("a", 0), None));
+        book.set(entry(What::Node, None));
         book.set(entry(split(Some("site")), None));
         book.set(entry(split(None), None));
         let (read, left_out) = Book::from_text(&book.to_text()).unwrap();

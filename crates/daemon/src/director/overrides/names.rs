@@ -100,6 +100,7 @@ pub(super) fn split<'c>(config: &'c Config, text: &str) -> Result<SplitRule<'c>,
 /// Whether the running configuration has what an order is about.
 pub(super) fn exists(config: &Config, what: &What) -> bool {
     match what {
+        What::Node => !config.vrrp.is_empty(),
         What::Away { group, target, .. } | What::Weight { group, target, .. } => {
             group_of(config, group)
                 .is_some_and(|group| group.targets.iter().any(|known| known.name == *target))

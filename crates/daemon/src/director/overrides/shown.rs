@@ -2,11 +2,16 @@
 
 use control::{GroupStatus, OverrideStatus};
 
-use super::book::{Entry, What};
+use super::book::{Entry, Key, What};
 use super::names;
 use crate::director::Director;
 
 impl Director {
+    /// Who ordered maintenance of the node, and why; none when it is not in maintenance.
+    pub(in crate::director) fn maintenance_words(&self) -> Option<String> {
+        self.overrides.book.get(&Key::Node).map(author)
+    }
+
     /// Every order that stands.
     pub(in crate::director) fn overrides_status(&self) -> Vec<OverrideStatus> {
         let entries = self.overrides.book.iter();
@@ -34,7 +39,7 @@ impl Director {
                 What::Away { group, target, .. } | What::Weight { group, target, .. } => {
                     (group, target)
                 }
-                What::Split { .. } => continue,
+                What::Node | What::Split { .. } => continue,
             };
             let shown = groups.iter_mut().filter(|shown| shown.name == *group);
             let shown = shown.flat_map(|shown| &mut shown.targets);
@@ -77,6 +82,7 @@ impl Director {
 /// For the journal: `target app/10.0.0.1:80`.
 pub(super) fn subject(what: &What) -> String {
     let sort = match what {
+        What::Node => return what.subject(),
         What::Away { .. } | What::Weight { .. } => "target",
         What::Split { rule: Some(_), .. } => "rule",
         What::Split { rule: None, .. } => "listener",

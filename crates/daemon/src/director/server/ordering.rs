@@ -7,6 +7,8 @@ use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::director::overrides::Ordered;
+
 use super::{Body, Request, ask, full_json, gone, json, read_body, refuse};
 
 /// How long the name of a user is waited for: it may come over the network.
@@ -34,7 +36,20 @@ pub(super) async fn order(
     };
     let by = author(uid).await;
     match ask(requests, |answer| Request::Order { order, by, answer }).await {
-        Some(Ok(result)) => json(Some(result)),
+        Some(Ok(Ordered {
+            mut result,
+            handover,
+        })) => {
+            if let Some(handover) = handover {
+                // A refusal is that nothing was there to hand over.
+                result.handover = handover.await.ok().and_then(Result::ok);
+                if (result.handover.as_ref()).is_some_and(|handover| !handover.handed_over) {
+                    let words = "this node serves on until another one is there to take over";
+                    result.notes.push(words.to_owned());
+                }
+            }
+            json(Some(result))
+        }
         Some(Err(refusal)) => full_json(StatusCode::CONFLICT, &refusal),
         None => gone(),
     }

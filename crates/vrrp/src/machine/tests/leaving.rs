@@ -84,6 +84,21 @@ fn being_held_back_ends_when_the_peer_leaves_or_dies() {
 }
 
 #[test]
+fn a_handover_that_is_forgotten_lets_the_better_router_preempt() {
+    let mut bench = leaving(pair(), Event::Handover);
+    bench.hear(4_003_000, "10.0.0.3", 50);
+    bench.run(4_153_000);
+    bench.hear(5_003_000, "10.0.0.3", 50);
+    bench.router.forget_handover();
+    assert_eq!(bench.router.status().held_back, None);
+    // The down interval of three seconds and a skew runs on from the advertisement that was obeyed last.
+    for at in [6_003_000, 7_003_000, 8_003_000] {
+        assert!(bench.hear(at, "10.0.0.3", 50).is_empty());
+    }
+    assert_eq!(bench.run(9_000_000), [(8_612_375, words(&["claim"]))]);
+}
+
+#[test]
 fn even_an_owner_is_held_back_after_a_handover() {
     let mut bench = Bench::new(Settings {
         priority: Priority::OWNER,
