@@ -46,6 +46,11 @@ impl Stream {
         }
     }
 
+    /// True if it is one stream of a client's HTTP/2 connection.
+    pub(crate) fn is_conduit(&self) -> bool {
+        matches!(self, Self::Conduit(_))
+    }
+
     /// True if the peer has asked for HTTP/2 in the handshake.
     pub(crate) fn speaks_http2(&self) -> bool {
         match self {

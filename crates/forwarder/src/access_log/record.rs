@@ -97,6 +97,11 @@ impl Record {
         self.client_wait = at.saturating_duration_since(self.begun_at);
     }
 
+    /// True if a request was read whose line was not written yet.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.bytes_in > 0
+    }
+
     /// It waited for a place at a target since `since`.
     pub(crate) fn queued(&mut self, since: Instant) {
         self.queue += since.elapsed();
@@ -146,6 +151,7 @@ impl Record {
         head: &RequestHead<'_, '_>,
         client: IpAddr,
         (believed, id): (Option<&[u8]>, u128),
+        http2: bool,
     ) {
         let Some(shape) = pen.shape() else { return };
         let mut line = Line::new(self.told.vec(), shape.format);
@@ -160,14 +166,12 @@ impl Record {
         } else {
             head.path
         };
-        line.word(
-            "proto",
-            if head.facts.http10 {
-                "HTTP/1.0"
-            } else {
-                "HTTP/1.1"
-            },
-        );
+        let proto = match (http2, head.facts.http10) {
+            (true, _) => "HTTP/2",
+            (false, true) => "HTTP/1.0",
+            (false, false) => "HTTP/1.1",
+        };
+        line.word("proto", proto);
         line.text("method", head.method.as_str().as_bytes(), MAX_TEXT);
         line.text("host", head.host.as_bytes(), MAX_TEXT);
         line.text("path", path.as_bytes(), MAX_PATH);

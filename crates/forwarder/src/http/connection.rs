@@ -283,8 +283,10 @@ impl Connection {
         let peer = self.peer.ip();
         let source = origin::client(&head, peer, self.trusted, &settings.trusted_proxies);
         let id = self.worker.request_id();
+        let http2 = self.client.stream.is_conduit();
         let (pen, record) = (&self.worker.pen, &mut self.client.record);
-        record.tell_head(pen, &head, source, (head.believed_id(self.trusted), id));
+        let ids = (head.believed_id(self.trusted), id);
+        record.tell_head(pen, &head, source, ids, http2);
         if let (Framing::Length(length), Some(limit)) = (head.facts.framing, limits.body_bytes)
             && length > limit
         {
@@ -434,5 +436,21 @@ impl Connection {
             Poll::Ready(())
         })
         .await;
+    }
+}
+
+impl Drop for Connection {
+    /// A stream that its client resets ends in the middle of its request.
+    fn drop(&mut self) {
+        if !self.client.stream.is_conduit() || !self.client.record.is_begun() {
+            return;
+        }
+        let cause = match self.client.record.answered {
+            true => Cause::ClientGone,
+            false => Cause::ClientGoneEarly,
+        };
+        self.note(cause, "stream reset");
+        let record = &mut self.client.record;
+        record.write(&self.worker.pen, &self.listener, self.peer);
     }
 }

@@ -17,13 +17,13 @@ use serde_json::Value;
 use crate::support::*;
 
 /// A log in a folder of its own.
-struct Log {
+pub(crate) struct Log {
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Log {
-    fn begin(forwarder: &Forwarder, format: AccessLogFormat) -> Log {
+    pub(crate) fn begin(forwarder: &Forwarder, format: AccessLogFormat) -> Log {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         forwarder.set_access_log(settings(&path, format));
@@ -42,7 +42,7 @@ impl Log {
         lines
     }
 
-    fn lines(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn lines(&self, count: usize) -> Vec<Value> {
         let parse = |line: String| serde_json::from_str(&line).unwrap();
         self.texts(count).into_iter().map(parse).collect()
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
-use forwarder::Forwarder;
+use forwarder::{AccessLogFormat, Forwarder};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
+use crate::access_log::Log;
 use crate::support::*;
 use crate::tls::{ANY, secure, trusting};
 
@@ -298,6 +299,43 @@ fn a_stream_the_client_resets_frees_its_target() {
         assert!(response.await.is_err());
         soon(|| in_flight(&forwarder.snapshot()) == 0).await;
     });
+}
+
+#[test]
+fn each_stream_has_its_line_in_the_access_log_also_one_that_was_reset() {
+    let origin = Origin::start(|mut stream, _| {
+        let mut input = Vec::new();
+        while let Some(request) = read_request(&mut stream, &mut input) {
+            if request.head.starts_with("GET /never") {
+                let _ = stream.read(&mut [0; 1]);
+                return;
+            }
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                .unwrap();
+        }
+    });
+    let (forwarder, place) = h2c(&[origin.address]);
+    let log = Log::begin(&forwarder, AccessLogFormat::Json);
+    client(async {
+        let (send, _connection) = connect(place.address).await;
+        assert_eq!(text(get(&send, "/a").await).await, "ok");
+        let (response, mut stream) = start(&send, request("GET", "/never"), true).await;
+        soon(|| in_flight(&forwarder.snapshot()) == 1).await;
+        stream.send_reset(Reason::CANCEL);
+        assert!(response.await.is_err());
+        soon(|| in_flight(&forwarder.snapshot()) == 0).await;
+    });
+    let lines = log.lines(2);
+    assert_eq!(
+        (&lines[0]["proto"], &lines[0]["status"]),
+        (&"HTTP/2".into(), &200.into())
+    );
+    assert_eq!(lines[0]["cause"], "ok");
+    assert_eq!(
+        (&lines[1]["path"], &lines[1]["cause"]),
+        (&"/never".into(), &"client-abort@request".into())
+    );
 }
 
 #[test]
