@@ -65,6 +65,11 @@ impl Client {
         http::connection::serve(Rc::clone(&self.worker), stream, ends, admission)
     }
 
+    /// A number nobody can guess.
+    pub(crate) fn nonce(&self) -> u128 {
+        self.worker.request_id()
+    }
+
     /// How long the client may take nothing of an answer.
     pub(crate) fn body_idle(&self) -> Duration {
         let current = self.admission.listener().current.load();
@@ -155,6 +160,7 @@ fn limits(listener: &Listener) -> Builder {
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
         .max_frame_size(FRAME_BYTES)
+        .enable_connect_protocol()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)

@@ -5,9 +5,10 @@
 
 use std::io::Write as _;
 
-use http::HeaderMap;
+use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
+use http::{HeaderMap, Method};
 
 use crate::http::fields::write_field;
 
@@ -20,14 +21,21 @@ pub(crate) enum Upload {
     Plain,
     /// Nobody said how long: in chunks.
     Chunked,
+    /// No body but another protocol, both ways, once the target agrees.
+    Tunnel,
 }
 
 /// A request that must not be passed on, in a few words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// Appends the head. `has_body`: the client did not end the stream with it.
-pub(crate) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Result<Upload, Malformed> {
+/// Appends the head. `has_body`: the client did not end the stream with it. `nonce`: a number nobody can guess.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    parts: &Parts,
+    has_body: bool,
+    nonce: u128,
+) -> Result<Upload, Malformed> {
     let named = parts.headers.get(HOST).map(http::HeaderValue::as_bytes);
     let authority = parts
         .uri
@@ -39,11 +47,16 @@ pub(crate) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Result<
         return Err(Malformed("host and :authority differ"));
     }
     let upload = match (has_body, parts.headers.contains_key(CONTENT_LENGTH)) {
+        (true, _) if is_websocket(parts) => Upload::Tunnel,
         (false, _) => Upload::None,
         (true, true) => Upload::Plain,
         (true, false) => Upload::Chunked,
     };
-    out.extend_from_slice(parts.method.as_str().as_bytes());
+    let method = match upload {
+        Upload::Tunnel => "GET",
+        Upload::None | Upload::Plain | Upload::Chunked => parts.method.as_str(),
+    };
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     let target = parts
         .uri
@@ -61,11 +74,24 @@ pub(crate) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Result<
         }
     }
     write_cookies(out, parts);
-    if upload == Upload::Chunked {
-        write_field(out, "transfer-encoding", b"chunked");
+    match upload {
+        Upload::Chunked => write_field(out, "transfer-encoding", b"chunked"),
+        Upload::Tunnel => {
+            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+            // 21 digits, one letter and the padding are 16 bytes in base64 (RFC 6455 §4.1).
+            let _ = write!(out, "sec-websocket-key: {:021x}A==\r\n", nonce >> 44); // writing to memory cannot fail
+        }
+        Upload::None | Upload::Plain => {}
     }
     out.extend_from_slice(b"\r\n");
     Ok(upload)
+}
+
+/// True if the client asks for WebSocket on this stream (RFC 8441 §5).
+fn is_websocket(parts: &Parts) -> bool {
+    let protocol = parts.extensions.get::<Protocol>();
+    parts.method == Method::CONNECT
+        && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
 /// The crumbs of the cookie in one field, as HTTP/1.1 wants it (RFC 9113 §8.2.3).
@@ -112,7 +138,7 @@ mod tests {
     ) -> Result<(String, Upload), Malformed> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let mut out = Vec::new();
-        let upload = write(&mut out, &parts, has_body)?;
+        let upload = write(&mut out, &parts, has_body, 0x5eed << 44)?;
         Ok((String::from_utf8(out).unwrap(), upload))
     }
 
@@ -125,6 +151,24 @@ mod tests {
                 "GET /a?b=c HTTP/1.1\r\nhost: example.com\r\nx-a: 1\r\n\r\n".to_owned(),
                 Upload::None
             ))
+        );
+    }
+
+    #[test]
+    fn websocket_on_a_stream_becomes_an_upgrade() {
+        let request =
+            Request::connect("https://a/chat").extension(Protocol::from_static("websocket"));
+        let (head, upload) = written(request, true).unwrap();
+        assert_eq!(upload, Upload::Tunnel);
+        let fields = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: 000000000000000005eedA==\r\n";
+        assert_eq!(
+            head,
+            format!("GET /chat HTTP/1.1\r\nhost: a\r\n{fields}\r\n")
+        );
+        let other = Request::connect("https://a/").extension(Protocol::from_static("other"));
+        assert!(
+            written(other, true).unwrap().0.starts_with("CONNECT / "),
+            "to be refused"
         );
     }
 

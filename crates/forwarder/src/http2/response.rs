@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::http::body::{Body, Framing};
@@ -38,12 +38,32 @@ pub(crate) fn head(bytes: &[u8], request: &RequestFacts) -> Result<Head, Unfit> 
     };
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let head = response::parse(&bytes[start..end], &mut room, request).map_err(|_| Unfit)?;
-    let response = translate(&head)?;
+    let mut response = translate(&head)?;
     if head.is_interim() {
         return Ok(Head::Interim(response, end));
     }
-    let body = Body::new(head.framing, Emit::Apart, None);
+    let framing = match (request.upgrade, head.status) {
+        (true, 101) => {
+            switch(&mut response);
+            Framing::UntilClose
+        }
+        (true, 200..=299) => {
+            // To a client that asked for another protocol it would mean that it was agreed to.
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            head.framing
+        }
+        _ => head.framing,
+    };
+    let body = Body::new(framing, Emit::Apart, None);
     Ok(Head::Final(response, end, body))
+}
+
+/// What was agreed to is said by the status alone (RFC 8441 §5).
+fn switch(response: &mut Response<()>) {
+    *response.status_mut() = StatusCode::OK;
+    for name in [UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        response.headers_mut().remove(name);
+    }
 }
 
 fn translate(head: &ResponseHead<'_, '_>) -> Result<Response<()>, Unfit> {
@@ -79,13 +99,13 @@ pub(crate) fn trailers(section: &[u8]) -> Result<Option<HeaderMap>, Unfit> {
 }
 
 /// What the codec has to know of the request of a stream.
-pub(crate) fn facts(is_head: bool) -> RequestFacts {
+pub(crate) fn facts(is_head: bool, upgrade: bool) -> RequestFacts {
     RequestFacts {
         framing: Framing::None,
         http10: false,
         keep_alive: true,
         expects_continue: true,
-        upgrade: false,
+        upgrade,
         is_head,
     }
 }
@@ -98,7 +118,7 @@ mod tests {
     #[test]
     fn a_head_loses_what_belongs_to_the_connection() {
         let bytes = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n";
-        let Ok(Head::Final(response, length, mut body)) = head(bytes, &facts(false)) else {
+        let Ok(Head::Final(response, length, mut body)) = head(bytes, &facts(false, false)) else {
             panic!("no answer");
         };
         assert_eq!((response.status().as_u16(), length), (200, bytes.len() - 3));
@@ -114,11 +134,11 @@ mod tests {
     #[test]
     fn interim_and_incomplete_heads() {
         assert!(matches!(
-            head(b"HTTP/1.1 103 Early", &facts(false)),
+            head(b"HTTP/1.1 103 Early", &facts(false, false)),
             Ok(Head::Incomplete)
         ));
         let early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200";
-        let Ok(Head::Interim(response, length)) = head(early, &facts(false)) else {
+        let Ok(Head::Interim(response, length)) = head(early, &facts(false, false)) else {
             panic!("no interim answer");
         };
         assert_eq!(
@@ -130,7 +150,7 @@ mod tests {
     #[test]
     fn an_answer_to_head_says_how_long_it_would_be() {
         let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
-        let Ok(Head::Final(response, _, body)) = head(bytes, &facts(true)) else {
+        let Ok(Head::Final(response, _, body)) = head(bytes, &facts(true, false)) else {
             panic!("no answer");
         };
         assert_eq!(response.headers()["content-length"], "5");

@@ -41,7 +41,8 @@ pub(crate) async fn run(
     let (parts, body) = request.into_parts();
     let (conduit, outlet) = pair(client.encrypted);
     let mut head = Ok(Upload::None);
-    outlet.push(|out| head = request::write(out, &parts, !body.is_end_stream()));
+    let nonce = client.nonce();
+    outlet.push(|out| head = request::write(out, &parts, !body.is_end_stream(), nonce));
     let upload = match head {
         Ok(upload) => upload,
         Err(malformed) => {
@@ -62,7 +63,7 @@ pub(crate) async fn run(
         upload,
         uploaded: upload == Upload::None,
         answer: Answer::Head(respond),
-        facts: response::facts(parts.method == Method::HEAD),
+        facts: response::facts(parts.method == Method::HEAD, upload == Upload::Tunnel),
         held: Buffer::default(),
         idle: client.body_idle(),
         stalled: None,
@@ -186,7 +187,9 @@ impl Bridge {
             // An empty chunk would be the end.
             Upload::Chunked if data.is_empty() => {}
             Upload::Chunked => self.outlet.push(|out| request::write_chunk(out, data)),
-            Upload::Plain | Upload::None => self.outlet.push(|out| out.extend_from_slice(data)),
+            Upload::Plain | Upload::Tunnel | Upload::None => {
+                self.outlet.push(|out| out.extend_from_slice(data));
+            }
         }
     }
 

@@ -654,3 +654,55 @@ fn checks_ask_in_the_protocol_of_the_target() {
         targets[0].check.as_str() == "up"
     });
 }
+
+#[test]
+fn websocket_on_a_stream_is_an_upgrade_to_the_target() {
+    let origin = Origin::start(|mut stream, _| {
+        let request = read_request(&mut stream, &mut Vec::new()).unwrap();
+        if request.head.starts_with("GET /no ") {
+            return stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+                .unwrap();
+        }
+        assert!(request.has_line("Connection: upgrade"), "{}", request.head);
+        let key = request.head.split("sec-websocket-key: ").nth(1).unwrap();
+        assert_eq!(key.find("==\r\n"), Some(22));
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+                    Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\nhello";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut buf = [0; 64];
+        while let Ok(count @ 1..) = stream.read(&mut buf) {
+            stream.write_all(&buf[..count]).unwrap();
+        }
+    });
+    let (_forwarder, place) = h2c(&[origin.address]);
+    let asked = |path| {
+        let mut asked = request("CONNECT", path);
+        asked
+            .extensions_mut()
+            .insert(h2::ext::Protocol::from_static("websocket"));
+        asked
+    };
+    client(async {
+        let (send, _connection) = connect(place.address).await;
+        soon(|| send.is_extended_connect_protocol_enabled()).await;
+        let (response, mut up) = start(&send, asked("/chat"), false).await;
+        let mut response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
+        for hop in ["upgrade", "connection", "sec-websocket-accept"] {
+            assert!(!response.headers().contains_key(hop), "{hop}");
+        }
+        assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "hello");
+        for message in ["one", "two"] {
+            up.send_data(message.into(), false).unwrap();
+            assert_eq!(response.body_mut().data().await.unwrap().unwrap(), message);
+        }
+        up.send_data(Bytes::new(), true).unwrap();
+        let (rest, _) = read(response.body_mut()).await.unwrap();
+        assert!(rest.is_empty(), "the end reaches the target and comes back");
+
+        let (refused, _up) = start(&send, asked("/no"), false).await;
+        assert_eq!(refused.await.unwrap().status(), 502);
+    });
+}
