@@ -80,6 +80,16 @@ Examples:
         group: Option<String>,
     },
 
+    /// List the certificates in use and when they end
+    #[command(after_help = "\
+Files are read again with `tandem reload`, and when they change. A file that
+cannot be used changes nothing: what was read before stays in use.
+
+Examples:
+  tandem certs
+  tandem --json certs | jq -r '.[] | .name + \" \" + .not_after'")]
+    Certs,
+
     /// Show what changed on this node, when and why
     #[command(after_help = "\
 Examples:

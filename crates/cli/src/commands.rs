@@ -90,6 +90,23 @@ impl Call {
         Ok(Code::Good)
     }
 
+    pub(crate) async fn certificates(mut self) -> Result<Code, Failure> {
+        let (status, mut raw): (Status, Value) = self.get(path::STATUS).await?;
+        if self.json {
+            // A node without certificates does not list them.
+            let list = raw["certificates"].take();
+            self.output.json(&if list.is_null() {
+                Value::Array(Vec::new())
+            } else {
+                list
+            })?;
+        } else {
+            let screen = screen::certificates(&status.certificates, now());
+            self.output.screen(&screen)?;
+        }
+        Ok(Code::Good)
+    }
+
     pub(crate) async fn events(
         mut self,
         follow: bool,

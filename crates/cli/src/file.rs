@@ -162,6 +162,7 @@ fn facts(node: Option<String>) -> Facts {
         node_override: node,
         host_name: host_name.trim().to_owned(),
         file_access: true,
+        now: Some(std::time::SystemTime::now()),
         ..Facts::default()
     }
 }

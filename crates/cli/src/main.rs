@@ -40,6 +40,7 @@ async fn run(args: &Args) -> Result<Code, Failure> {
         Command::Status => call.status().await,
         Command::Vrrp { name } => call.vrrp(name.as_deref()).await,
         Command::Targets { group } => call.targets(group.as_deref()).await,
+        Command::Certs => call.certificates().await,
         Command::Events { follow, since } => call.events(*follow, *since).await,
         Command::Why { list: true, .. } => call.recordings().await,
         Command::Why { which, all, .. } => call.why(which.as_deref(), *all).await,

@@ -3,6 +3,7 @@
 //! Rules of all screens: 80 columns; readable without colour; `-` for what does not apply; times relative to now; numbers to
 //! the right; nothing changes its width from second to second but counters.
 
+mod certificates;
 mod event;
 mod order;
 mod overrides;
@@ -15,6 +16,7 @@ mod vrrp;
 mod why;
 mod words;
 
+pub(crate) use certificates::certificates;
 pub(crate) use event::event;
 pub(crate) use order::{handover, reload};
 pub(crate) use overrides::{ordered, overrides};

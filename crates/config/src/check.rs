@@ -4,6 +4,7 @@
 //! it may be used is decided by the report.
 
 mod addresses;
+mod certificates;
 mod host;
 mod nodes;
 mod references;
@@ -34,6 +35,7 @@ pub(crate) fn check(
     host::check(draft, facts, &nodes, found);
     references::check(draft, found);
     sticky::check(draft, found);
+    certificates::check(draft, found);
     together::check(draft, &nodes, found);
     let vrrp = vrrp::check(draft, &nodes, found);
     let pair = nodes.pair(draft.pair.as_ref(), found);
@@ -51,14 +53,20 @@ pub(crate) fn check(
         vrrp: vrrp?,
         listeners: listeners?,
         groups,
+        certificates: draft
+            .certificates
+            .iter()
+            .filter_map(|draft| draft.certificate.clone())
+            .collect(),
     })
 }
 
 fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings> {
     let protocol = match listener.protocol {
         ListenerProtocol::Http => Protocol::Http,
+        ListenerProtocol::Https => Protocol::Https,
         ListenerProtocol::Tcp => Protocol::Tcp,
-        ListenerProtocol::Https | ListenerProtocol::Tls | ListenerProtocol::Udp => return None,
+        ListenerProtocol::Tls | ListenerProtocol::Udp => return None,
     };
     Some(ListenerSettings {
         name: listener.name.value.clone(),
@@ -69,7 +77,7 @@ fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings>
         timeouts: listener.timeouts.clone(),
         limits: listener.limits.clone(),
         trusted_proxies: draft.global.global.trusted_proxies.clone(),
-        tls: None,
+        tls: listener.tls.clone(),
         h2c: listener.h2c,
     })
 }

@@ -27,6 +27,8 @@ pub enum Subject {
     Listener,
     /// A `[group.NAME]`.
     Group,
+    /// A `[certificate.NAME]`.
+    Certificate,
 }
 
 impl Subject {
@@ -38,6 +40,7 @@ impl Subject {
             Subject::Vrrp => "vrrp",
             Subject::Listener => "listener",
             Subject::Group => "group",
+            Subject::Certificate => "certificate",
         }
     }
 }
@@ -113,13 +116,13 @@ fn keys((what, name): &(Subject, String), before: &Part, after: &Part, changes: 
         }
     }
     // Other words about it are a change of their own.
-    let words = ["auth", "heartbeat"];
+    let words = ["auth", "heartbeat", "serial"];
     let same_words = words
         .iter()
         .all(|key| before.keys.get(*key) == after.keys.get(*key));
     if before.secret != after.secret && same_words {
         let key = match what {
-            Subject::Pair => "key".to_owned(),
+            Subject::Pair | Subject::Certificate => "key".to_owned(),
             _ => "secret of auth".to_owned(),
         };
         changes.push(Change {
@@ -143,6 +146,7 @@ fn whole((what, name): &(Subject, String), from: Option<&String>, to: Option<&St
         (Subject::Listener, false) => "sockets closed, connections drain",
         (Subject::Group, true) => "targets checked first",
         (Subject::Group, false) => "connections drain",
+        (Subject::Certificate, _) => "for the next handshake",
     };
     let key = String::new();
     Change {
@@ -181,6 +185,7 @@ fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'s
             rule if rule.starts_with("rule ") => NEXT,
             _ => "for the next connection",
         },
+        Subject::Certificate => "for the next handshake",
         Subject::Group => match (key.starts_with("target "), from, to) {
             (true, None, _) => "checked first, then used",
             (true, Some(_), None) => "drains",

@@ -12,9 +12,11 @@
 //! - [`load`] is the way in; [`Config`] and [`Report`] come out.
 //! - `tree` walks the tree and remembers which keys were asked for; all others are unknown keys.
 //! - `read` has one file for each table; it checks types and ranges and refuses what is not built yet.
+//! - `certificate` reads certificates and keys, also by themselves.
 //! - `check` compares parts with each other: names, addresses, nodes.
 //! - [`diff()`] tells what a reload would change.
 
+mod certificate;
 mod check;
 mod code;
 mod diff;
@@ -27,10 +29,14 @@ mod units;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
+pub use certificate::{
+    Certificate, CertificateContent, CertificateError, CertificateWarning, EXPIRY_WARNING,
+};
 pub use code::Code;
 pub use diff::{Change, Subject, diff};
 pub use model::{
@@ -57,6 +63,8 @@ pub struct Facts {
     pub descriptors: Option<u64>,
     /// Whether files that the configuration names may be read.
     pub file_access: bool,
+    /// The time, for what expires; `None` to say nothing about it.
+    pub now: Option<SystemTime>,
 }
 
 /// An address of an interface with the length of its prefix.
@@ -86,6 +94,7 @@ pub fn load(path: &Path, text: &str, facts: &Facts) -> Outcome {
     let files = read::Files {
         folder: path.parent().unwrap_or(Path::new("")),
         access: facts.file_access,
+        now: facts.now,
         user: "tandem",
     };
     let draft = read::read(Section::root(&tree, &found), files);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::certificate::Certificate;
 pub use hooks::{Hook, HookOn, Hooks};
 pub use secret::PairSecret;
 pub use track::{
@@ -36,6 +37,8 @@ pub struct Config {
     pub listeners: Vec<balancer::ListenerSettings>,
     /// The target groups, in the order of the file.
     pub groups: Vec<balancer::GroupSettings>,
+    /// The certificates, in the order of the file.
+    pub certificates: Vec<Certificate>,
 }
 
 /// `[global]`.

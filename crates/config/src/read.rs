@@ -22,7 +22,9 @@ mod unbuilt;
 mod vrrp;
 
 use std::path::Path;
+use std::time::SystemTime;
 
+pub(crate) use certificate::CertificateDraft;
 pub(crate) use global::GlobalDraft;
 pub(crate) use group::GroupDraft;
 pub(crate) use health::CheckKind;
@@ -45,6 +47,8 @@ pub(crate) struct Files<'a> {
     pub(crate) folder: &'a Path,
     /// Whether they may be read.
     pub(crate) access: bool,
+    /// The time, for what expires.
+    pub(crate) now: Option<SystemTime>,
     /// Whom programs run as.
     pub(crate) user: &'a str,
 }
@@ -57,7 +61,7 @@ pub(crate) struct Draft {
     pub(crate) vrrp: Vec<VrrpDraft>,
     pub(crate) listeners: Vec<ListenerDraft>,
     pub(crate) groups: Vec<GroupDraft>,
-    pub(crate) certificates: Vec<At<String>>,
+    pub(crate) certificates: Vec<CertificateDraft>,
 }
 
 /// Reads the whole file.
@@ -79,7 +83,9 @@ pub(crate) fn read(root: Section<'_>, files: Files<'_>) -> Draft {
     let groups = named(root.get("group"), |name, section| {
         group::read(name, section, &defaults)
     });
-    let certificates = named(root.get("certificate"), certificate::read);
+    let certificates = named(root.get("certificate"), |name, section| {
+        certificate::read(name, section, files)
+    });
     if vrrp.is_empty()
         && listeners.is_empty()
         && root.get("vrrp").is_none()

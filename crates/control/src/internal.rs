@@ -191,6 +191,28 @@ pub struct HeldAddress {
     pub prefix_len: u8,
 }
 
+/// A certificate with its key, on its way from the director to the forwarder.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateText {
+    /// Name of the `[certificate.NAME]`.
+    pub name: String,
+    /// The DNS names it is for.
+    pub names: Vec<String>,
+    /// The chain in PEM form.
+    pub chain: String,
+    /// The private key in PEM form.
+    pub key: String,
+}
+
+/// The key is not shown.
+impl std::fmt::Debug for CertificateText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertificateText")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Director to forwarder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -207,6 +229,9 @@ pub enum ToForwarder {
         text: String,
         /// What the pair's cookies are made with, the one in use first; none without a key of the pair.
         cookie_keys: Vec<DerivedKey>,
+        /// What the files of its certificates hold: only the director may read them.
+        #[serde(default)]
+        certificates: Vec<CertificateText>,
     },
     /// Follow these orders, and each configuration from here on with them. Comes before the first configuration.
     Overrides(overrides::Overrides),

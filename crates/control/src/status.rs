@@ -30,6 +30,9 @@ pub struct Status {
     /// In the order of the file.
     #[serde(default)]
     pub groups: Vec<GroupStatus>,
+    /// In the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
     /// The process that moves the bytes.
     pub forwarder: ForwarderStatus,
     /// What operators have ordered, until they clear it.
@@ -120,7 +123,7 @@ pub struct ListenerStatus {
     pub name: String,
     /// Addresses it is bound to.
     pub bind: Vec<SocketAddr>,
-    /// `http` or `tcp`.
+    /// As in the file: `http`, `https`, `tcp`.
     pub protocol: String,
     /// Client connections open at this moment.
     pub connections: u64,
@@ -129,11 +132,22 @@ pub struct ListenerStatus {
     pub connections_total: u64,
     /// Requests answered since the forwarder started; for `tcp` the connections forwarded.
     pub requests_total: u64,
+    /// TLS handshakes completed since the forwarder started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handshakes_total: u64,
+    /// Those of them that resumed an earlier session.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed_total: u64,
     /// What it does, in words: the group's name, `close`, or `3 rules, else app`.
     pub action: String,
     /// Its rules in their order, the first thousand.
     #[serde(default)]
     pub rules: Vec<RuleStatus>,
+}
+
+/// What only some listeners have is left out of the others.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One `[[listener.NAME.rule]]`.
@@ -177,6 +191,30 @@ impl StickyStatus {
             ("none", self.none_total),
         ]
     }
+}
+
+/// One `[certificate.NAME]` as it is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Its name.
+    pub name: String,
+    /// The file it was read from.
+    pub file: String,
+    /// The DNS names it is for.
+    pub names: Vec<String>,
+    /// The kind of its key: `ECDSA P-256`, `RSA 2048`.
+    pub key: String,
+    /// Its serial number, in hexadecimal digits.
+    pub serial: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// When it begins to be valid.
+    pub not_before: Timestamp,
+    /// When it ceases to be valid.
+    pub not_after: Timestamp,
+    /// Why what its files hold by now is not in use; `None` if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// One `[group.NAME]`.

@@ -50,6 +50,8 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
         connections: u64::from(listener.connections),
         connections_total: listener.connections_total,
         requests_total: listener.requests_total,
+        handshakes_total: listener.handshakes_total,
+        resumed_total: listener.resumed_total,
         action: action(listener.rules, &listener.action.to_string()),
         rules: Vec::new(),
     }

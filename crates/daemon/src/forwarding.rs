@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use control::TargetCondition;
 use control::internal::{
-    AccessLogCounts, FromForwarder, HealthChange, KeeperToWorker, Pulse, ToForwarder, read_frame,
-    write_frame,
+    AccessLogCounts, CertificateText, DerivedKey, FromForwarder, HealthChange, KeeperToWorker,
+    Pulse, ToForwarder, read_frame, write_frame,
 };
 use forwarder::{
-    AccessLogFormat, AccessLogSettings, AccessLogTarget, CookieKey, Forwarder, ForwarderSettings,
+    AccessLogFormat, AccessLogSettings, AccessLogTarget, CertificateMaterial, CookieKey, Forwarder,
+    ForwarderSettings, Materials,
 };
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
@@ -166,10 +167,11 @@ impl Data {
                 node,
                 text,
                 cookie_keys,
+                certificates,
             } => {
-                let keys = cookie_keys.into_iter().map(|key| CookieKey(key.0));
+                let secrets = Secrets::new(cookie_keys, certificates);
                 let error = self
-                    .configure(link, generation, path, node, text, keys.collect())
+                    .configure(link, generation, path, node, text, secrets)
                     .await
                     .err();
                 FromForwarder::Configured { generation, error }
@@ -195,7 +197,7 @@ impl Data {
         path: String,
         node: Option<String>,
         text: String,
-        cookie_keys: Vec<CookieKey>,
+        secrets: Secrets,
     ) -> Result<(), String> {
         let facts = config::Facts {
             node_override: node,
@@ -216,13 +218,17 @@ impl Data {
             None => self.start(config.global.threads)?,
         };
         // Before the first request is served by what is applied.
-        forwarder.set_cookie_keys(&cookie_keys);
+        forwarder.set_cookie_keys(&secrets.cookie_keys);
         let applying = Arc::clone(&forwarder);
         let access_log = access_log(&config.global.access_log);
+        let Secrets {
+            cookie_keys,
+            materials,
+        } = secrets;
         let applied = tokio::task::spawn_blocking(move || {
             // First, so that no request is served without its line.
             let before = applying.set_access_log(access_log);
-            let applied = applying.apply(config.listeners, config.groups);
+            let applied = applying.apply_with(config.listeners, config.groups, &materials);
             if applied.is_err() {
                 applying.set_access_log(before);
             }
@@ -370,6 +376,33 @@ impl Data {
             let _ = tokio::time::timeout(ORPHAN_LIMIT, until_closed).await;
         }
         ExitCode::FAILURE
+    }
+}
+
+/// What comes with a configuration and does not stand in its text.
+struct Secrets {
+    cookie_keys: Vec<CookieKey>,
+    materials: Materials,
+}
+
+impl Secrets {
+    fn new(cookie_keys: Vec<DerivedKey>, certificates: Vec<CertificateText>) -> Self {
+        let keys = cookie_keys.into_iter().map(|key| CookieKey(key.0));
+        Self {
+            cookie_keys: keys.collect(),
+            materials: Materials {
+                certificates: certificates.into_iter().map(material).collect(),
+            },
+        }
+    }
+}
+
+fn material(text: CertificateText) -> CertificateMaterial {
+    CertificateMaterial {
+        name: text.name,
+        names: text.names,
+        chain: text.chain,
+        key: text.key,
     }
 }
 

@@ -18,7 +18,8 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
             // What was probably meant counts as used.
             used.extend(defined(found, name, "group", &groups, &who));
         }
-        let certificates: Vec<&At<String>> = draft.certificates.iter().collect();
+        let certificates: Vec<&At<String>> =
+            draft.certificates.iter().map(|one| &one.name).collect();
         for name in &listener.certificates {
             let who = format!("listener `{}` uses", listener.name.value);
             defined(found, name, "certificate", &certificates, &who);

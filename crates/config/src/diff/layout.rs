@@ -12,6 +12,7 @@ use balancer::{
 use std::sync::Arc;
 
 use super::Subject;
+use crate::certificate::{Certificate, CertificateContent};
 use crate::model::{Config, Effect, Global, Hooks, Pair, PairSecret, Track, Vrrp, Watch};
 use crate::units::{show_duration, show_size};
 
@@ -31,6 +32,7 @@ pub(super) struct Secret {
     password: Option<Password>,
     authentication: Option<Arc<Authentication>>,
     pair: Option<PairSecret>,
+    certificate: Option<Arc<CertificateContent>>,
 }
 
 impl Part {
@@ -68,6 +70,11 @@ pub(super) fn of(config: &Config) -> BTreeMap<(Subject, String), Part> {
             .iter()
             .map(|value| ((Subject::Group, value.name.clone()), group(value))),
     );
+    let certificates = config.certificates.iter();
+    parts.extend(certificates.map(|value| {
+        let part = (Subject::Certificate, value.name.clone());
+        (part, certificate(value))
+    }));
     parts
 }
 
@@ -285,7 +292,14 @@ fn listener(listener: &ListenerSettings) -> Part {
     part.set("protocol", listener.protocol.as_str());
     part.set("action", action(&listener.default));
     rules(&mut part, &listener.rules);
+    if let Some(tls) = &listener.tls {
+        part.set("tls.min", tls.min.as_str());
+        part.set("tls.alpn", list(&tls.alpn));
+        part.set("tls.certificates", list(&tls.certificates));
+        part.set("tls.hsts", or(tls.hsts.map(show_duration), "off"));
+    }
     let timeouts = &listener.timeouts;
+    part.time("timeouts.handshake", timeouts.handshake);
     part.time("timeouts.header", timeouts.header);
     part.time("timeouts.body_idle", timeouts.body_idle);
     part.time("timeouts.keepalive", timeouts.keepalive);
@@ -457,6 +471,21 @@ fn protection(part: &mut Part, group: &GroupSettings) {
     part.set("limits.per_target", or(limits.per_target, "off"));
     part.set("limits.queue", limits.queue);
     part.time("limits.queue_for", limits.queue_for);
+}
+
+fn certificate(certificate: &Certificate) -> Part {
+    let mut part = Part {
+        summary: certificate.cert_file.display().to_string(),
+        ..Part::default()
+    };
+    part.set("cert", certificate.cert_file.display());
+    part.set("key", certificate.key_file.display());
+    if let Some(content) = &certificate.content {
+        part.set("serial", &content.serial);
+        part.set("names", list(&content.names));
+    }
+    part.secret.certificate = certificate.content.clone();
+    part
 }
 
 fn list<T: Display>(values: &[T]) -> String {

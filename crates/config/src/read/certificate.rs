@@ -1,21 +1,74 @@
-//! `[certificate.NAME]`: checked for form only, as nothing uses certificates yet.
+//! `[certificate.NAME]`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Files;
 use crate::Code;
-use crate::tree::{At, Section};
+use crate::certificate::{Certificate, CertificateContent};
+use crate::tree::{At, Item, Section};
 
-pub(super) fn read(name: At<String>, section: Section<'_>) -> At<String> {
-    for key in ["cert", "key"] {
-        if let Some(item) = section.require(key, &format!("{key} = \"/etc/tandem/app.pem\"")) {
-            item.string_like("the path of a file");
-        }
-    }
-    let message = format!("certificate `{}` is not supported yet", name.value);
-    section.found().error(
-        Code::NotSupported,
-        section.place(),
-        message,
-        "remove the table".to_owned(),
-    );
+/// A certificate as written, with what its files hold.
+#[derive(Debug)]
+pub(crate) struct CertificateDraft {
+    /// The name, at the table's header.
+    pub(crate) name: At<String>,
+    /// `None` after an error.
+    pub(crate) certificate: Option<Certificate>,
+}
+
+pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> CertificateDraft {
+    let cert = section.require("cert", "cert = \"/etc/tandem/app.pem\"");
+    let key = section.require("key", "key = \"/etc/tandem/app.key\"");
     section.finish();
-    name
+    let path = |item: &Item<'_>| -> Option<PathBuf> {
+        Some(files.folder.join(item.string_like("the path of a file")?))
+    };
+    let paths = (cert.as_ref().and_then(path), key.as_ref().and_then(path));
+    let (Some(cert), Some(key), (Some(cert_file), Some(key_file))) = (cert, key, paths) else {
+        return CertificateDraft {
+            name,
+            certificate: None,
+        };
+    };
+    let mut certificate = Certificate {
+        name: name.value.clone(),
+        cert_file,
+        key_file,
+        content: None,
+    };
+    if files.access {
+        certificate.content = content(&certificate, &cert, &key, files);
+    }
+    let usable = !files.access || certificate.content.is_some();
+    CertificateDraft {
+        name,
+        certificate: usable.then_some(certificate),
+    }
+}
+
+/// What the files hold; what is wrong with it is reported.
+fn content(
+    certificate: &Certificate,
+    cert: &Item<'_>,
+    key: &Item<'_>,
+    files: Files<'_>,
+) -> Option<Arc<CertificateContent>> {
+    let name = &certificate.name;
+    let content = match certificate.read() {
+        Ok(content) => content,
+        Err(error) => {
+            let item = if error.is_about_key() { key } else { cert };
+            let message = format!("certificate `{name}`: {error}");
+            item.error(Code::File, message, error.remedy());
+            return None;
+        }
+    };
+    for warning in files.now.into_iter().flat_map(|now| content.warnings(now)) {
+        let message = format!("certificate `{name}`: {}", warning.message);
+        let remedy = warning.remedy.to_owned();
+        let found = cert.found();
+        found.warning(Code::File, &cert.place(), message, remedy);
+    }
+    Some(Arc::new(content))
 }

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use balancer::{ListenerLimits, ListenerTimeouts, RuleAction, RuleSettings};
+use balancer::{
+    Alpn, ListenerLimits, ListenerTimeouts, RuleAction, RuleSettings, TlsSettings, TlsVersion,
+};
 
 use super::action;
 use super::rule::{self, RulePlace};
-use super::too_many;
+use super::{duplicates, too_many};
 use crate::Code;
 use crate::tree::{At, Item, Place, Section};
 
@@ -73,6 +75,7 @@ pub(crate) struct ListenerDraft {
     pub(crate) groups: Vec<At<String>>,
     /// Every certificate it names.
     pub(crate) certificates: Vec<At<String>>,
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) timeouts: ListenerTimeouts,
     pub(crate) limits: ListenerLimits,
     /// Where the file limits its connections, if it does.
@@ -97,7 +100,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         .section("limits")
         .map(|section| limits(section, protocol))
         .unwrap_or_default();
-    let certificates = tls(&section, protocol);
+    let (tls, certificates) = tls(&section, protocol);
     if let Some(item) = section.get("accept_proxy")
         && item.boolean() == Some(true)
     {
@@ -115,6 +118,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         rule_places: rules.places,
         groups,
         certificates,
+        tls,
         timeouts,
         limits,
         connections_place,
@@ -160,10 +164,7 @@ fn protocol(section: &Section<'_>, binds: &[At<SocketAddr>]) -> ListenerProtocol
             .error(Code::MissingKey, section.place(), message, remedy);
     }
     let protocol = said.flatten().unwrap_or(first);
-    if matches!(
-        protocol,
-        ListenerProtocol::Https | ListenerProtocol::Tls | ListenerProtocol::Udp
-    ) {
+    if matches!(protocol, ListenerProtocol::Tls | ListenerProtocol::Udp) {
         let what = format!("protocol {:?}", protocol.as_str());
         let instead = "write `protocol = \"tcp\"` to relay the bytes, or remove the listener";
         match (&item, binds.first()) {
@@ -274,54 +275,87 @@ fn limits(section: Section<'_>, protocol: ListenerProtocol) -> (ListenerLimits, 
     (limits, connections_place)
 }
 
-/// `[listener.NAME.tls]`; the certificates it names.
-fn tls(listener: &Section<'_>, protocol: ListenerProtocol) -> Vec<At<String>> {
+/// `[listener.NAME.tls]`, and the certificates it names with their places.
+fn tls(
+    listener: &Section<'_>,
+    protocol: ListenerProtocol,
+) -> (Option<TlsSettings>, Vec<At<String>>) {
     let item = listener.get("tls");
     let section = item.as_ref().and_then(Item::section);
-    let mut certificates = Vec::new();
-    if let Some(section) = section {
-        if let Some(item) = section.get("min") {
-            item.word(&[("1.2", ()), ("1.3", ())]);
-        }
-        let alpn = section
-            .get("alpn")
-            .and_then(|item| item.list("a list like [\"h2\", \"http/1.1\"]"));
-        for item in alpn.unwrap_or_default() {
-            item.word(&[("h2", ()), ("http/1.1", ())]);
-        }
-        if let Some(item) = section.get("certificates") {
-            certificates = item.strings();
-        }
-        if let Some(item) = section.get("client_ca") {
-            item.string_like("the path of a file");
-        }
-        section.finish();
+    let read = section.map(tls_table).unwrap_or_default();
+    if let Some(item) = &item
+        && protocol != ListenerProtocol::Https
+    {
+        let message = format!(
+            "`tls` is for https, but the listener's protocol is {}",
+            protocol.as_str()
+        );
+        item.found().error(
+            Code::ProtocolOption,
+            &item.key_place(),
+            message,
+            "remove it".to_owned(),
+        );
     }
-    if let Some(item) = &item {
-        if protocol != ListenerProtocol::Https {
-            let message = format!(
-                "`tls` is for https, but the listener's protocol is {}",
-                protocol.as_str()
-            );
-            item.found().error(
-                Code::ProtocolOption,
-                &item.key_place(),
-                message,
-                "remove it".to_owned(),
-            );
-        } else {
-            item.not_supported(
-                "`tls`",
-                "remove the table, and let the targets do TLS behind `protocol = \"tcp\"`",
-            );
-        }
-    }
-    if protocol == ListenerProtocol::Https && certificates.is_empty() {
+    if protocol == ListenerProtocol::Https && read.1.is_empty() {
         let message = format!("the https listener {} has no certificate", listener.label());
         let remedy = "add a `tls` table with `certificates = [\"NAME\"]`".to_owned();
         listener
             .found()
             .error(Code::ProtocolOption, listener.place(), message, remedy);
     }
-    certificates
+    read
+}
+
+fn tls_table(section: Section<'_>) -> (Option<TlsSettings>, Vec<At<String>>) {
+    let names = section.get("certificates").map(|item| {
+        let names = item.strings();
+        too_many(&item, names.len());
+        duplicates(section.found(), &names, |name| {
+            format!("certificate `{name}`")
+        });
+        names
+    });
+    let names = names.unwrap_or_default();
+    let mut settings = TlsSettings::new(names.iter().map(|name| name.value.clone()));
+    let versions = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+    if let Some(min) = section.get("min").and_then(|item| item.word(versions)) {
+        settings.min = min;
+    }
+    if let Some(item) = section.get("alpn") {
+        settings.alpn = alpn(&item).unwrap_or(settings.alpn);
+    }
+    if let Some(item) = section.get("hsts")
+        && !item.is_off()
+    {
+        settings.hsts =
+            item.duration_in(Duration::from_secs(1)..=Duration::from_secs(730 * 86_400));
+    }
+    if let Some(item) = section.get("client_ca")
+        && item.string_like("the path of a file").is_some()
+    {
+        item.not_supported(
+            "`client_ca`",
+            "remove the line; clients are not asked who they are",
+        );
+    }
+    section.finish();
+    (Some(settings), names)
+}
+
+fn alpn(item: &Item<'_>) -> Option<Vec<Alpn>> {
+    let items = item.list("a list like [\"h2\", \"http/1.1\"]")?;
+    if items.is_empty() {
+        let remedy = "write [\"h2\", \"http/1.1\"], or remove the line".to_owned();
+        item.error(Code::MissingKey, "`alpn` is empty", remedy);
+    }
+    let words = &[("h2", Alpn::Http2), ("http/1.1", Alpn::Http1)];
+    let protocols = items.iter();
+    let protocols: Vec<At<Alpn>> = protocols
+        .filter_map(|item| Some(item.at(item.word(words)?)))
+        .collect();
+    duplicates(item.found(), &protocols, |alpn| {
+        format!("{:?}", alpn.as_str())
+    });
+    Some(protocols.into_iter().map(|at| at.value).collect())
 }

@@ -415,7 +415,6 @@ pub(crate) const CASES: &[Case] = &[
         "[listener.web]\nbind = \"10.0.0.10:443\"\nrespond = \"close\"\n",
         &[
             "7:1: error[E041]: the https listener [listener.web] has no certificate; add a `tls` table with `certificates = [\"NAME\"]`",
-            "8:8: error[E090]: protocol \"https\", guessed from port 443, is not supported yet; write `protocol = \"tcp\"` to relay the bytes, or remove the listener",
         ],
     ),
     (

@@ -12,6 +12,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 
 use super::addresses::Outcome;
+use super::certificates::Found;
 use super::load::Loaded;
 use super::overrides::Kept;
 use super::second_path::SecondPath;
@@ -55,6 +56,8 @@ pub(super) enum Input {
     Loaded(std::io::Result<Box<Loaded>>),
     /// The disk has taken the orders that stand, or not.
     Kept(Kept),
+    /// Files of certificates have changed.
+    Certificates(Vec<Found>),
 }
 
 /// All links and addresses.
@@ -118,6 +121,7 @@ pub(super) struct Sources {
     pub(super) listed: mpsc::Receiver<Listed>,
     pub(super) loaded: mpsc::Receiver<std::io::Result<Box<Loaded>>>,
     pub(super) kept: mpsc::Receiver<Kept>,
+    pub(super) certificates: mpsc::Receiver<Vec<Found>>,
 }
 
 /// Waits for the next input, fairly among all that wait, until `deadline` at the latest.
@@ -139,6 +143,7 @@ pub(super) async fn next(
         listed,
         loaded,
         kept: disk,
+        certificates,
     } = sources;
     tokio::select! {
         () = tokio::time::sleep_until(deadline.into()) => Input::Due { expected_at: Some(deadline) },
@@ -155,6 +160,7 @@ pub(super) async fn next(
         Some(answer) = listed.recv() => Input::Listed(answer),
         Some(answer) = loaded.recv() => Input::Loaded(answer),
         Some(answer) = disk.recv() => Input::Kept(answer),
+        Some(found) = certificates.recv() => Input::Certificates(found),
     }
 }
 

@@ -69,6 +69,7 @@ fn facts(node: Option<String>) -> Facts {
         networks,
         descriptors: linux::process::nofile_limit().ok(),
         file_access: true,
+        now: Some(std::time::SystemTime::now()),
     }
 }
 

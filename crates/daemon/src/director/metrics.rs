@@ -30,6 +30,7 @@ impl Director {
         self.write_tracking(&mut text, now);
         self.write_hooks(&mut text);
         self.write_orders(&mut text);
+        self.write_tls(&mut text, now);
         self.write_history(&mut text);
         self.write_access_log(&mut text);
         text
@@ -63,6 +64,39 @@ impl Director {
         }
         up.finish(text);
         took.finish(text);
+    }
+
+    /// Handshakes of listeners, and how long certificates are valid.
+    fn write_tls(&self, text: &mut String, now: Instant) {
+        let status = self.status(now);
+        let mut handshakes = Family::new(
+            "tandem_listener_tls_handshakes_total",
+            "counter",
+            "TLS handshakes completed, by whether an earlier session was resumed.",
+        );
+        let with_tls = status
+            .listeners
+            .iter()
+            .filter(|listener| listener.handshakes_total > 0);
+        for listener in with_tls {
+            let resumed = listener.resumed_total;
+            let full = listener.handshakes_total.saturating_sub(resumed);
+            for (kind, count) in [("full", full), ("resumed", resumed)] {
+                let labels = [("listener", listener.name.as_str()), ("kind", kind)];
+                handshakes.sample(&labels, count as f64);
+            }
+        }
+        handshakes.finish(text);
+        let mut ends = Family::new(
+            "tandem_certificate_not_after_seconds",
+            "gauge",
+            "When a certificate ceases to be valid, in seconds since 1970.",
+        );
+        for certificate in &status.certificates {
+            let labels = [("certificate", certificate.name.as_str())];
+            ends.sample(&labels, (certificate.not_after.as_millis() / 1000) as f64);
+        }
+        ends.finish(text);
     }
 
     /// What became of hooks and of lines for the FIFO.

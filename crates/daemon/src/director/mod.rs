@@ -6,6 +6,7 @@
 
 mod addresses;
 mod announce;
+mod certificates;
 mod evidence;
 mod facts;
 mod flight;
@@ -130,6 +131,7 @@ struct Director {
     notes: Vec<String>,
     /// What [`Director::judge`] saw of the data plane last.
     judged: Option<(DataPlane, bool)>,
+    certificates: certificates::Certificates,
     handles: inputs::Handles,
 }
 
@@ -163,6 +165,7 @@ impl Director {
             Input::Request(request) => self.on_request(now, request),
             Input::Loaded(loaded) => self.on_loaded(now, loaded),
             Input::Kept(kept) => self.on_kept(now, kept),
+            Input::Certificates(found) => self.on_certificates(found),
         }
         self.run_due(now);
     }

@@ -211,6 +211,7 @@ pub(super) fn configure(generation: u64, path: &Path, text: &str, config: &Confi
         node: config.node.clone(),
         text: text.to_owned(),
         cookie_keys: keys.into_iter().map(DerivedKey).collect(),
+        certificates: super::certificates::texts(config),
     }
 }
 

@@ -37,6 +37,11 @@ enum Stage {
 }
 
 impl Reload {
+    /// True while none is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+
     /// When to stop waiting for the forwarder.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.stage {
@@ -263,6 +268,7 @@ impl Director {
         self.journal
             .record(Entry::new(EventKind::Config, "config", words(&result)));
         self.reload.stage = Stage::Idle;
+        self.watch_certificates();
         for waiting in self.reload.waiting.drain(..) {
             // Whoever asked may have gone.
             drop(waiting.send(result.clone()));

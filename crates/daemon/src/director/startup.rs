@@ -14,6 +14,7 @@ use linux::process::Capability;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::certificates::Certificates;
 use super::grid::Grid;
 use super::inputs::{self, Handles, Sources};
 use super::journal::{Entry, Journal};
@@ -158,6 +159,7 @@ async fn assemble(
     let (kept_in, kept) = mpsc::channel(QUEUED);
     let (overrides, unread) = super::overrides::Overrides::open(&args.state_dir, kept_in);
     notes.extend(unread);
+    let (certificates_in, certificates) = mpsc::channel(1);
     let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
     let settings = Rc::new(ParentSettings::new(&args.state_dir));
     let now = Instant::now();
@@ -203,6 +205,7 @@ async fn assemble(
         leaving: false,
         notes,
         judged: None,
+        certificates: Certificates::start(certificates_in),
         handles: Handles {
             listed: listed_in,
             loaded: loaded_in,
@@ -221,6 +224,7 @@ async fn assemble(
         listed: listed_out,
         loaded: loaded_out,
         kept,
+        certificates,
     };
     Ok((director, sources))
 }
@@ -325,6 +329,7 @@ impl Director {
             self.start_instance(now, config);
         }
         self.keep_last_good();
+        self.watch_certificates();
         let status = format!(
             "{} with {} virtual routers and {} listeners",
             self.node_name(),

@@ -32,6 +32,7 @@ impl Director {
             vrrp,
             listeners: self.figures.listeners.clone(),
             groups: self.ordered_groups(),
+            certificates: self.certificate_status(),
             forwarder: self.forwarder_status(now),
             overrides: self.overrides_status(),
             recorder: Some(self.recorder.status(self.journal.lost())),
@@ -160,6 +161,7 @@ impl Director {
         }
         problems.extend(self.access_log_problem());
         problems.extend(self.override_problems());
+        problems.extend(self.certificate_problems());
         problems.extend(self.tracking_problems(now));
         problems.extend(self.hook_problems());
         problems.extend(self.second_path.problem(now));

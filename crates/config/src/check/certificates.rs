@@ -1,0 +1,85 @@
+//! Certificates and who uses them: names that no certificate covers, and certificates that nobody names.
+
+use balancer::{Condition, Glob};
+
+use crate::Code;
+use crate::certificate::CertificateContent;
+use crate::read::{Draft, ListenerDraft};
+use crate::tree::Findings;
+
+pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
+    for listener in &draft.listeners {
+        covered(listener, draft, found);
+    }
+    let is_used = |name: &str| {
+        let mut used = draft
+            .listeners
+            .iter()
+            .flat_map(|listener| &listener.certificates);
+        used.any(|other| other.value == name)
+    };
+    for certificate in &draft.certificates {
+        let name = &certificate.name;
+        if !is_used(&name.value) {
+            let message = format!("certificate `{}` is used by no listener", name.value);
+            let remedy = "name it in `certificates`, or remove it".to_owned();
+            found.warning(Code::Unused, &name.place, message, remedy);
+        }
+    }
+}
+
+/// The hosts of a listener's rules have a certificate each; of those alone something is said whose files were read.
+fn covered(listener: &ListenerDraft, draft: &Draft, found: &Findings<'_>) {
+    let Some(first) = listener.certificates.first() else {
+        return;
+    };
+    let mut contents: Vec<&CertificateContent> = Vec::new();
+    for name in &listener.certificates {
+        let named = draft
+            .certificates
+            .iter()
+            .find(|other| other.name.value == name.value);
+        let certificate = named.and_then(|named| named.certificate.as_ref());
+        match certificate.and_then(|certificate| certificate.content.as_deref()) {
+            Some(content) => contents.push(content),
+            None => return,
+        }
+    }
+    for rule in &listener.rules {
+        let hosts = rule.when.iter().flat_map(hosts);
+        for host in hosts.filter(|host| is_name(host)) {
+            if contents.iter().any(|content| content.covers(host.as_str())) {
+                continue;
+            }
+            let message = format!(
+                "no certificate of listener `{}` is for {host}, which rule `{}` waits for",
+                listener.name.value, rule.name
+            );
+            let remedy =
+                "clients refuse the connection: add a certificate for that name".to_owned();
+            found.warning(Code::File, &first.place, message, remedy);
+        }
+    }
+}
+
+/// The patterns one of which the host has to fit.
+fn hosts(condition: &Condition) -> &[Glob] {
+    match condition {
+        Condition::Host(patterns) => patterns,
+        Condition::Path(_)
+        | Condition::Method(_)
+        | Condition::Header(..)
+        | Condition::Query(..)
+        | Condition::Cookie(..)
+        | Condition::Source(_)
+        | Condition::PeerSource(_)
+        | Condition::Sni(_)
+        | Condition::Not(_) => &[],
+    }
+}
+
+/// A name, or a name with a first label of any kind: what a certificate can be for.
+fn is_name(host: &Glob) -> bool {
+    let rest = host.as_str().strip_prefix("*.").unwrap_or(host.as_str());
+    !rest.contains(['*', '?']) && rest.parse::<std::net::IpAddr>().is_err()
+}

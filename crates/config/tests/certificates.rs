@@ -1,0 +1,267 @@
+//! Files of certificates: what is taken, what is refused with which words, and what is worth a warning.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use config::{Facts, Outcome, diff, load};
+use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm, date_time_ymd};
+
+/// 2030-01-01.
+const NOW: Duration = Duration::from_secs(1_893_456_000);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Chain and key in PEM form, valid for the whole of 2029 to 2031.
+fn pair(names: &[&str], algorithm: &'static SignatureAlgorithm) -> (String, String) {
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = date_time_ymd(2029, 1, 1);
+    params.not_after = date_time_ymd(2031, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+fn ecdsa(names: &[&str]) -> (String, String) {
+    pair(names, &rcgen::PKCS_ECDSA_P256_SHA256)
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, cert: &str, key: &str) {
+        fs::write(self.0.path().join("app.pem"), cert).unwrap();
+        let path = self.0.path().join("app.key");
+        fs::write(&path, key).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn load(&self, rules: &str, now: SystemTime) -> Outcome {
+        let text = format!(
+            "[listener.web]\nbind = \"10.0.0.1:443\"\nrespond = \"close\"\ntls = {{ certificates = [\"app\"] }}\n\
+             {rules}[certificate.app]\ncert = \"app.pem\"\nkey = \"app.key\"\n"
+        );
+        let facts = Facts {
+            file_access: true,
+            now: Some(now),
+            ..Facts::default()
+        };
+        load(&self.0.path().join("t.toml"), &text, &facts)
+    }
+
+    /// What is said, without the name of the folder.
+    fn said(&self, rules: &str, now: SystemTime) -> Vec<String> {
+        let folder = format!("{}/", self.0.path().display());
+        let outcome = self.load(rules, now);
+        let lines = outcome
+            .report
+            .lines(Path::new("t.toml"))
+            .replace(&folder, "");
+        lines
+            .lines()
+            .map(|line| line.trim_start_matches("t.toml:").to_owned())
+            .collect()
+    }
+}
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + NOW
+}
+
+#[test]
+fn what_the_files_hold_is_read() {
+    let folder = Folder::new();
+    let rows = [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, "ECDSA P-256"),
+        (&rcgen::PKCS_ECDSA_P521_SHA512, "ECDSA P-521"),
+        (&rcgen::PKCS_RSA_SHA256, "RSA 2048"),
+        (&rcgen::PKCS_ED25519, "Ed25519"),
+    ];
+    for (algorithm, kind) in rows {
+        let (cert, key) = pair(&["App.example.com", "*.example.org"], algorithm);
+        folder.write(&cert, &key);
+        let outcome = folder.load("", now());
+        assert_eq!(folder.said("", now()), Vec::<String>::new());
+        let config = outcome.config.unwrap();
+        let content = config.certificates[0].content.as_ref().unwrap();
+        assert_eq!(content.names, ["app.example.com", "*.example.org"]);
+        assert_eq!(content.key_kind, kind);
+        assert_eq!(content.not_after, UNIX_EPOCH + NOW + 365 * DAY);
+        assert!(
+            !format!("{config:?}").contains("PRIVATE KEY"),
+            "the key is shown"
+        );
+        assert_eq!(
+            config.listeners[0].tls.as_ref().unwrap().certificates,
+            ["app"]
+        );
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_are_errors_that_name_the_remedy() {
+    let folder = Folder::new();
+    let (cert, key) = ecdsa(&["a.example"]);
+    let (other, other_key) = ecdsa(&["a.example"]);
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let rows = [
+        (
+            (String::new(), key.clone()),
+            "6:8: error[E040]: certificate `app`: app.pem holds no certificate; it must be in PEM form: BEGIN CERTIFICATE",
+        ),
+        (
+            (garbage.to_owned(), key.clone()),
+            "6:8: error[E040]: certificate `app`: certificate 1 in app.pem is not one; it must be in PEM form: BEGIN CERTIFICATE",
+        ),
+        (
+            (cert.clone(), cert.clone()),
+            "7:7: error[E040]: certificate `app`: app.key holds no private key that is not encrypted; it must be in PEM form; \
+             take the password away with `openssl pkey -in app.key -out NEW`",
+        ),
+        (
+            (cert.clone(), other_key.clone()),
+            "7:7: error[E040]: certificate `app`: the key in app.key does not match the certificate in app.pem; give the key the \
+             certificate was made with",
+        ),
+        (
+            (format!("{cert}{other}"), other_key.clone()),
+            "7:7: error[E040]: certificate `app`: the key in app.key does not match the certificate in app.pem; it matches \
+             certificate 2 in that file: put that one first",
+        ),
+        (
+            (cert.repeat(17), key.clone()),
+            "6:8: error[E040]: certificate `app`: app.pem holds more than 16 certificates; give the certificate and those between \
+             it and the root",
+        ),
+    ];
+    for ((cert, key), expected) in rows {
+        folder.write(&cert, &key);
+        assert_eq!(folder.said("", now()), [expected]);
+        assert!(folder.load("", now()).config.is_none());
+    }
+    fs::remove_file(folder.0.path().join("app.pem")).unwrap();
+    let missing = "6:8: error[E040]: certificate `app`: cannot read app.pem: No such file or directory (os error 2); check that it \
+                   exists, and that root owns it or may read it";
+    assert_eq!(folder.said("", now()), [missing]);
+}
+
+#[test]
+fn what_works_but_not_for_long_or_not_for_everybody_is_a_warning() {
+    let folder = Folder::new();
+    let (cert, key) = ecdsa(&["a.example.com", "*.example.org"]);
+    folder.write(&cert, &key);
+    let at = |text: &str| format!("6:8: warning[E040]: certificate `app`: {text}");
+    let end = now() + 365 * DAY;
+    assert_eq!(folder.said("", end - 14 * DAY), Vec::<String>::new());
+    assert_eq!(
+        folder.said("", end - 13 * DAY),
+        [at("it expires in 13 days; renew it")]
+    );
+    assert_eq!(
+        folder.said("", end - DAY),
+        [at("it expires in 1 day; renew it")]
+    );
+    assert_eq!(
+        folder.said("", end + 2 * DAY),
+        [at("it expired 2 days ago: clients refuse it; renew it")]
+    );
+    let early = at("it is valid only in 1 day; is the clock of this host right?");
+    assert_eq!(folder.said("", now() - 366 * DAY), [early]);
+    assert!(
+        folder.load("", end + 2 * DAY).config.is_some(),
+        "old ones are better than none"
+    );
+
+    let rule = |host: &str| {
+        format!("[[listener.web.rule]]\nwhen = {{ host = \"{host}\" }}\nrespond = 404\n")
+    };
+    for covered in [
+        "a.example.com",
+        "A.example.com",
+        "x.example.org",
+        "*.example.org",
+        "a*.example.net",
+    ] {
+        assert_eq!(
+            folder.said(&rule(covered), now()),
+            Vec::<String>::new(),
+            "{covered}"
+        );
+    }
+    for foreign in [
+        "b.example.com",
+        "example.org",
+        "x.y.example.org",
+        "*.example.com",
+    ] {
+        let said = folder.said(&rule(foreign), now());
+        let expected = format!(
+            "4:25: warning[E040]: no certificate of listener `web` is for {foreign}, which rule `1` waits for; clients refuse the \
+             connection: add a certificate for that name"
+        );
+        assert_eq!(said, [expected]);
+    }
+
+    folder.write(&cert.repeat(2), &key);
+    assert_eq!(
+        folder.said("", now()),
+        [at(
+            "its chain holds the certificate itself twice; remove the second one"
+        )]
+    );
+    folder.write(&cert, &key);
+    let path = folder.0.path().join("app.key");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = at(
+        "everybody on this host may read its key (mode 0644); take that right away with `chmod o-r`",
+    );
+    assert_eq!(folder.said("", now()), [open]);
+    let (nameless, key) = ecdsa(&[]);
+    folder.write(&nameless, &key);
+    let nobody =
+        at("it is for no DNS name; clients ask for a subjectAltName: have it made with one");
+    assert_eq!(folder.said("", now()), [nobody]);
+}
+
+#[test]
+fn another_certificate_in_the_same_files_is_a_change() {
+    let folder = Folder::new();
+    let read = || folder.load("", now()).config.unwrap();
+    let (cert, key) = ecdsa(&["a.example"]);
+    folder.write(&cert, &key);
+    let old = read();
+    assert_eq!(diff(&old, &read()), []);
+    let (cert, key) = ecdsa(&["a.example", "b.example"]);
+    folder.write(&cert, &key);
+    let changes: Vec<String> = diff(&old, &read())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert_eq!(
+        changes[0],
+        "certificate.app: names a.example -> a.example, b.example (for the next handshake)"
+    );
+    assert!(
+        changes[1].starts_with("certificate.app: serial "),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn without_file_access_nothing_is_read() {
+    let text = "[listener.web]\nbind = \"10.0.0.1:443\"\nrespond = \"close\"\n\
+                tls = { min = \"1.3\", alpn = [\"http/1.1\"], certificates = [\"app\"], hsts = \"1d\" }\n\
+                [certificate.app]\ncert = \"/nowhere/app.pem\"\nkey = \"/nowhere/app.key\"\n";
+    let outcome = load(Path::new("t.toml"), text, &Facts::default());
+    let config = outcome.config.unwrap();
+    assert_eq!(config.certificates[0].content, None);
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!((tls.min.as_str(), tls.hsts), ("1.3", Some(DAY)));
+}
