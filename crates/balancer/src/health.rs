@@ -44,6 +44,8 @@ pub enum CheckFailure {
     },
     /// The body did not contain this text.
     Body(String),
+    /// The datagram that answered did not contain what was wanted.
+    Answer,
 }
 
 impl CheckFailure {
@@ -56,7 +58,8 @@ impl CheckFailure {
             | Self::Closed
             | Self::NotHttp
             | Self::Status { .. }
-            | Self::Body(_) => false,
+            | Self::Body(_)
+            | Self::Answer => false,
         }
     }
 }
@@ -83,6 +86,7 @@ impl fmt::Display for CheckFailure {
                 f.write_str(")")
             }
             Self::Body(want) => write!(f, "body lacks {want:?}"),
+            Self::Answer => f.write_str("answer is not the one expected"),
         }
     }
 }

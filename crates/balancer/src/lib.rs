@@ -57,9 +57,9 @@ pub use rule::index::Cost;
 pub use rule::{Condition, Conditions, Fields, NoFields, RequestView};
 pub use settings::{
     Algorithm, Alpn, Check, FixedAnswer, GroupSettings, GroupTimeouts, HashKey, HeaderEdits,
-    HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown, OutlierSettings,
-    Protocol, RetrySettings, RuleAction, RuleSettings, TargetLimits, TargetSettings, TlsSettings,
-    TlsVersion,
+    HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown, OnDown,
+    OutlierSettings, Protocol, RetrySettings, RuleAction, RuleSettings, TargetLimits,
+    TargetSettings, TlsSettings, TlsVersion, UdpSettings,
 };
 pub use split::{Share, Split};
 pub use sticky::{Binding, BindingCounts, GroupMark, StickySettings, TargetMark};

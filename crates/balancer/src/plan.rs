@@ -116,7 +116,8 @@ impl Plan {
         let mut bound = BTreeSet::new();
         for settings in listeners {
             for address in &settings.binds {
-                if !bound.insert(*address) {
+                // Datagrams and streams have ports of their own.
+                if !bound.insert((settings.protocol.is_datagrams(), *address)) {
                     return Err(PlanError::DuplicateBind {
                         listener: settings.name,
                         address: *address,
@@ -212,6 +213,8 @@ fn check_protection(group: &GroupSettings) -> Result<(), PlanError> {
             outlier.is_some_and(|outlier| outlier.eject.is_zero()),
         ),
         ("limits.per_target", group.limits.per_target == Some(0)),
+        ("udp.idle", group.udp.idle.is_zero()),
+        ("udp.responses", group.udp.responses == Some(0)),
     ];
     match zero.into_iter().find(|(_, zero)| *zero) {
         Some((key, _)) => Err(PlanError::Zero {

@@ -4,7 +4,7 @@
 //! reload has nothing to do for that part.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -68,6 +68,14 @@ impl ListenerSettings {
     }
 }
 
+impl ListenerSettings {
+    /// True if this peer is believed what it says about who its clients are.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
 /// What a listener speaks with its clients.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
@@ -77,6 +85,8 @@ pub enum Protocol {
     Https,
     /// Any TCP stream, bytes relayed both ways.
     Tcp,
+    /// Datagrams, passed on both ways in flows.
+    Udp,
 }
 
 impl Protocol {
@@ -86,6 +96,15 @@ impl Protocol {
             Self::Http => "http",
             Self::Https => "https",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// True if it speaks datagrams: those and streams can be bound to the same address.
+    pub fn is_datagrams(self) -> bool {
+        match self {
+            Self::Http | Self::Https | Self::Tcp => false,
+            Self::Udp => true,
         }
     }
 }
@@ -262,8 +281,12 @@ impl Default for ListenerTimeouts {
 /// Size and number limits of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenerLimits {
-    /// Connections served at once, all threads together (default 20000); more wait in the kernel's queue.
+    /// Connections served at once, all threads together (default 20000); more wait in the kernel's queue. For UDP the
+    /// flows: at the limit the flow that has been silent the longest makes room.
     pub connections: u32,
+    /// Connections, or flows, of one client address at once, all threads together; of IPv6 one network of 64 bits counts
+    /// as a client. `None` (default) for no limit. More are reset. Trusted proxies are not counted.
+    pub per_ip: Option<u32>,
     /// Bytes of a request head, request line included (default 32 KiB); then 431.
     pub header_bytes: u32,
     /// Fields of a request head (default 128); then 431.
@@ -280,6 +303,7 @@ impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            per_ip: None,
             header_bytes: 32 * 1024,
             header_fields: 128,
             url_bytes: 8 * 1024,
@@ -318,6 +342,11 @@ pub struct GroupSettings {
     pub sticky: Option<StickySettings>,
     /// How long connections to a target that is taken out of the group, or ordered to drain, may go on (default 300 s).
     pub drain: Duration,
+    /// What becomes of connections to a target that its check finds dead: those of TCP listeners, and those that have left
+    /// HTTP (WebSocket). Requests have rules of their own.
+    pub on_down: OnDown,
+    /// When a flow of datagrams ends. UDP only.
+    pub udp: UdpSettings,
 }
 
 impl GroupSettings {
@@ -350,6 +379,46 @@ impl GroupSettings {
             limits: TargetLimits::default(),
             sticky: None,
             drain: Duration::from_secs(300),
+            on_down: OnDown::default(),
+            udp: UdpSettings::default(),
+        }
+    }
+}
+
+/// What becomes of connections to a target that its check finds dead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnDown {
+    /// They go on for as long as they can.
+    #[default]
+    Keep,
+    /// They end with a reset, both sides.
+    Close,
+}
+
+impl OnDown {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// When a flow of datagrams ends: what one client address and port sends, and the answers to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UdpSettings {
+    /// Silence of both sides (default 30 s).
+    pub idle: Duration,
+    /// Answers to each datagram of the client; with the last of them the flow ends. `None` (default): any number.
+    pub responses: Option<u32>,
+}
+
+impl Default for UdpSettings {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(30),
+            responses: None,
         }
     }
 }
@@ -470,7 +539,7 @@ pub enum OnAllDown {
     /// Tries them all the same (fail open): the check may be what is broken.
     #[default]
     Try,
-    /// Refuses: HTTP 503, a TCP connection is closed.
+    /// Refuses: HTTP 503, a TCP connection is closed, a datagram is dropped.
     Refuse,
 }
 
@@ -556,6 +625,13 @@ pub enum Check {
         /// Text the body must contain, within its first 64 KiB.
         body: Option<String>,
     },
+    /// That a datagram is answered.
+    Udp {
+        /// What is sent.
+        send: Vec<u8>,
+        /// Octets the answer must contain; `None` for any answer.
+        expect: Option<Vec<u8>>,
+    },
 }
 
 impl Check {
@@ -573,7 +649,7 @@ impl Check {
     pub fn is_on(&self) -> bool {
         match self {
             Self::Off => false,
-            Self::Tcp | Self::Http { .. } => true,
+            Self::Tcp | Self::Http { .. } | Self::Udp { .. } => true,
         }
     }
 }

@@ -66,7 +66,8 @@ fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings>
         ListenerProtocol::Http => Protocol::Http,
         ListenerProtocol::Https => Protocol::Https,
         ListenerProtocol::Tcp => Protocol::Tcp,
-        ListenerProtocol::Tls | ListenerProtocol::Udp => return None,
+        ListenerProtocol::Udp => Protocol::Udp,
+        ListenerProtocol::Tls => return None,
     };
     Some(ListenerSettings {
         name: listener.name.value.clone(),

@@ -43,9 +43,9 @@ pub use response::{
     Severity,
 };
 pub use status::{
-    AccessLogStatus, CertificateStatus, CheckState, ConfigStatus, ForwarderState, ForwarderStatus,
-    GroupStatus, ListenerStatus, Order, Overall, PairNode, PairStatus, PassiveState, Role,
-    RuleStatus, Status, StickyStatus, TargetCondition, TargetStatus,
+    AccessLogStatus, CertificateStatus, CheckState, ConfigStatus, DatagramTotals, ForwarderState,
+    ForwarderStatus, GroupStatus, ListenerStatus, Order, Overall, PairNode, PairStatus,
+    PassiveState, Role, RuleStatus, Status, StickyStatus, TargetCondition, TargetStatus,
 };
 pub use timestamp::Timestamp;
 pub use vrrp::{

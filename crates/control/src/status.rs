@@ -1,5 +1,6 @@
 //! What `GET /status` answers: the whole node on one screen. Details of an election are in [`crate::vrrp`].
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -123,14 +124,14 @@ pub struct ListenerStatus {
     pub name: String,
     /// Addresses it is bound to.
     pub bind: Vec<SocketAddr>,
-    /// As in the file: `http`, `https`, `tcp`.
+    /// As in the file: `http`, `https`, `tcp`, `udp`.
     pub protocol: String,
-    /// Client connections open at this moment.
+    /// Client connections open at this moment; for `udp` the flows.
     pub connections: u64,
     /// Client connections accepted since the forwarder started.
     #[serde(default)]
     pub connections_total: u64,
-    /// Requests answered since the forwarder started; for `tcp` the connections forwarded.
+    /// Requests answered since the forwarder started; for `tcp` the connections, for `udp` the flows forwarded.
     pub requests_total: u64,
     /// TLS handshakes completed since the forwarder started.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -138,6 +139,12 @@ pub struct ListenerStatus {
     /// Those of them that resumed an earlier session.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed_total: u64,
+    /// Datagrams passed on since the forwarder started; only for `udp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<DatagramTotals>,
+    /// How often something did not go well, by a bounded set of causes such as `target-reset@headers`; those that came up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub causes: BTreeMap<String, u64>,
     /// What it does, in words: the group's name, `close`, or `3 rules, else app`.
     pub action: String,
     /// Its rules in their order, the first thousand.
@@ -148,6 +155,15 @@ pub struct ListenerStatus {
 /// What only some listeners have is left out of the others.
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// Datagrams passed on by a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatagramTotals {
+    /// From clients to targets.
+    pub to_targets: u64,
+    /// From targets to clients.
+    pub to_clients: u64,
 }
 
 /// One `[[listener.NAME.rule]]`.

@@ -3,8 +3,8 @@
 use balancer::Binding;
 use control::internal::{AccessLogCounts, FromForwarder};
 use control::{
-    CheckState, GroupStatus, ListenerStatus, Order, PassiveState, RuleStatus, StickyStatus,
-    TargetCondition, TargetStatus,
+    CheckState, DatagramTotals, GroupStatus, ListenerStatus, Order, PassiveState, RuleStatus,
+    StickyStatus, TargetCondition, TargetStatus,
 };
 use forwarder::{
     AccessLogFigures, CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding,
@@ -52,6 +52,17 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
         requests_total: listener.requests_total,
         handshakes_total: listener.handshakes_total,
         resumed_total: listener.resumed_total,
+        datagrams: listener
+            .datagrams_total
+            .map(|(to_targets, to_clients)| DatagramTotals {
+                to_targets,
+                to_clients,
+            }),
+        causes: listener
+            .causes
+            .into_iter()
+            .map(|(cause, count)| (cause.to_owned(), count))
+            .collect(),
         action: action(listener.rules, &listener.action.to_string()),
         rules: Vec::new(),
     }

@@ -11,9 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use crate::cause::Cause;
 use crate::http;
 use crate::http2::preface;
-use crate::listener::Admission;
+use crate::listener::{Admission, NoAdmission};
 use crate::stream::Stream;
 use crate::tcp;
 use crate::tls::handshake;
@@ -45,7 +46,11 @@ pub(crate) async fn run(
             Ok((stream, peer)) => {
                 tokio::select! {
                     biased;
-                    admission = admission(&owner) => start(&worker, stream, peer, admission),
+                    admission = admission(&owner, peer) => match admission {
+                        Some(admission) => start(&worker, stream, peer, admission),
+                        // A refusal the client can tell from an empty answer.
+                        None => drop(stream.set_zero_linger()),
+                    },
                     () = &mut stopping => break,
                 }
             }
@@ -66,17 +71,24 @@ pub(crate) async fn run(
 fn take_waiting(worker: &Rc<Worker>, socket: &TcpListener, owner: &SocketOwner) {
     let mut cx = Context::from_waker(Waker::noop());
     while let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut cx) {
-        if let Some(admission) = owner.load().admit() {
-            start(worker, stream, peer, admission);
+        match owner.load().admit(peer.ip()) {
+            Ok(admission) => start(worker, stream, peer, admission),
+            Err(NoAdmission::Full | NoAdmission::Client) => {}
         }
     }
 }
 
-/// Waits until the listener has room.
-async fn admission(owner: &SocketOwner) -> Admission {
+/// Waits until the listener has room; `None` if the client has as many connections as it may.
+async fn admission(owner: &SocketOwner, peer: SocketAddr) -> Option<Admission> {
     loop {
-        if let Some(admission) = owner.load_full().admit() {
-            return admission;
+        let listener = owner.load_full();
+        match listener.admit(peer.ip()) {
+            Ok(admission) => return Some(admission),
+            Err(NoAdmission::Full) => {}
+            Err(NoAdmission::Client) => {
+                listener.causes.count(Cause::ClientLimit);
+                return None;
+            }
         }
         tokio::time::sleep(LIMIT_PAUSE).await;
     }
@@ -88,6 +100,8 @@ fn start(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Ad
         Protocol::Http => drop(spawn_local(http(worker, stream, peer, admission))),
         Protocol::Https => drop(spawn_local(https(worker, stream, peer, admission))),
         Protocol::Tcp => drop(spawn_local(tcp::serve(worker, stream, peer, admission))),
+        // Its sockets have no connections.
+        Protocol::Udp => {}
     }
 }
 

@@ -94,8 +94,34 @@ causes! {
     TunnelClientReset = "client-reset@tunnel", 0;
     /// The target reset a tunnel.
     TunnelTargetReset = "target-reset@tunnel", 0;
+    /// The target of a tunnel was found dead.
+    TunnelTargetDied = "target-down@tunnel", 0;
     /// Nothing moved in a tunnel for too long.
     TunnelTimeout = "idle-timeout@tunnel", 0;
+    /// The client had as many connections or flows as it may have.
+    ClientLimit = "limit@client", 503;
+    /// A datagram was longer than any may be.
+    Truncated = "truncated@datagram", 0;
+    /// A datagram came from an address that cannot be answered.
+    BadSource = "bad-source@datagram", 0;
+    /// A datagram was longer than the way to the target allows.
+    TooLong = "too-long@datagram", 0;
+    /// The listener's rules close what comes from there.
+    Refused = "refused@rule", 403;
+    /// A flow made room for another one.
+    FlowEvicted = "evicted@flow", 0;
+    /// There was no room for a flow.
+    FlowLimit = "limit@flow", 0;
+    /// This machine had no descriptor or port left for a flow.
+    UsedUp = "used-up@flow", 0;
+    /// The target's machine said that nobody listens, or there is no way to it.
+    Unreachable = "target-unreachable@flow", 0;
+    /// The way to the target was full.
+    TargetFull = "target-full@flow", 0;
+    /// The target answered more often than it was asked.
+    Unasked = "unasked@answer", 0;
+    /// The way to the client was full, or is not there.
+    AnswerLost = "client-full@answer", 0;
 }
 
 /// How often each cause came up.
@@ -111,8 +137,15 @@ impl Default for CauseCounters {
 impl CauseCounters {
     /// Counts one more.
     pub(crate) fn count(&self, cause: Cause) {
-        if let Some(counter) = self.0.get(cause as usize) {
-            counter.fetch_add(1, Relaxed);
+        self.count_many(cause, 1);
+    }
+
+    /// Counts so many more.
+    pub(crate) fn count_many(&self, cause: Cause, more: usize) {
+        if let Some(counter) = self.0.get(cause as usize)
+            && more > 0
+        {
+            counter.fetch_add(more as u64, Relaxed);
         }
     }
 

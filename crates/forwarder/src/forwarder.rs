@@ -21,7 +21,7 @@ use crate::leaving::Leaving;
 use crate::listener::SharedListener;
 use crate::seal::{CookieKey, Sealer};
 use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot};
-use crate::sockets;
+use crate::sockets::{self, OpenSocket};
 use crate::tls::Materials;
 use crate::tls::acceptor::{self, Acceptors};
 use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
@@ -80,7 +80,7 @@ struct Bound {
 }
 
 /// New sockets with the name of their listener, not yet given to the workers.
-type Opened = Vec<(SocketKey, String, Vec<std::net::TcpListener>)>;
+type Opened = Vec<(SocketKey, String, Vec<OpenSocket>)>;
 
 #[derive(Debug)]
 struct WorkerHandle {
@@ -218,7 +218,7 @@ impl Forwarder {
                 continue;
             }
             let name = listener.settings().name.clone();
-            match sockets::bind(key.address, self.workers.len()) {
+            match sockets::bind(key, self.workers.len()) {
                 Ok(opened) => sockets.push((key, name, opened)),
                 Err(source) => {
                     return Err(ApplyError::Bind {
@@ -230,7 +230,7 @@ impl Forwarder {
             }
         }
         let listen = |(key, name, sockets): (SocketKey, String, Vec<socket2::Socket>)| {
-            match sockets::listen(sockets) {
+            match sockets::listen(key, sockets) {
                 Ok(opened) => Ok((key, name, opened)),
                 Err(source) => Err(ApplyError::Bind {
                     listener: name,
@@ -353,6 +353,7 @@ impl Forwarder {
                 requests_total: shared.requests_total(),
                 handshakes_total,
                 resumed_total,
+                datagrams_total: shared.datagrams_total(),
                 action: current.settings().default.clone(),
                 rules: current.rules().len(),
                 causes: shared.causes.read(),

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use balancer::{Health, TargetState};
+use balancer::{Health, OnDown, TargetState};
 
 use crate::idlers::IdleSlot;
+use crate::relay::RelayEnd;
 
 /// Time after the last deadline in which connections are still woken, so that none is missed.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -62,6 +63,11 @@ impl<'w> Watch<'w> {
         }
     }
 
+    /// Goes on looking, since its check had begun to fail so many times.
+    pub(crate) fn since(target: &'w TargetState, falls: u32) -> Self {
+        Self { target, falls }
+    }
+
     /// True if its check has begun to fail since, and still does.
     pub(crate) fn is_dead(&self) -> bool {
         self.target.falls() != self.falls && self.target.health() == Health::Down
@@ -79,22 +85,25 @@ impl<'w> Watch<'w> {
     }
 }
 
-/// Polls `work` until it is done; `None` if the time by which the target must be left comes first.
-pub(crate) async fn unless_left<T>(
+/// Polls a relay until it is done, or has to end because of its target: the time by which that must be left has come, or
+/// it is found dead and the group ends what it has there.
+pub(crate) async fn unless_left(
     target: &TargetState,
+    on_down: OnDown,
     slot: &mut IdleSlot,
-    mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Option<T> {
+    mut work: impl FnMut(&mut Context<'_>) -> Poll<RelayEnd>,
+) -> RelayEnd {
     let watch = Watch::new(target);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work(cx) {
-            return Poll::Ready(Some(done));
+            return Poll::Ready(done);
         }
         slot.register(cx.waker());
-        if watch.must_leave() {
-            return Poll::Ready(None);
+        match on_down {
+            _ if watch.must_leave() => Poll::Ready(RelayEnd::Left),
+            OnDown::Close if watch.is_dead() => Poll::Ready(RelayEnd::Died),
+            OnDown::Close | OnDown::Keep => Poll::Pending,
         }
-        Poll::Pending
     })
     .await
 }

@@ -1,4 +1,4 @@
-//! Moves the bytes: accepts connections, proxies HTTP and TCP, checks targets, drains.
+//! Moves the bytes: accepts connections, proxies HTTP, TCP and UDP, checks targets, drains.
 //!
 //! Every decision (which target, whether to try again, what is healthy) is made by `balancer`. No configuration file
 //! is read here and no address is managed.
@@ -10,14 +10,14 @@
 //! ```
 //!
 //! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
-//! - `worker`, `accept`, `sockets`, `listener`, `idlers`: threads and how connections come in.
+//! - `worker`, `accept`, `sockets`, `listener`, `clients`, `idlers`: threads and how connections come in.
 //! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of.
-//! - `tls`: certificates and handshakes.
+//! - `tls`: certificates and handshakes; `udp`: what becomes of datagrams.
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `access_log`: a line for each request.
 //! - `seal`: what binds a client, so that nobody else can write it.
-//! - `buffers`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
+//! - `buffers`, `pipe`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
 
 mod accept;
 mod access_log;
@@ -25,6 +25,7 @@ mod alarm;
 mod buffers;
 mod cause;
 mod checks;
+mod clients;
 mod error;
 mod forwarder;
 mod http;
@@ -32,6 +33,7 @@ mod http2;
 mod idlers;
 mod leaving;
 mod listener;
+mod pipe;
 mod probe;
 mod relay;
 mod seal;
@@ -40,6 +42,7 @@ mod sockets;
 mod stream;
 mod tcp;
 mod tls;
+mod udp;
 mod upstream;
 mod waiting;
 mod worker;

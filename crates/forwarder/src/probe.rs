@@ -1,13 +1,13 @@
-//! One health check of one target: a new connection each time, so that the way in is tested too.
+//! One health check of one target: a new connection or socket each time, so that the way in is tested too.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use balancer::{Check, CheckFailure, HealthSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
 use crate::http::body::{Body, Framing};
@@ -18,7 +18,7 @@ use crate::stream::Stream;
 
 /// Bytes of an answer that are looked at for its head.
 const MAX_HEAD: usize = 16 * 1024;
-/// Bytes of a body that are looked at for a text.
+/// Bytes of a body or datagram that are looked at for a text.
 const MAX_BODY: usize = 64 * 1024;
 /// Fields of an answer that are looked at.
 const MAX_FIELDS: usize = 128;
@@ -30,13 +30,17 @@ pub(crate) async fn run(
 ) -> Result<(), CheckFailure> {
     let limit_at = Instant::now() + settings.timeout;
     let address = SocketAddr::new(address.ip(), settings.port.unwrap_or(address.port()));
+    if let Check::Udp { send, expect } = &settings.check {
+        let answered = timeout_at(limit_at, ask_datagram(address, send, expect.as_deref())).await;
+        return answered.unwrap_or(Err(CheckFailure::Timeout));
+    }
     let stream = match timeout_at(limit_at, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(connect_failure(&error)),
         Err(_) => return Err(CheckFailure::ConnectTimeout),
     };
     match &settings.check {
-        Check::Off | Check::Tcp => Ok(()),
+        Check::Off | Check::Tcp | Check::Udp { .. } => Ok(()),
         Check::Http {
             path,
             host,
@@ -51,6 +55,31 @@ pub(crate) async fn run(
             let answered = timeout_at(limit_at, asked).await;
             answered.unwrap_or(Err(CheckFailure::Timeout))
         }
+    }
+}
+
+/// Sends one datagram, and judges the first that comes back.
+async fn ask_datagram(
+    address: SocketAddr,
+    send: &[u8],
+    expect: Option<&[u8]>,
+) -> Result<(), CheckFailure> {
+    let any = match address {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let mut answer = vec![0; MAX_BODY];
+    let answered = async {
+        let socket = UdpSocket::bind(any).await?;
+        socket.connect(address).await?;
+        socket.send(send).await?;
+        socket.recv(&mut answer).await
+    };
+    let length = answered.await.map_err(|error| connect_failure(&error))?;
+    let fits = |want: &[u8]| memchr::memmem::find(&answer[..length], want).is_some();
+    match expect.is_none_or(fits) {
+        true => Ok(()),
+        false => Err(CheckFailure::Answer),
     }
 }
 

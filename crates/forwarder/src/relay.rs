@@ -1,7 +1,7 @@
 //! Moves bytes both ways between two connections until both directions have ended.
 //!
 //! The end of one direction is passed on at once and the other goes on, held to a time limit of its own. A reset is
-//! passed on as a reset.
+//! passed on as a reset. Much is moved inside the kernel, little is copied: a pipe costs more than it saves there.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use balancer::Outcome;
 use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
+use crate::pipe::Pipe;
 use crate::stream::Stream;
 
 /// Time limits of a relay.
@@ -49,7 +51,14 @@ pub(crate) enum RelayEnd {
     TimedOut,
     /// The target had to be left.
     Left,
+    /// The target was found dead, and the group ends what it has there.
+    Died,
 }
+
+/// Bytes of one direction after which it may be moved through a pipe.
+const BULK_AFTER: u64 = 256 * 1024;
+/// Bytes at a time from which a pipe pays.
+const BULK_READ: usize = 16 * 1024;
 
 impl RelayEnd {
     /// What it says about the target.
@@ -57,7 +66,8 @@ impl RelayEnd {
         match self {
             Self::Done => Outcome::Ok,
             // Silence is as much the client's as the target's.
-            Self::ClientGone | Self::TimedOut | Self::Left => Outcome::ClientGone,
+            // That it is dead, its check has said already.
+            Self::ClientGone | Self::TimedOut | Self::Left | Self::Died => Outcome::ClientGone,
             Self::TargetGone => Outcome::Reset,
         }
     }
@@ -70,6 +80,7 @@ impl RelayEnd {
             Self::TargetGone => Some(Cause::TunnelTargetReset),
             Self::TimedOut => Some(Cause::TunnelTimeout),
             Self::Left => Some(Cause::Drained),
+            Self::Died => Some(Cause::TunnelTargetDied),
         }
     }
 }
@@ -78,6 +89,12 @@ impl RelayEnd {
 #[derive(Debug, Default)]
 struct Direction {
     pending: Buffer,
+    /// What is being moved inside the kernel.
+    pipe: Option<Pipe>,
+    /// So much comes at a time that a pipe pays.
+    bulk: bool,
+    /// A pipe cannot be had, or does not work here.
+    copies: bool,
     read_ended: bool,
     ended: bool,
 }
@@ -105,6 +122,15 @@ impl Direction {
                 self.pending.consume(count);
                 *moved = true;
             }
+            if (self.bulk || self.pipe.is_some())
+                && !self.copies
+                && let (Some(source), Some(sink)) = (source.plain(), sink.plain())
+            {
+                ready!(self.poll_pipe(cx, (source, sink), (moved, total)))?;
+                if !self.read_ended {
+                    continue;
+                }
+            }
             let flushed = ready!(Pin::new(&mut *sink).poll_flush(cx));
             flushed.map_err(|error| (Side::Sink, error))?;
             if self.read_ended {
@@ -119,6 +145,7 @@ impl Direction {
                     .map_err(|error| (Side::Source, error))?;
                 *moved = true;
                 self.read_ended = count == 0;
+                self.bulk = count >= BULK_READ && total.get() >= BULK_AFTER;
                 let written = match Pin::new(&mut *sink).poll_write(cx, &scratch[..count]) {
                     Poll::Ready(written) => written.map_err(|error| (Side::Sink, error))?,
                     Poll::Pending => 0,
@@ -127,6 +154,49 @@ impl Direction {
                 self.pending.extend(&scratch[written..count]);
                 Poll::Ready(Ok(()))
             }))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Direction {
+    /// Moves through a pipe what has come at once; pending if that was nothing, or the sink takes no more.
+    fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        (source, sink): (&TcpStream, &TcpStream),
+        (moved, total): (&mut bool, &Cell<u64>),
+    ) -> Poll<Result<(), (Side, io::Error)>> {
+        let Some(mut pipe) = self.pipe.take().or_else(Pipe::lend) else {
+            self.copies = true;
+            return Poll::Ready(Ok(()));
+        };
+        if pipe.is_empty() {
+            match ready!(pipe.poll_fill(cx, source)) {
+                Ok(count) => {
+                    *moved = true;
+                    self.read_ended = count == 0;
+                    self.bulk = count >= BULK_READ;
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.copies = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => return Poll::Ready(Err((Side::Source, error))),
+            }
+        }
+        while !pipe.is_empty() {
+            match pipe.poll_drain(cx, sink) {
+                Poll::Ready(Ok(count)) => {
+                    total.set(total.get() + count as u64);
+                    *moved = true;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err((Side::Sink, error))),
+                Poll::Pending => {
+                    self.pipe = Some(pipe);
+                    return Poll::Pending;
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -174,7 +244,7 @@ pub(crate) async fn run(
     });
     let end = end.await;
     match end {
-        RelayEnd::Done | RelayEnd::TimedOut | RelayEnd::Left => {}
+        RelayEnd::Done | RelayEnd::TimedOut | RelayEnd::Left | RelayEnd::Died => {}
         RelayEnd::ClientGone => target.reset_on_close(),
         RelayEnd::TargetGone => client.reset_on_close(),
     }

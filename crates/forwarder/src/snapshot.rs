@@ -31,12 +31,14 @@ pub struct ListenerSnapshot {
     pub connections: u32,
     /// Connections ever accepted.
     pub connections_total: u64,
-    /// HTTP requests ever read; on TCP the connections given to a target.
+    /// HTTP requests ever read; on TCP the connections, on UDP the flows given to a target.
     pub requests_total: u64,
     /// TLS handshakes ever completed.
     pub handshakes_total: u64,
     /// Those of them that resumed an earlier session.
     pub resumed_total: u64,
+    /// On UDP the datagrams ever passed on to targets, and to clients.
+    pub datagrams_total: Option<(u64, u64)>,
     /// What it does with those that no rule matches.
     pub action: RuleAction,
     /// Number of its rules.

@@ -1,28 +1,75 @@
-//! Listening sockets: one per thread and address, bound whether the address is on this machine or not.
+//! Listening sockets, of streams and of datagrams: one per thread and address, bound whether the address is on this machine or not.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::worker::SocketKey;
 
 /// Connections the kernel holds for each socket; it cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// Silence after which the kernel asks whether a peer is still there.
 const KEEPALIVE_DELAY: Duration = Duration::from_secs(60);
 
-/// Binds `count` sockets to one address. None of them listens yet, so that closing them again loses nobody.
-pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<Socket>> {
-    (0..count).map(|_| bind_one(address)).collect()
+/// Room the kernel is asked for to hold datagrams; it cuts this to `net.core.rmem_max`.
+const DATAGRAM_ROOM: usize = 4 << 20;
+
+/// A socket that takes in what comes for its address.
+#[derive(Debug)]
+pub(crate) enum OpenSocket {
+    /// Listens for connections.
+    Streams(std::net::TcpListener),
+    /// Receives datagrams.
+    Datagrams(std::net::UdpSocket),
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<Socket> {
+/// Binds `count` sockets to one address. None of them listens yet, so that closing them again loses nobody.
+pub(crate) fn bind(key: SocketKey, count: usize) -> io::Result<Vec<Socket>> {
+    let bind = |_| match key.protocol.is_datagrams() {
+        true => bind_datagrams(key.address),
+        false => bind_stream(key.address),
+    };
+    (0..count).map(bind).collect()
+}
+
+fn bind_stream(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    share(&socket, address)?;
+    // Accepted connections inherit these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn bind_datagrams(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
+    share(&socket, address)?;
+    // Less room loses datagrams in bursts and nothing else.
+    let _ = socket.set_recv_buffer_size(DATAGRAM_ROOM);
+    let _ = socket.set_send_buffer_size(DATAGRAM_ROOM);
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Has the kernel ask now and then whether the peer of a connection that is silent is still there.
+pub(crate) fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))
+}
+
+/// One of several on an address that may not be on this machine yet.
+fn share(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     socket.set_reuse_port(true)?;
     match address {
         SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
@@ -31,15 +78,17 @@ fn bind_one(address: SocketAddr) -> io::Result<Socket> {
             socket.set_only_v6(true)?;
         }
     }
-    // Accepted connections inherit these.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))?;
-    socket.bind(&address.into())?;
-    Ok(socket)
+    Ok(())
 }
 
-/// Opens bound sockets for connections.
-pub(crate) fn listen(sockets: Vec<Socket>) -> io::Result<Vec<std::net::TcpListener>> {
-    let listen = |socket: Socket| socket.listen(BACKLOG).map(|()| socket.into());
+/// Opens bound sockets for what comes.
+pub(crate) fn listen(key: SocketKey, sockets: Vec<Socket>) -> io::Result<Vec<OpenSocket>> {
+    let listen = |socket: Socket| match key.protocol.is_datagrams() {
+        true => Ok(OpenSocket::Datagrams(socket.into())),
+        false => {
+            socket.listen(BACKLOG)?;
+            Ok(OpenSocket::Streams(socket.into()))
+        }
+    };
     sockets.into_iter().map(listen).collect()
 }

@@ -37,6 +37,14 @@ impl Stream {
         }
     }
 
+    /// The TCP connection, if it is nothing but that.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Server(_) | Self::Conduit(_) | Self::Upward(_) => None,
+        }
+    }
+
     /// True if nobody on the way can read it.
     pub(crate) fn is_encrypted(&self) -> bool {
         match self {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use balancer::{
-    Action, Group, HashKey, Lease, Listener, NoPick, PickKey, RequestView, Route, TargetId,
+    Action, Group, HashKey, Lease, Listener, NoPick, PickKey, RequestView, Route, Rule, TargetId,
 };
 use tokio::net::TcpStream;
 
@@ -35,7 +35,8 @@ pub(crate) async fn serve(
     let listener = admission.listener().current.load_full();
     let mut record = Record::new(Instant::now());
     record.tell_connection(&worker.pen, peer.ip());
-    let Some(group) = route(&worker, &listener, peer, &mut record) else {
+    let met = |rule: &Arc<Rule>| record.tell_rule(&worker.pen, Some(rule));
+    let Some(group) = route(&worker, &listener, peer, met) else {
         record.close_by_rule();
         return record.write(&worker.pen, &listener, peer);
     };
@@ -86,12 +87,10 @@ async fn forward(
             (timeouts, &moved),
             &mut alarm
         ));
-        let state = lease.target().state();
-        unless_left(state, &mut slot, |cx| relaying.as_mut().poll(cx))
-            .await
-            .unwrap_or(RelayEnd::Left)
+        let (state, on_down) = (lease.target().state(), group.settings().on_down);
+        unless_left(state, on_down, &mut slot, |cx| relaying.as_mut().poll(cx)).await
     };
-    if end == RelayEnd::Left {
+    if matches!(end, RelayEnd::Left | RelayEnd::Died) {
         client.reset_on_close();
         target.stream.reset_on_close();
     }
@@ -102,19 +101,19 @@ async fn forward(
     end.cause().map_or(Ok(()), Err)
 }
 
-/// The group a connection goes to; `None` if it is to be closed.
-fn route(
+/// The group a connection or flow goes to, `met` told the rule that says so; `None` if it is to be closed.
+pub(crate) fn route(
     worker: &Worker,
     listener: &Listener,
     peer: SocketAddr,
-    record: &mut Record,
+    met: impl FnOnce(&Arc<Rule>),
 ) -> Option<Arc<Group>> {
     let view = RequestView::of_connection(peer.ip().to_canonical());
     // Without a path nothing can be understood in two ways.
     let Route { rule, action } = listener.route(&view, &mut String::new()).ok()?;
     if let Some(rule) = rule {
         rule.count();
-        record.tell_rule(&worker.pen, Some(rule));
+        met(rule);
     }
     match action {
         Action::Forward(group) => Some(Arc::clone(group)),

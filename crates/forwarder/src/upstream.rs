@@ -18,6 +18,7 @@ use crate::cause::Cause;
 use crate::http2::upward::Upward;
 use crate::idlers::IdleSlot;
 use crate::leaving::Watch;
+use crate::sockets;
 use crate::stream::Stream;
 
 /// A connection to a target.
@@ -92,6 +93,7 @@ impl Upstream {
         });
         let stream = connected.await?;
         stream.set_nodelay(true).map_err(ConnectError::Failed)?;
+        sockets::keep_alive(&stream).map_err(ConnectError::Failed)?;
         Ok(Upstream {
             stream: Stream::Plain(stream),
             input: Buffer::default(),

@@ -24,7 +24,9 @@ use crate::idlers::Idlers;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
 use crate::seal::Sealer;
+use crate::sockets::OpenSocket;
 use crate::tls::handshake::Handshakes;
+use crate::udp;
 use crate::upstream::Pool;
 
 /// What tells one listening socket from another.
@@ -42,13 +44,13 @@ pub(crate) type SocketOwner = Arc<ArcSwap<SharedListener>>;
 /// What a worker can be told. Each is confirmed with the worker's number.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Accept on this socket.
+    /// Take in what comes to this socket.
     Listen {
         /// Its name from now on.
         key: SocketKey,
         /// Bound and listening, not blocking.
-        socket: std::net::TcpListener,
-        /// The listener its connections belong to.
+        socket: OpenSocket,
+        /// The listener its connections or flows belong to.
         owner: SocketOwner,
     },
     /// Accept what has come in, then close the socket.
@@ -210,12 +212,9 @@ async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
     while let Some((command, ack)) = orders.recv().await {
         match command {
             Command::Listen { key, socket, owner } => {
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => {
-                        let stop = Rc::new(Notify::new());
-                        sockets.insert(key, Rc::clone(&stop));
-                        spawn_local(accept::run(Rc::clone(&worker), socket, owner, stop));
-                    }
+                let stop = Rc::new(Notify::new());
+                match take_up(&worker, socket, owner, Rc::clone(&stop)) {
+                    Ok(()) => drop(sockets.insert(key, stop)),
                     Err(error) => {
                         // Left unconfirmed: the one who ordered it finds out.
                         tracing::error!(address = %key.address, %error, "socket not taken up");
@@ -241,4 +240,25 @@ async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
         // Nobody may be waiting any more.
         let _ = ack.send(worker.index);
     }
+}
+
+/// Starts to take in what comes to a socket.
+fn take_up(
+    worker: &Rc<Worker>,
+    socket: OpenSocket,
+    owner: SocketOwner,
+    stop: Rc<Notify>,
+) -> io::Result<()> {
+    let worker = Rc::clone(worker);
+    match socket {
+        OpenSocket::Streams(socket) => {
+            let socket = tokio::net::TcpListener::from_std(socket)?;
+            drop(spawn_local(accept::run(worker, socket, owner, stop)));
+        }
+        OpenSocket::Datagrams(socket) => {
+            let place = udp::Place::open(socket)?;
+            drop(spawn_local(udp::run(worker, place, owner, stop)));
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! Warnings only: an address may come later, and a limit may be another where the daemon runs.
 
 use super::nodes::Nodes;
-use crate::read::{Draft, ListenerDraft, VrrpDraft};
+use crate::read::{Draft, ListenerDraft, ListenerProtocol, VrrpDraft};
 use crate::tree::{At, Findings};
 use crate::{Code, Facts, Network};
 
@@ -74,13 +74,20 @@ fn networks(
 /// Limits that somebody wrote are a promise: all those clients at once need descriptors. With the usual limits
 /// nobody promised anything, and the listeners stop accepting where the descriptors end.
 fn descriptors(listeners: &[ListenerDraft], limit: u64, found: &Findings<'_>) {
-    let clients: u64 = listeners
+    let connections = |listener: &ListenerDraft| u64::from(listener.limits.connections);
+    let clients: u64 = listeners.iter().map(connections).sum();
+    let each = |listener: &ListenerDraft| match listener.protocol {
+        // A flow has only the socket to its target.
+        ListenerProtocol::Udp => 1,
+        ListenerProtocol::Http
+        | ListenerProtocol::Https
+        | ListenerProtocol::Tcp
+        | ListenerProtocol::Tls => PER_CONNECTION,
+    };
+    let needed = listeners
         .iter()
-        .map(|listener| u64::from(listener.limits.connections))
-        .sum();
-    let needed = clients
-        .saturating_mul(PER_CONNECTION)
-        .saturating_add(RESERVE);
+        .map(|listener| connections(listener).saturating_mul(each(listener)))
+        .fold(RESERVE, u64::saturating_add);
     let written = listeners.iter().filter_map(|listener| {
         let place = listener.connections_place.as_ref()?;
         Some((listener.limits.connections, place))

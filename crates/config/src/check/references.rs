@@ -140,10 +140,11 @@ fn check_hash(draft: &Draft, group: &GroupDraft, found: &Findings<'_>) {
 /// A group is checked in a way that fits what its listeners speak.
 fn check_protocols(draft: &Draft, found: &Findings<'_>) {
     for group in &draft.groups {
+        let of_group = |name: &At<String>| name.value == group.name.value;
+        check_flows(draft, group, found);
         let Some(kind) = &group.health().kind else {
             continue;
         };
-        let of_group = |name: &At<String>| name.value == group.name.value;
         for listener in draft
             .listeners
             .iter()
@@ -168,10 +169,38 @@ fn check_protocols(draft: &Draft, found: &Findings<'_>) {
     }
 }
 
+/// What is said about flows is for a group that gets some, and such a group says how it is checked: a TCP connection,
+/// the usual check, says little about a service that speaks UDP.
+fn check_flows(draft: &Draft, group: &GroupDraft, found: &Findings<'_>) {
+    let of_group = |name: &At<String>| name.value == group.name.value;
+    let mut listeners = draft.listeners.iter().filter(|listener| {
+        listener.protocol == ListenerProtocol::Udp && listener.groups.iter().any(of_group)
+    });
+    let name = &group.name;
+    match (listeners.next(), group.udp_place()) {
+        (Some(listener), _) => {
+            let health = group.health();
+            if health.kind.is_none() && health.port.is_none() {
+                let message = format!(
+                    "group `{}` gets datagrams from listener `{}` and does not say how its targets are checked",
+                    name.value, listener.name.value
+                );
+                let remedy = "add `health = { udp = { send = \"...\" } }`, or `health = \"off\"`";
+                found.error(Code::CheckProtocol, &name.place, message, remedy.to_owned());
+            }
+        }
+        (None, Some(place)) => {
+            let message = format!("no udp listener forwards to group `{}`", name.value);
+            found.warning(Code::Unused, place, message, "remove `udp`".to_owned());
+        }
+        (None, None) => {}
+    }
+}
+
 fn impossible(kind: &CheckKind, udp: bool, group: &GroupDraft) -> bool {
     match kind {
         CheckKind::Off => false,
         CheckKind::Http(_) | CheckKind::Tcp => udp && group.health().port.is_none(),
-        CheckKind::Udp => !udp,
+        CheckKind::Udp { .. } => !udp,
     }
 }

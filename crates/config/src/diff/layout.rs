@@ -307,6 +307,7 @@ fn listener(listener: &ListenerSettings) -> Part {
     part.time("timeouts.half_closed", timeouts.half_closed);
     let limits = &listener.limits;
     part.set("limits.connections", limits.connections);
+    part.set("limits.per_ip", or(limits.per_ip, "off"));
     part.set(
         "limits.header_bytes",
         show_size(u64::from(limits.header_bytes)),
@@ -425,6 +426,10 @@ fn group(group: &GroupSettings) -> Part {
                     .map_or(String::new(), |body| format!(" body {body:?}"));
                 format!("http {path}{host} status {}{body}", list(&statuses))
             }
+            Check::Udp { send, expect } => {
+                let expect = expect.as_deref().map_or("any".to_owned(), hex);
+                format!("udp send {} expect {expect}", hex(send))
+            }
         },
     );
     part.time("health.every", health.every);
@@ -447,8 +452,16 @@ fn group(group: &GroupSettings) -> Part {
         },
     );
     part.set("sticky", or(group.sticky.as_ref().map(sticky_words), "off"));
+    part.set("on_down", group.on_down.as_str());
+    part.time("udp.idle", group.udp.idle);
+    part.set("udp.responses", or(group.udp.responses, "off"));
     protection(&mut part, group);
     part
+}
+
+fn hex(octets: &[u8]) -> String {
+    let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("hex:{digits}")
 }
 
 fn protection(part: &mut Part, group: &GroupSettings) {

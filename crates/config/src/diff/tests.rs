@@ -196,3 +196,21 @@ fn rules_are_compared_one_by_one_and_in_their_order() {
     assert_eq!(changes(RULE, &body).len(), 1);
     assert_eq!(changes(RULE, RULE), Vec::<String>::new());
 }
+
+#[test]
+fn what_is_said_about_datagrams_changes_in_place() {
+    let text = "[listener.dns]\nbind = \"127.0.0.1:53\"\nprotocol = \"udp\"\nforward = \"dns\"\n[group.dns]\ntargets = [\"10.0.0.9:53\"]\n\
+                health = { udp = { send = \"hex:00ff\" } }\nudp = { idle = \"5s\" }\n";
+    let other = text
+        .replace("hex:00ff\"", "ping\", expect = \"pong\"")
+        .replace("\"5s\"", "\"5s\", responses = 1");
+    let changes = diff(&config(text), &config(&other));
+    let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "group.dns: health udp send hex:00ff expect any -> udp send hex:70696e67 expect hex:706f6e67 (in place)",
+            "group.dns: udp.responses off -> 1 (in place)",
+        ]
+    );
+}

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer::{
-    Algorithm, GroupSettings, GroupTimeouts, OnAllDown, StickySettings, TargetSettings,
+    Algorithm, GroupSettings, GroupTimeouts, OnAllDown, OnDown, StickySettings, TargetSettings,
+    UdpSettings,
 };
 
 use super::algorithm;
@@ -13,7 +14,7 @@ use super::protection::ProtectionDraft;
 use super::sticky;
 use super::{duplicate, duplicates, too_many, unbuilt};
 use crate::Code;
-use crate::tree::{At, Findings, Item, Section};
+use crate::tree::{At, Findings, Item, Place, Section};
 
 /// A group as written, completed by the defaults.
 #[derive(Debug)]
@@ -37,6 +38,11 @@ impl GroupDraft {
     /// How its targets are checked.
     pub(crate) fn health(&self) -> &HealthDraft {
         &self.common.health
+    }
+
+    /// Where `udp` is written for this group.
+    pub(crate) fn udp_place(&self) -> Option<&Place> {
+        self.common.udp.place.as_ref()
     }
 
     /// How a target is chosen, if that was written.
@@ -63,9 +69,11 @@ impl GroupDraft {
         settings.health.http2 = settings.http2;
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
+        settings.on_down = common.on_down.unwrap_or_default();
         settings.drain = common.drain.unwrap_or(settings.drain);
         settings.sticky = self.sticky().map(|sticky| sticky.value);
         common.protection.apply(&mut settings);
+        settings.udp = common.udp.settings();
         settings.targets = self.targets.iter().map(TargetDraft::settings).collect();
         settings
     }
@@ -89,10 +97,12 @@ pub(super) struct Common {
     health: HealthDraft,
     timeouts: Timeouts,
     on_all_down: Option<OnAllDown>,
+    on_down: Option<OnDown>,
     drain: Option<Duration>,
     http2: Option<bool>,
     protection: ProtectionDraft,
     sticky: Option<At<Option<StickySettings>>>,
+    udp: UdpDraft,
 }
 
 impl Common {
@@ -114,6 +124,8 @@ impl Common {
         let on_all_down = section
             .get("on_all_down")
             .and_then(|item| item.word(&words));
+        let words = [("keep", OnDown::Keep), ("close", OnDown::Close)];
+        let on_down = section.get("on_down").and_then(|item| item.word(&words));
         let day = Duration::from_secs(86_400);
         let drain = section
             .get("drain")
@@ -125,15 +137,18 @@ impl Common {
         let sticky = section
             .get("sticky")
             .and_then(|item| Some(item.at(sticky::read(&item)?)));
+        let udp = section.get("udp").map(|item| UdpDraft::read(&item));
         unbuilt::refuse(section);
         Common {
             sticky,
             http2,
+            udp: udp.unwrap_or_default(),
             protection,
             algorithm,
             health,
             timeouts,
             on_all_down,
+            on_down,
             drain,
         }
     }
@@ -144,10 +159,12 @@ impl Common {
             health: self.health.over(&defaults.health),
             timeouts: self.timeouts.over(&defaults.timeouts),
             on_all_down: self.on_all_down.or(defaults.on_all_down),
+            on_down: self.on_down.or(defaults.on_down),
             drain: self.drain.or(defaults.drain),
             http2: self.http2.or(defaults.http2),
             protection: self.protection.over(&defaults.protection),
             sticky: self.sticky.or_else(|| defaults.sticky.clone()),
+            udp: self.udp.over(&defaults.udp),
         }
     }
 }
@@ -296,6 +313,51 @@ impl Timeouts {
             first_byte: self.first_byte.unwrap_or(usual.first_byte),
             idle: self.idle.unwrap_or(usual.idle),
             pool_idle: self.pool_idle.unwrap_or(usual.pool_idle),
+        }
+    }
+}
+
+// ---- udp ----
+
+/// What was written about flows.
+#[derive(Clone, Debug, Default)]
+struct UdpDraft {
+    idle: Option<Duration>,
+    responses: Option<u32>,
+    /// Where it stands, not inherited.
+    place: Option<Place>,
+}
+
+impl UdpDraft {
+    fn read(item: &Item<'_>) -> UdpDraft {
+        let form = "a table like { idle = \"30s\", responses = 1 }";
+        let Some(section) = item.section_or(form) else {
+            return UdpDraft::default();
+        };
+        let (idle, responses) = (section.get("idle"), section.get("responses"));
+        let times = Duration::from_millis(100)..=Duration::from_secs(86_400);
+        let draft = UdpDraft {
+            idle: idle.and_then(|item| item.duration_in(times)),
+            responses: responses.and_then(|item| item.number(1..=1_000_000)),
+            place: Some(item.key_place()),
+        };
+        section.finish();
+        draft
+    }
+
+    fn over(self, defaults: &UdpDraft) -> UdpDraft {
+        UdpDraft {
+            idle: self.idle.or(defaults.idle),
+            responses: self.responses.or(defaults.responses),
+            place: self.place,
+        }
+    }
+
+    fn settings(&self) -> UdpSettings {
+        let usual = UdpSettings::default();
+        UdpSettings {
+            idle: self.idle.unwrap_or(usual.idle),
+            responses: self.responses,
         }
     }
 }

@@ -29,7 +29,11 @@ pub(crate) enum CheckKind {
     Off,
     Tcp,
     Http(String),
-    Udp,
+    Udp {
+        send: Vec<u8>,
+        /// `None` for any answer.
+        expect: Option<Vec<u8>>,
+    },
 }
 
 impl HealthDraft {
@@ -80,7 +84,11 @@ impl HealthDraft {
                 status: self.status.clone().unwrap_or_else(|| vec![200..=399]),
                 body: self.body.clone(),
             },
-            Some(CheckKind::Tcp | CheckKind::Udp) | None => Check::Tcp,
+            Some(CheckKind::Udp { send, expect }) => Check::Udp {
+                send: send.clone(),
+                expect: expect.clone(),
+            },
+            Some(CheckKind::Tcp) | None => Check::Tcp,
         };
         HealthSettings {
             check,
@@ -170,7 +178,7 @@ fn http_only<'d>(
     kind: &Option<At<CheckKind>>,
 ) -> Option<Item<'d>> {
     let item = section.get(key)?;
-    if let Some(CheckKind::Tcp | CheckKind::Udp) = kind.as_ref().map(|kind| &kind.value) {
+    if let Some(CheckKind::Tcp | CheckKind::Udp { .. }) = kind.as_ref().map(|kind| &kind.value) {
         let message = format!("`{key}` is for a check by http");
         section.found().error(
             Code::CheckProtocol,
@@ -200,10 +208,9 @@ fn kind(section: &Section<'_>) -> Option<At<CheckKind>> {
         }
     }
     if let Some(item) = section.get("udp")
-        && udp(&item)
+        && let Some(kind) = udp(&item)
     {
-        item.not_supported("a health check by udp", "write health = \"off\"");
-        kinds.push(item.at(CheckKind::Udp));
+        kinds.push(item.at(kind));
     }
     if let [first, second, ..] = &kinds[..] {
         let place: &Place = if first.place.span.start < second.place.span.start {
@@ -241,15 +248,47 @@ fn path(item: &Item<'_>) -> Option<String> {
     Some(path.to_owned())
 }
 
-fn udp(item: &Item<'_>) -> bool {
-    let Some(section) = item.section_or("a table like { send = \"hex:0000\", expect = \"any\" }")
-    else {
-        return false;
-    };
-    let texts =
-        ["send", "expect"].map(|key| section.get(key).is_none_or(|item| item.string().is_some()));
+/// The most octets of a datagram that is sent, or that is looked for in the answer.
+const MAX_OCTETS: usize = 1200;
+
+fn udp(item: &Item<'_>) -> Option<CheckKind> {
+    let form = "a table like { send = \"hex:0000\", expect = \"any\" }";
+    let section = item.section_or(form)?;
+    let send = section.require("send", "send = \"hex:0000\"");
+    let send = send.and_then(|item| octets(&item));
+    let expect = section.get("expect");
+    let any = expect
+        .as_ref()
+        .is_none_or(|item| item.as_str() == Some("any"));
+    let expect = expect.filter(|_| !any).map(|item| octets(&item));
     section.finish();
-    texts == [true, true]
+    Some(CheckKind::Udp {
+        send: send?,
+        expect: match expect {
+            Some(octets) => Some(octets?),
+            None => None,
+        },
+    })
+}
+
+/// What a datagram holds: a text, or `hex:` and pairs of hexadecimal digits.
+fn octets(item: &Item<'_>) -> Option<Vec<u8>> {
+    let text = item.string_like("a text, or \"hex:\" and pairs of hexadecimal digits")?;
+    let octets = match text.strip_prefix("hex:") {
+        Some(digits) => super::keys::decoded(digits),
+        None => Some(text.as_bytes().to_vec()),
+    };
+    let Some(octets) = octets else {
+        let message = format!("`hex:` needs pairs of hexadecimal digits, got {text:?}");
+        item.error(Code::Pattern, message, None);
+        return None;
+    };
+    if octets.is_empty() || octets.len() > MAX_OCTETS {
+        let message = format!("expected 1 to {MAX_OCTETS} octets, got {}", octets.len());
+        item.error(Code::OutOfRange, message, None);
+        return None;
+    }
+    Some(octets)
 }
 
 /// A status, a range like "200-399", or a list of these.

@@ -171,7 +171,8 @@ fn key(line: &str) -> Result<PlainKey, String> {
     Ok(PlainKey { key, octets })
 }
 
-fn decoded(digits: &str) -> Option<Vec<u8>> {
+/// The octets of pairs of hexadecimal digits.
+pub(super) fn decoded(digits: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = digits
         .chars()
         .map(|digit| u8::try_from(digit.to_digit(16)?).ok())

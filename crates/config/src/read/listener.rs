@@ -164,7 +164,7 @@ fn protocol(section: &Section<'_>, binds: &[At<SocketAddr>]) -> ListenerProtocol
             .error(Code::MissingKey, section.place(), message, remedy);
     }
     let protocol = said.flatten().unwrap_or(first);
-    if matches!(protocol, ListenerProtocol::Tls | ListenerProtocol::Udp) {
+    if matches!(protocol, ListenerProtocol::Tls) {
         let what = format!("protocol {:?}", protocol.as_str());
         let instead = "write `protocol = \"tcp\"` to relay the bytes, or remove the listener";
         match (&item, binds.first()) {
@@ -266,9 +266,8 @@ fn limits(section: Section<'_>, protocol: ListenerProtocol) -> (ListenerLimits, 
     }
     if let Some(item) = section.get("per_ip")
         && !item.is_off()
-        && item.integer(1..=10_000_000).is_some()
     {
-        item.not_supported("`per_ip`", "remove it");
+        limits.per_ip = item.number(1..=10_000_000);
     }
     let connections_place = connections.map(|item| item.place().clone());
     section.finish();

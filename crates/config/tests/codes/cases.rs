@@ -492,7 +492,26 @@ pub(crate) const CASES: &[Case] = &[
         "health = { http = \"/\" }\n[listener.dns]\nbind = \"0.0.0.0:53\"\nprotocol = \"udp\"\nforward = \"app\"\n",
         &[
             "6:19: error[E050]: the health check of group `app` does not fit listener `dns`, whose protocol is udp; check by `udp`, or give the check a `port` of its own",
-            "9:1: error[E090]: protocol \"udp\" is not supported yet; write `protocol = \"tcp\"` to relay the bytes, or remove the listener",
+        ],
+    ),
+    (
+        WEB,
+        "health = { udp = { send = \"hex:0\", expect = \"\" } }\n[group.b]\ntargets = [\"10.0.0.9:53\"]\nudp = { idle = \"1ms\", responses = 0 }\nhealth = { udp = { expect = \"any\" } }\n",
+        &[
+            "6:27: error[E031]: `hex:` needs pairs of hexadecimal digits, got \"hex:0\"",
+            "6:45: error[E010]: expected a text, or \"hex:\" and pairs of hexadecimal digits, got \"\"",
+            "7:1: warning[E051]: group `b` is used by no listener; forward to it, or remove it",
+            "9:1: warning[E051]: no udp listener forwards to group `b`; remove `udp`",
+            "9:16: error[E014]: `idle` must be from 100ms to 1d, got 1ms",
+            "9:35: error[E014]: `responses` must be from 1 to 1000000, got 0",
+            "10:18: error[E013]: missing key `send` in [group.b.health.udp]; add for example `send = \"hex:0000\"`",
+        ],
+    ),
+    (
+        "",
+        "[listener.dns]\nbind = \"0.0.0.0:53\"\nprotocol = \"udp\"\nforward = \"b\"\n[group.b]\ntargets = [\"10.0.0.9:53\"]\n",
+        &[
+            "5:1: error[E050]: group `b` gets datagrams from listener `dns` and does not say how its targets are checked; add `health = { udp = { send = \"...\" } }`, or `health = \"off\"`",
         ],
     ),
     // E051

@@ -281,7 +281,25 @@ fn write_status(text: &mut String, status: &Status) {
         "counter",
         "Requests or connections that have met a rule.",
     );
+    let mut datagrams = Family::new(
+        "tandem_listener_datagrams_total",
+        "counter",
+        "Datagrams passed on, by where to.",
+    );
+    let mut causes = Family::new(
+        "tandem_listener_failures_total",
+        "counter",
+        "What did not go well, by cause.",
+    );
     for listener in &status.listeners {
+        let name = ("listener", listener.name.as_str());
+        if let Some(totals) = listener.datagrams {
+            datagrams.sample(&[name, ("to", "targets")], totals.to_targets as f64);
+            datagrams.sample(&[name, ("to", "clients")], totals.to_clients as f64);
+        }
+        for (cause, count) in &listener.causes {
+            causes.sample(&[name, ("cause", cause)], *count as f64);
+        }
         for rule in &listener.rules {
             let labels = [
                 ("listener", listener.name.as_str()),
@@ -297,6 +315,8 @@ fn write_status(text: &mut String, status: &Status) {
     }
     connections.finish(text);
     requests.finish(text);
+    datagrams.finish(text);
+    causes.finish(text);
     rules.finish(text);
     write_targets(text, status);
     write_sticky(text, status);

@@ -125,12 +125,7 @@ pub(crate) async fn serve(
 }
 
 fn is_trusted(listener: &Listener, peer: SocketAddr) -> bool {
-    let peer = peer.ip().to_canonical();
-    listener
-        .settings()
-        .trusted_proxies
-        .iter()
-        .any(|net| net.contains(&peer))
+    listener.settings().trusts(peer.ip())
 }
 
 impl Connection {

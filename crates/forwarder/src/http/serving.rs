@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use balancer::{
-    Attempt, BodyProgress, Failure, Group, Lease, NoPick, Outcome, PickKey, Retry, Target,
+    Attempt, BodyProgress, Failure, Group, Lease, NoPick, OnDown, Outcome, PickKey, Retry, Target,
     TargetId, decide_retry,
 };
 
@@ -244,7 +244,10 @@ async fn attempt(
             };
             Tried::Ended(outcome, after_answer(connection, sending, client_goes_on))
         }
-        End::Switched => switch(connection, target, upstream).await,
+        End::Switched => {
+            let on_down = group.settings().on_down;
+            switch(connection, (target, on_down), upstream).await
+        }
         End::Failed(fault) => {
             let (failure, outcome, cause) = blame(fault, reused && !response_seen);
             Tried::Failed(
@@ -384,7 +387,11 @@ fn after_answer(connection: &Connection, sending: &Sending, client_goes_on: bool
 }
 
 /// Both sides have left HTTP: bytes are relayed until they are done.
-async fn switch(connection: &mut Connection, target: &Target, mut upstream: Upstream) -> Tried {
+async fn switch(
+    connection: &mut Connection,
+    (target, on_down): (&Target, OnDown),
+    mut upstream: Upstream,
+) -> Tried {
     let settings = &connection.listener.settings().timeouts;
     let timeouts = RelayTimeouts {
         idle: settings.tunnel,
@@ -413,16 +420,17 @@ async fn switch(connection: &mut Connection, target: &Target, mut upstream: Upst
             (timeouts, &moved),
             alarm
         ));
-        unless_left(target.state(), slot, |cx| relaying.as_mut().poll(cx))
-            .await
-            .unwrap_or(RelayEnd::Left)
+        unless_left(target.state(), on_down, slot, |cx| {
+            relaying.as_mut().poll(cx)
+        })
+        .await
     };
     record.bytes_in += moved.up.get();
     record.bytes_out += moved.down.get();
     if let Some(cause) = end.cause() {
         connection.note(cause, "");
     }
-    let resets = matches!(end, RelayEnd::TargetGone | RelayEnd::Left);
+    let resets = matches!(end, RelayEnd::TargetGone | RelayEnd::Left | RelayEnd::Died);
     Tried::Ended(
         end.outcome(),
         if resets { After::Reset } else { After::Close },

@@ -39,7 +39,7 @@ fn of_listener(
     tickets: &Arc<dyn ProducesTickets>,
 ) -> Result<Option<ServerConfig>, TlsError> {
     match (listener.protocol, &listener.tls) {
-        (Protocol::Http | Protocol::Tcp, _) => Ok(None),
+        (Protocol::Http | Protocol::Tcp | Protocol::Udp, _) => Ok(None),
         (Protocol::Https, None) => Err(TlsError::NoSettings),
         (Protocol::Https, Some(settings)) => build(settings, materials, tickets).map(Some),
     }

@@ -21,3 +21,4 @@ mod sticky;
 mod support;
 mod tcp;
 mod tls;
+mod udp;

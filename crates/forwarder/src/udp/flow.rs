@@ -1,0 +1,440 @@
+//! One flow: its target, the socket to it, and when it is over.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future as _, pending, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use balancer::{Group, HashKey, Lease, NoPick, Outcome, PickKey, TargetId};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio::task::yield_now;
+
+use super::batch::{self, BATCH, Datagram};
+use super::{BATCHES_PER_TURN, Place};
+use crate::alarm::Alarm;
+use crate::cause::Cause;
+use crate::idlers::IdleSlot;
+use crate::leaving::Watch;
+use crate::listener::{Admission, SharedListener};
+use crate::tcp;
+use crate::worker::Worker;
+
+/// Targets tried for one datagram, should each say at once that it cannot be reached.
+const MAX_TARGETS: usize = 3;
+
+/// What makes a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct FlowKey {
+    /// The client.
+    pub(super) peer: SocketAddr,
+    /// The address it asked, where the socket is bound to all of them.
+    pub(super) local: Option<IpAddr>,
+}
+
+/// What one client sends, and the answers to it.
+pub(super) struct Flow {
+    key: FlowKey,
+    listener: Arc<SharedListener>,
+    admission: Cell<Option<Admission>>,
+    /// The way to a target; none while the last one could not be reached and the client has not sent since.
+    link: RefCell<Option<Link>>,
+    /// Targets of this group that could not be reached since there was an answer.
+    refused: RefCell<Option<(Arc<Group>, Vec<TargetId>)>>,
+    idle: Cell<Duration>,
+    moved_at: Cell<Instant>,
+    over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow")
+            .field("key", &self.key)
+            .field("over", &self.over)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A way to a target.
+#[derive(Debug)]
+struct Link {
+    socket: Rc<UdpSocket>,
+    lease: Lease,
+    group: Arc<Group>,
+    /// How often the check of the target had begun to fail when it was chosen.
+    falls: u32,
+    asked: Cell<u64>,
+    answered: Cell<u64>,
+}
+
+impl Link {
+    /// Answers that may still come.
+    fn expected(&self) -> u64 {
+        let responses = self.group.settings().udp.responses;
+        responses.map_or(u64::MAX, |responses| {
+            (self.asked.get() * u64::from(responses)).saturating_sub(self.answered.get())
+        })
+    }
+
+    fn is_dead(&self) -> bool {
+        Watch::since(self.lease.target().state(), self.falls).is_dead()
+    }
+
+    /// Gives the target back; `reachable` if nothing says otherwise.
+    fn finish(self, reachable: bool) {
+        let outcome = match (reachable, self.answered.get()) {
+            (false, _) => Outcome::ConnectFailed,
+            // Whoever sends it nonsense can make a target silent.
+            (true, 0) => Outcome::ClientGone,
+            (true, _) => Outcome::Ok,
+        };
+        self.lease.finish(Instant::now(), outcome);
+    }
+}
+
+/// What there is to do.
+enum Step {
+    /// Something has come from the target.
+    Receive,
+    /// There is another way to a target, or none.
+    Relinked,
+    /// The flow is over.
+    End,
+}
+
+/// Passes on the answers until the flow is over.
+pub(super) async fn serve(worker: Rc<Worker>, place: Rc<Place>, flow: Rc<Flow>) {
+    let mut slot = IdleSlot::new(&worker.idlers);
+    let mut alarm = Alarm::new(flow.idle.get());
+    let mut full = 0;
+    loop {
+        let socket = flow.socket();
+        let mut heard = pin!(hear(socket.as_deref()));
+        let step = poll_fn(|cx| {
+            slot.register(cx.waker());
+            flow.keep_waker(cx.waker());
+            flow.unlink_lost();
+            if flow.is_over() {
+                Poll::Ready(Step::End)
+            } else if !flow.is_socket(socket.as_ref()) {
+                Poll::Ready(Step::Relinked)
+            } else if heard.as_mut().poll(cx).is_ready() {
+                Poll::Ready(Step::Receive)
+            } else {
+                flow.poll_quiet(cx, &place, &mut alarm).map(|()| Step::End)
+            }
+        });
+        match step.await {
+            Step::Receive if flow.take_answers(&worker, &place) => full += 1,
+            Step::Receive | Step::Relinked => full = 0,
+            Step::End => break,
+        }
+        if full == BATCHES_PER_TURN {
+            full = 0;
+            yield_now().await;
+        }
+    }
+    place.flows.borrow_mut().remove(&flow);
+    flow.end();
+}
+
+/// Waits for datagrams, and for errors: that nobody listens comes as an error alone.
+async fn hear(socket: Option<&UdpSocket>) {
+    match socket {
+        // An error here shows again when something is received.
+        Some(socket) => drop(socket.ready(batch::NEWS).await),
+        None => pending().await,
+    }
+}
+
+impl Flow {
+    /// A flow without a target yet.
+    pub(super) fn new(key: FlowKey, admission: Admission) -> Self {
+        Self {
+            key,
+            listener: Arc::clone(admission.listener()),
+            admission: Cell::new(Some(admission)),
+            link: RefCell::new(None),
+            refused: RefCell::new(None),
+            idle: Cell::new(Duration::ZERO),
+            moved_at: Cell::new(Instant::now()),
+            over: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn key(&self) -> &FlowKey {
+        &self.key
+    }
+
+    /// True once nothing moves in it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// When something moved in it last.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.moved_at.get()
+    }
+
+    /// Ends it: the target and the place at the listener are free at once, the socket a moment later.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+        if let Some(link) = self.link.take() {
+            link.finish(true);
+        }
+        drop(self.admission.take());
+        self.wake();
+    }
+
+    /// Lets it look at what has changed.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn touch(&self) {
+        self.moved_at.set(Instant::now());
+    }
+
+    /// True if it has a way to a target.
+    pub(super) fn is_linked(&self) -> bool {
+        self.link.borrow().is_some()
+    }
+
+    /// Finds a target, and a way to it. One that could not be reached is chosen again only if there is no other.
+    fn link(&self, worker: &Worker, listener: &SharedListener) -> Result<(), Cause> {
+        let current = listener.current.load();
+        let group = tcp::route(worker, &current, self.key.peer, |_| {}).ok_or(Cause::Refused)?;
+        let lease = self.pick(worker, &group)?;
+        let target = lease.target();
+        let falls = target.state().falls();
+        let socket = match connect(target.settings().address) {
+            Ok(socket) => socket,
+            Err(error) if is_used_up(&error) => return Err(Cause::UsedUp),
+            Err(_) => {
+                self.refuse(&group, target.id());
+                lease.finish(Instant::now(), Outcome::ConnectFailed);
+                return Err(Cause::ConnectFailed);
+            }
+        };
+        listener.count_request(worker.index);
+        self.idle.set(group.settings().udp.idle);
+        *self.link.borrow_mut() = Some(Link {
+            socket: Rc::new(socket),
+            lease,
+            group,
+            falls,
+            asked: Cell::new(0),
+            answered: Cell::new(0),
+        });
+        self.wake();
+        Ok(())
+    }
+
+    fn pick(&self, worker: &Worker, group: &Arc<Group>) -> Result<Lease, Cause> {
+        // The address is all a datagram shows.
+        let by_source = group.hash_key() == Some(&HashKey::Source);
+        let key = by_source.then(|| PickKey::of_address(self.key.peer.ip()));
+        let refused = self.refused.borrow();
+        let tried = match &*refused {
+            Some((of, tried)) if Arc::ptr_eq(of, group) => &tried[..],
+            Some(_) | None => &[],
+        };
+        let pick = |tried| group.try_pick(Instant::now(), worker.random(), key, tried);
+        let picked = match pick(tried) {
+            Err(NoPick::Nobody) if !tried.is_empty() => pick(&[]),
+            picked => picked,
+        };
+        picked.map_err(|none| match none {
+            NoPick::Nobody => Cause::NoTarget,
+            // A datagram does not wait.
+            NoPick::Full => Cause::QueueFull,
+        })
+    }
+
+    fn refuse(&self, group: &Arc<Group>, target: TargetId) {
+        let mut refused = self.refused.borrow_mut();
+        match &mut *refused {
+            Some((of, tried)) if Arc::ptr_eq(of, group) => {
+                if !tried.contains(&target) {
+                    tried.push(target);
+                }
+            }
+            Some(_) | None => *refused = Some((Arc::clone(group), vec![target])),
+        }
+    }
+
+    /// Leaves a target that could not be reached.
+    fn unlink_refused(&self) {
+        if let Some(link) = self.link.take() {
+            self.listener.causes.count(Cause::Unreachable);
+            self.refuse(&link.group, link.lease.target().id());
+            link.finish(false);
+        }
+    }
+
+    /// Leaves a target that is found dead, or that must be left by now.
+    fn unlink_lost(&self) {
+        let lost = |link: &Link| {
+            link.is_dead() || Watch::since(link.lease.target().state(), link.falls).must_leave()
+        };
+        if self.link.borrow().as_ref().is_some_and(lost)
+            && let Some(link) = self.link.take()
+        {
+            link.finish(true);
+        }
+    }
+
+    /// Sends to the target, another one if that cannot be reached; or why not, and how many were lost.
+    pub(super) fn send(
+        &self,
+        worker: &Worker,
+        listener: &SharedListener,
+        datagrams: &[&[u8]],
+    ) -> Result<(), (Cause, usize)> {
+        self.touch();
+        self.unlink_lost();
+        let mut left = datagrams;
+        let mut why = Cause::Unreachable;
+        for _ in 0..MAX_TARGETS {
+            if !self.is_linked() {
+                match self.link(worker, listener) {
+                    Ok(()) => {}
+                    Err(Cause::ConnectFailed) => {
+                        why = Cause::ConnectFailed;
+                        continue;
+                    }
+                    Err(cause) => return Err((cause, left.len())),
+                }
+            }
+            let (sent, error) = self.send_once(left);
+            self.listener.count_datagrams(worker.index, sent, 0);
+            left = &left[sent..];
+            let Some(error) = error else {
+                return Ok(());
+            };
+            match error.raw_os_error() {
+                _ if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err((Cause::TargetFull, left.len()));
+                }
+                Some(nix::libc::EMSGSIZE) => return Err((Cause::TooLong, left.len())),
+                Some(_) | None => self.unlink_refused(),
+            }
+        }
+        Err((why, left.len()))
+    }
+
+    /// Sends once; how many were taken, and why no more.
+    fn send_once(&self, datagrams: &[&[u8]]) -> (usize, Option<io::Error>) {
+        let link = self.link.borrow();
+        let Some(link) = &*link else {
+            return (0, None);
+        };
+        let (sent, error) = batch::send(&link.socket, None, datagrams);
+        link.asked.set(link.asked.get() + sent as u64);
+        (sent, error)
+    }
+
+    fn socket(&self) -> Option<Rc<UdpSocket>> {
+        let link = self.link.borrow();
+        link.as_ref().map(|link| Rc::clone(&link.socket))
+    }
+
+    fn is_socket(&self, socket: Option<&Rc<UdpSocket>>) -> bool {
+        let link = self.link.borrow();
+        match (link.as_ref(), socket) {
+            (Some(link), Some(socket)) => Rc::ptr_eq(&link.socket, socket),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    fn keep_waker(&self, waker: &Waker) {
+        let mut kept = self.waker.borrow_mut();
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    /// Ready once nothing has moved for too long.
+    fn poll_quiet(&self, cx: &mut Context<'_>, place: &Place, alarm: &mut Alarm) -> Poll<()> {
+        loop {
+            let quiet_at = self.moved_at.get() + self.idle.get();
+            let end_at = place.close_at.get().map_or(quiet_at, |at| at.min(quiet_at));
+            let left = end_at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            alarm.set(left);
+            ready!(alarm.poll(cx));
+        }
+    }
+
+    /// Receives once; true if there may be more.
+    fn take_answers(&self, worker: &Worker, place: &Place) -> bool {
+        let linked = self.link.borrow();
+        let Some(link) = &*linked else {
+            return false;
+        };
+        let received = batch::receive_connected(&link.socket, |answers| {
+            self.pass_on(worker, place, link, answers);
+        });
+        if link.expected() == 0 {
+            self.over.set(true);
+        }
+        drop(linked);
+        received.unwrap_or_else(|_| {
+            self.unlink_refused();
+            false
+        })
+    }
+
+    /// Sends answers to the client, no more than it has asked for.
+    fn pass_on(&self, worker: &Worker, place: &Place, link: &Link, answers: &[Datagram<'_>]) {
+        self.touch();
+        self.refused.take();
+        let mut room = [&[][..]; BATCH];
+        let expected = usize::try_from(link.expected()).unwrap_or(usize::MAX);
+        let whole = answers.iter().filter(|answer| !answer.truncated);
+        let truncated = answers.len() - whole.clone().count();
+        let mut count = 0;
+        for (place, answer) in room.iter_mut().zip(whole).take(expected) {
+            *place = answer.bytes;
+            count += 1;
+        }
+        link.answered.set(link.answered.get() + count as u64);
+        let sent = place.answer(&self.key, &room[..count]);
+        self.listener.count_datagrams(worker.index, 0, sent);
+        let causes = &self.listener.causes;
+        causes.count_many(Cause::Truncated, truncated);
+        causes.count_many(Cause::Unasked, answers.len() - truncated - count);
+        causes.count_many(Cause::AnswerLost, count - sent);
+    }
+}
+
+/// A socket that hears nobody but the target.
+fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
+    let kind = Type::DGRAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::UDP))?;
+    socket.connect(&target.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// True if this machine has no descriptor left, or no port.
+fn is_used_up(error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE};
+    let codes = [EMFILE, ENFILE, EAGAIN, EADDRNOTAVAIL];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
+}
