@@ -58,7 +58,7 @@ pub use rule::{Condition, Conditions, Fields, NoFields, RequestView};
 pub use settings::{
     Algorithm, Alpn, Check, FixedAnswer, GroupSettings, GroupTimeouts, HashKey, HeaderEdits,
     HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown, OnDown,
-    OutlierSettings, Protocol, RetrySettings, RuleAction, RuleSettings, TargetLimits,
+    OutlierSettings, Protocol, RetrySettings, RuleAction, RuleSettings, SendProxy, TargetLimits,
     TargetSettings, TlsSettings, TlsVersion, UdpSettings,
 };
 pub use split::{Share, Split};

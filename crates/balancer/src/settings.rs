@@ -37,6 +37,8 @@ pub struct ListenerSettings {
     pub timeouts: ListenerTimeouts,
     /// Size and number limits on the client's side.
     pub limits: ListenerLimits,
+    /// True if those trusted say in the PROXY protocol whose their connections are (default false).
+    pub accept_proxy: bool,
     /// Peers whose `X-Forwarded-*` fields are believed; anyone else's are replaced.
     pub trusted_proxies: Vec<IpNet>,
     /// How connections are encrypted; always given where the protocol asks for it.
@@ -61,6 +63,7 @@ impl ListenerSettings {
             default: RuleAction::Forward(group.into()),
             timeouts: ListenerTimeouts::default(),
             limits: ListenerLimits::default(),
+            accept_proxy: false,
             trusted_proxies: Vec::new(),
             tls: None,
             h2c: false,
@@ -342,6 +345,8 @@ pub struct GroupSettings {
     pub sticky: Option<StickySettings>,
     /// How long connections to a target that is taken out of the group, or ordered to drain, may go on (default 300 s).
     pub drain: Duration,
+    /// Whether connections to targets begin with the address of the client, and how (default not).
+    pub send_proxy: Option<SendProxy>,
     /// What becomes of connections to a target that its check finds dead: those of TCP listeners, and those that have left
     /// HTTP (WebSocket). Requests have rules of their own.
     pub on_down: OnDown,
@@ -379,8 +384,28 @@ impl GroupSettings {
             limits: TargetLimits::default(),
             sticky: None,
             drain: Duration::from_secs(300),
+            send_proxy: None,
             on_down: OnDown::default(),
             udp: UdpSettings::default(),
+        }
+    }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SendProxy {
+    /// A line of text.
+    V1,
+    /// Octets.
+    V2,
+}
+
+impl SendProxy {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
         }
     }
 }

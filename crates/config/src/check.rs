@@ -15,6 +15,7 @@ mod vrrp;
 
 use balancer::{GroupSettings, ListenerSettings, Protocol};
 
+use crate::Code;
 use crate::Facts;
 use crate::model::Config;
 use crate::read::{Draft, ListenerDraft, ListenerProtocol};
@@ -36,6 +37,7 @@ pub(crate) fn check(
     references::check(draft, found);
     sticky::check(draft, found);
     certificates::check(draft, found);
+    proxies(draft, found);
     together::check(draft, &nodes, found);
     let vrrp = vrrp::check(draft, &nodes, found);
     let pair = nodes.pair(draft.pair.as_ref(), found);
@@ -61,6 +63,23 @@ pub(crate) fn check(
     })
 }
 
+/// Whose connections are is heard from proxies that are trusted.
+fn proxies(draft: &Draft, found: &Findings<'_>) {
+    for listener in &draft.listeners {
+        let Some(place) = &listener.accept_proxy else {
+            continue;
+        };
+        if listener.protocol == ListenerProtocol::Udp {
+            let message = "`accept_proxy` is for connections, but the listener's protocol is udp";
+            found.error(Code::ProtocolOption, place, message, "remove it".to_owned());
+        } else if draft.global.global.trusted_proxies.is_empty() {
+            let message = "`accept_proxy = true`, but nobody is believed";
+            let remedy = "add `trusted_proxies = [\"192.0.2.0/24\"]` to [global]".to_owned();
+            found.error(Code::ProtocolOption, place, message, remedy);
+        }
+    }
+}
+
 fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings> {
     let protocol = match listener.protocol {
         ListenerProtocol::Http => Protocol::Http,
@@ -77,6 +96,7 @@ fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings>
         default: listener.action.clone()?,
         timeouts: listener.timeouts.clone(),
         limits: listener.limits.clone(),
+        accept_proxy: listener.accept_proxy.is_some(),
         trusted_proxies: draft.global.global.trusted_proxies.clone(),
         tls: listener.tls.clone(),
         h2c: listener.h2c,

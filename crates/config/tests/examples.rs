@@ -71,5 +71,4 @@ const REFUSED: &[&str] = &[
     "global.metrics",
     "listener.mail.protocol",
     "group.web-v2.tls",
-    "group.db.send_proxy",
 ];

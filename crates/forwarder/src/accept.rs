@@ -15,6 +15,7 @@ use crate::cause::Cause;
 use crate::http;
 use crate::http2::preface;
 use crate::listener::{Admission, NoAdmission};
+use crate::proxy_protocol::{self, Origin};
 use crate::stream::Stream;
 use crate::tcp;
 use crate::tls::handshake;
@@ -95,6 +96,51 @@ async fn admission(owner: &SocketOwner, peer: SocketAddr) -> Option<Admission> {
 }
 
 fn start(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+    let announced = {
+        let current = admission.listener().current.load();
+        let settings = current.settings();
+        settings.accept_proxy && settings.trusts(peer.ip())
+    };
+    match announced {
+        true => drop(spawn_local(hear(
+            Rc::clone(worker),
+            stream,
+            peer,
+            admission,
+        ))),
+        false => serve(worker, stream, peer, admission),
+    }
+}
+
+/// Hears from a proxy for which client its connection is, and serves that client.
+async fn hear(
+    worker: Rc<Worker>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    mut admission: Admission,
+) {
+    let heard = proxy_protocol::read(&mut stream).await;
+    let client = match heard {
+        Ok(Origin::Peer) => Ok(peer),
+        Ok(Origin::Client(client)) => match admission.count_client(client.ip()) {
+            Ok(()) => Ok(client),
+            Err(NoAdmission::Full | NoAdmission::Client) => Err(Cause::ClientLimit),
+        },
+        Err(error) => {
+            tracing::debug!(client = %peer, %error, "connection refused");
+            Err(Cause::ProxyHeader)
+        }
+    };
+    match client {
+        Ok(client) => serve(&worker, stream, client, admission),
+        Err(cause) => {
+            admission.listener().causes.count(cause);
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let worker = Rc::clone(worker);
     match admission.listener().protocol {
         Protocol::Http => drop(spawn_local(http(worker, stream, peer, admission))),

@@ -98,6 +98,8 @@ causes! {
     TunnelTargetDied = "target-down@tunnel", 0;
     /// Nothing moved in a tunnel for too long.
     TunnelTimeout = "idle-timeout@tunnel", 0;
+    /// A proxy that is believed did not say, in the PROXY protocol, whose its connection is.
+    ProxyHeader = "client-malformed@proxy", 400;
     /// The client had as many connections or flows as it may have.
     ClientLimit = "limit@client", 503;
     /// A datagram was longer than any may be.

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balancer::{Group, Health, HealthChange, HealthMachine, HealthSettings, Plan, TargetState};
+use balancer::{
+    Group, Health, HealthChange, HealthMachine, HealthSettings, Plan, SendProxy, TargetState,
+};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
@@ -22,6 +24,7 @@ struct Subject {
     target: String,
     address: SocketAddr,
     settings: HealthSettings,
+    send_proxy: Option<SendProxy>,
     state: Arc<TargetState>,
 }
 
@@ -29,6 +32,7 @@ impl Subject {
     fn is_same(&self, other: &Subject) -> bool {
         self.address == other.address
             && self.settings == other.settings
+            && self.send_proxy == other.send_proxy
             && Arc::ptr_eq(&self.state, &other.state)
     }
 }
@@ -129,6 +133,7 @@ fn members(group: &Group) -> impl Iterator<Item = ((String, String), Subject)> {
             target: target.settings().name.clone(),
             address: target.settings().address,
             settings: settings.health.clone(),
+            send_proxy: settings.send_proxy,
             state: Arc::clone(target.state()),
         };
         ((subject.group.clone(), subject.target.clone()), subject)
@@ -144,7 +149,7 @@ async fn check(subject: Subject, order: usize, wake: Rc<dyn Fn()>) {
     loop {
         let next_at = machine.next_check_at(Instant::now(), rand::random());
         tokio::time::sleep_until(next_at.into()).await;
-        let result = probe::run(&subject.settings, subject.address).await;
+        let result = probe::run(&subject.settings, subject.address, subject.send_proxy).await;
         let change = machine.observe(Instant::now(), result);
         subject.state.observe(Instant::now(), &machine, change);
         if let Some(change) = change {

@@ -16,7 +16,7 @@
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `access_log`: a line for each request.
-//! - `seal`: what binds a client, so that nobody else can write it.
+//! - `seal`: what binds a client, so that nobody else can write it; `proxy_protocol`: whose a connection is.
 //! - `buffers`, `pipe`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
 
 mod accept;
@@ -35,6 +35,7 @@ mod leaving;
 mod listener;
 mod pipe;
 mod probe;
+mod proxy_protocol;
 mod relay;
 mod seal;
 mod snapshot;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use balancer::{Check, CheckFailure, HealthSettings};
+use balancer::{Check, CheckFailure, HealthSettings, SendProxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
@@ -14,6 +14,7 @@ use crate::http::body::{Body, Framing};
 use crate::http::chunked::Emit;
 use crate::http2::sessions;
 use crate::http2::upward::Upward;
+use crate::proxy_protocol;
 use crate::stream::Stream;
 
 /// Bytes of an answer that are looked at for its head.
@@ -23,10 +24,12 @@ const MAX_BODY: usize = 64 * 1024;
 /// Fields of an answer that are looked at.
 const MAX_FIELDS: usize = 128;
 
-/// Checks a target that listens at `address`.
+/// Checks a target that listens at `address`. Where it wants to be told whose a connection is, it is told that this is
+/// our own, unless the check has a port of its own.
 pub(crate) async fn run(
     settings: &HealthSettings,
     address: SocketAddr,
+    send_proxy: Option<SendProxy>,
 ) -> Result<(), CheckFailure> {
     let limit_at = Instant::now() + settings.timeout;
     let address = SocketAddr::new(address.ip(), settings.port.unwrap_or(address.port()));
@@ -34,11 +37,16 @@ pub(crate) async fn run(
         let answered = timeout_at(limit_at, ask_datagram(address, send, expect.as_deref())).await;
         return answered.unwrap_or(Err(CheckFailure::Timeout));
     }
-    let stream = match timeout_at(limit_at, TcpStream::connect(address)).await {
+    let mut stream = match timeout_at(limit_at, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(connect_failure(&error)),
         Err(_) => return Err(CheckFailure::ConnectTimeout),
     };
+    if let Some(version) = send_proxy.filter(|_| settings.port.is_none()) {
+        let header = proxy_protocol::header(version, None);
+        let written = stream.write_all(&header).await;
+        written.map_err(|_| CheckFailure::Closed)?;
+    }
     match &settings.check {
         Check::Off | Check::Tcp | Check::Udp { .. } => Ok(()),
         Check::Http {

@@ -21,7 +21,7 @@ use crate::leaving::unless_left;
 use crate::listener::Admission;
 use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
 use crate::stream::Stream;
-use crate::upstream::Upstream;
+use crate::upstream::{Announced, Upstream};
 use crate::waiting;
 use crate::worker::Worker;
 
@@ -61,11 +61,14 @@ async fn forward(
     record: &mut Record,
 ) -> Result<(), Cause> {
     let settings = listener.settings();
+    // Without an address the connection is gone already.
+    let local = client.local_addr();
+    let local = local.map_err(|_| Cause::TunnelClientReset)?;
     let mut client = Stream::Plain(client);
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     let mut slot = IdleSlot::new(&worker.idlers);
     let waits = (&mut client, &mut alarm, &mut slot);
-    let (lease, mut target) = match open(worker, group, peer, waits, record).await {
+    let (lease, mut target) = match open(worker, group, (peer, local), waits, record).await {
         Ok(opened) => opened,
         Err(cause) => {
             // A refusal the client can tell from an empty answer.
@@ -126,7 +129,7 @@ pub(crate) fn route(
 async fn open(
     worker: &Worker,
     group: &Group,
-    peer: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
     (client, alarm, slot): (&mut Stream, &mut Alarm, &mut IdleSlot),
     record: &mut Record,
 ) -> Result<(Lease, Upstream), Cause> {
@@ -151,7 +154,9 @@ async fn open(
         let target = Arc::clone(lease.target());
         record.attempt(Arc::clone(&target));
         let begun_at = Instant::now();
-        let opened = Upstream::connect(&target, settings.timeouts.connect, alarm, slot).await;
+        let announced = Announced::to(group, (peer, local));
+        let limit = settings.timeouts.connect;
+        let opened = Upstream::connect(&target, announced, limit, alarm, slot).await;
         record.connected(begun_at);
         match opened {
             Ok(upstream) => return Ok((lease, upstream)),

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use balancer::{Outcome, Target};
+use balancer::{Group, Outcome, SendProxy, Target};
 use tokio::net::TcpStream;
 
 use crate::alarm::Alarm;
@@ -18,8 +18,40 @@ use crate::cause::Cause;
 use crate::http2::upward::Upward;
 use crate::idlers::IdleSlot;
 use crate::leaving::Watch;
+use crate::proxy_protocol;
 use crate::sockets;
 use crate::stream::Stream;
+
+/// Whose a connection to a target says it is, in the PROXY protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Announced {
+    version: SendProxy,
+    client: SocketAddr,
+    local: SocketAddr,
+}
+
+impl Announced {
+    /// What the group wants to be told about a client that has connected to an address of ours.
+    pub(crate) fn to(
+        group: &Group,
+        (client, local): (SocketAddr, SocketAddr),
+    ) -> Option<Announced> {
+        group.settings().send_proxy.map(|version| Announced {
+            version,
+            client,
+            local,
+        })
+    }
+}
+
+/// What makes connections to targets alike: one can do the work of another with the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct PoolKey {
+    /// The target.
+    pub(crate) address: SocketAddr,
+    /// A connection that carries a client's address is for this client only.
+    pub(crate) announced: Option<Announced>,
+}
 
 /// A connection to a target.
 #[derive(Debug)]
@@ -30,8 +62,8 @@ pub(crate) struct Upstream {
     pub(crate) input: Buffer,
     /// True if it has served a request before.
     pub(crate) reused: bool,
-    /// Where the target listens.
-    pub(crate) address: SocketAddr,
+    /// What makes it like others.
+    pub(crate) key: PoolKey,
 }
 
 /// Why no connection could be opened.
@@ -73,6 +105,7 @@ impl Upstream {
     /// Opens a connection to a target; `alarm` is set to the limit.
     pub(crate) async fn connect(
         target: &Target,
+        announced: Option<Announced>,
         limit: Duration,
         alarm: &mut Alarm,
         slot: &mut IdleSlot,
@@ -94,11 +127,24 @@ impl Upstream {
         let stream = connected.await?;
         stream.set_nodelay(true).map_err(ConnectError::Failed)?;
         sockets::keep_alive(&stream).map_err(ConnectError::Failed)?;
+        if let Some(Announced {
+            version,
+            client,
+            local,
+        }) = announced
+        {
+            let header = proxy_protocol::header(version, Some((client, local)));
+            // Nothing has been sent before: there is room for it.
+            match stream.try_write(&header).map_err(ConnectError::Failed)? {
+                count if count == header.len() => {}
+                _ => return Err(ConnectError::Failed(io::ErrorKind::WriteZero.into())),
+            }
+        }
         Ok(Upstream {
             stream: Stream::Plain(stream),
             input: Buffer::default(),
             reused: false,
-            address,
+            key: PoolKey { address, announced },
         })
     }
 
@@ -108,7 +154,10 @@ impl Upstream {
             stream: Stream::Upward(Box::new(upward)),
             input: Buffer::default(),
             reused: true,
-            address,
+            key: PoolKey {
+                address,
+                announced: None,
+            },
         }
     }
 
@@ -123,10 +172,13 @@ impl Upstream {
 /// Idle connections to one target that one thread keeps.
 const MAX_IDLE_PER_TARGET: usize = 256;
 
-/// The idle connections of one thread, by the target's address.
+/// Kinds of connections up to which one thread keeps those that are for one client only.
+const MAX_KEYS: usize = 1024;
+
+/// The idle connections of one thread, by what makes them alike.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
+    idle: RefCell<HashMap<PoolKey, Vec<Idle>>>,
 }
 
 #[derive(Debug)]
@@ -137,9 +189,9 @@ struct Idle {
 
 impl Pool {
     /// The connection used last that is still open, if there is one.
-    pub(crate) fn take(&self, address: SocketAddr, now: Instant) -> Option<Upstream> {
+    pub(crate) fn take(&self, key: &PoolKey, now: Instant) -> Option<Upstream> {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.get_mut(&address)?;
+        let kept = idle.get_mut(key)?;
         while let Some(mut last) = kept.pop() {
             if last.expires_at > now && last.upstream.is_quiet() {
                 return Some(last.upstream);
@@ -155,7 +207,10 @@ impl Pool {
         }
         upstream.reused = true;
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.entry(upstream.address).or_default();
+        if upstream.key.announced.is_some() && idle.len() >= MAX_KEYS {
+            return;
+        }
+        let kept = idle.entry(upstream.key).or_default();
         if kept.len() < MAX_IDLE_PER_TARGET {
             kept.push(Idle {
                 upstream,

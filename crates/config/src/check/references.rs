@@ -53,6 +53,7 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
     check_protocols(draft, found);
     for group in &draft.groups {
         check_hash(draft, group, found);
+        check_announced(group, found);
     }
 }
 
@@ -169,6 +170,20 @@ fn check_protocols(draft: &Draft, found: &Findings<'_>) {
     }
 }
 
+/// A connection that carries the address of a client cannot be shared, as those of HTTP/2 are.
+fn check_announced(group: &GroupDraft, found: &Findings<'_>) {
+    if let Some(place) = group.send_proxy_place()
+        && group.settings().http2
+    {
+        let message = format!(
+            "group `{}` speaks HTTP/2 to its targets, whose connections are shared by clients and cannot carry the address of one",
+            group.name.value
+        );
+        let remedy = "remove `send_proxy`, or write `http = \"1.1\"`".to_owned();
+        found.error(Code::ProtocolOption, place, message, remedy);
+    }
+}
+
 /// What is said about flows is for a group that gets some, and such a group says how it is checked: a TCP connection,
 /// the usual check, says little about a service that speaks UDP.
 fn check_flows(draft: &Draft, group: &GroupDraft, found: &Findings<'_>) {
@@ -179,6 +194,14 @@ fn check_flows(draft: &Draft, group: &GroupDraft, found: &Findings<'_>) {
     let name = &group.name;
     match (listeners.next(), group.udp_place()) {
         (Some(listener), _) => {
+            if let Some(place) = group.send_proxy_place() {
+                let message = format!(
+                    "`send_proxy` is for connections, but listener `{}` forwards datagrams to group `{}`",
+                    listener.name.value, name.value
+                );
+                let remedy = "remove it, or write `send_proxy = \"off\"` in the group".to_owned();
+                found.error(Code::ProtocolOption, place, message, remedy);
+            }
             let health = group.health();
             if health.kind.is_none() && health.port.is_none() {
                 let message = format!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::vrrp::{Authentication, ChecksumPolicy, Password, PeerKnowledge, Preempt, Settings, Version};
 use balancer::{
     Check, Conditions, GroupSettings, ListenerSettings, OnAllDown, RuleAction, RuleSettings,
-    StickySettings,
+    SendProxy, StickySettings,
 };
 use std::sync::Arc;
 
@@ -290,6 +290,7 @@ fn listener(listener: &ListenerSettings) -> Part {
     };
     part.set("bind", list(&listener.binds));
     part.set("protocol", listener.protocol.as_str());
+    part.set("accept_proxy", listener.accept_proxy);
     part.set("action", action(&listener.default));
     rules(&mut part, &listener.rules);
     if let Some(tls) = &listener.tls {
@@ -453,6 +454,10 @@ fn group(group: &GroupSettings) -> Part {
     );
     part.set("sticky", or(group.sticky.as_ref().map(sticky_words), "off"));
     part.set("on_down", group.on_down.as_str());
+    part.set(
+        "send_proxy",
+        or(group.send_proxy.map(SendProxy::as_str), "off"),
+    );
     part.time("udp.idle", group.udp.idle);
     part.set("udp.responses", or(group.udp.responses, "off"));
     protection(&mut part, group);

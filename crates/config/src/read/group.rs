@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer::{
-    Algorithm, GroupSettings, GroupTimeouts, OnAllDown, OnDown, StickySettings, TargetSettings,
-    UdpSettings,
+    Algorithm, GroupSettings, GroupTimeouts, OnAllDown, OnDown, SendProxy, StickySettings,
+    TargetSettings, UdpSettings,
 };
 
 use super::algorithm;
@@ -40,6 +40,12 @@ impl GroupDraft {
         &self.common.health
     }
 
+    /// Where it is written that connections begin with the address of the client, if so.
+    pub(crate) fn send_proxy_place(&self) -> Option<&Place> {
+        let at = self.common.send_proxy.as_ref();
+        at.filter(|at| at.value.is_some()).map(|at| &at.place)
+    }
+
     /// Where `udp` is written for this group.
     pub(crate) fn udp_place(&self) -> Option<&Place> {
         self.common.udp.place.as_ref()
@@ -69,6 +75,7 @@ impl GroupDraft {
         settings.health.http2 = settings.http2;
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
+        settings.send_proxy = common.send_proxy.as_ref().and_then(|at| at.value);
         settings.on_down = common.on_down.unwrap_or_default();
         settings.drain = common.drain.unwrap_or(settings.drain);
         settings.sticky = self.sticky().map(|sticky| sticky.value);
@@ -98,6 +105,7 @@ pub(super) struct Common {
     timeouts: Timeouts,
     on_all_down: Option<OnAllDown>,
     on_down: Option<OnDown>,
+    send_proxy: Option<At<Option<SendProxy>>>,
     drain: Option<Duration>,
     http2: Option<bool>,
     protection: ProtectionDraft,
@@ -126,6 +134,14 @@ impl Common {
             .and_then(|item| item.word(&words));
         let words = [("keep", OnDown::Keep), ("close", OnDown::Close)];
         let on_down = section.get("on_down").and_then(|item| item.word(&words));
+        let words = [
+            ("v1", Some(SendProxy::V1)),
+            ("v2", Some(SendProxy::V2)),
+            ("off", None),
+        ];
+        let send_proxy = section
+            .get("send_proxy")
+            .and_then(|item| Some(item.at(item.word(&words)?)));
         let day = Duration::from_secs(86_400);
         let drain = section
             .get("drain")
@@ -149,6 +165,7 @@ impl Common {
             timeouts,
             on_all_down,
             on_down,
+            send_proxy,
             drain,
         }
     }
@@ -160,6 +177,7 @@ impl Common {
             timeouts: self.timeouts.over(&defaults.timeouts),
             on_all_down: self.on_all_down.or(defaults.on_all_down),
             on_down: self.on_down.or(defaults.on_down),
+            send_proxy: self.send_proxy.or_else(|| defaults.send_proxy.clone()),
             drain: self.drain.or(defaults.drain),
             http2: self.http2.or(defaults.http2),
             protection: self.protection.over(&defaults.protection),

@@ -67,6 +67,8 @@ pub(crate) struct ListenerDraft {
     pub(crate) name: At<String>,
     pub(crate) binds: Vec<At<SocketAddr>>,
     pub(crate) protocol: ListenerProtocol,
+    /// Where the file says that trusted proxies say whose their connections are, if so.
+    pub(crate) accept_proxy: Option<Place>,
     pub(crate) action: Option<RuleAction>,
     pub(crate) rules: Vec<RuleSettings>,
     /// Where the rules stand.
@@ -101,18 +103,16 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         .map(|section| limits(section, protocol))
         .unwrap_or_default();
     let (tls, certificates) = tls(&section, protocol);
-    if let Some(item) = section.get("accept_proxy")
-        && item.boolean() == Some(true)
-    {
-        let instead = "remove the line; clients are known by the address they connect from";
-        item.not_supported("`accept_proxy = true`", instead);
-    }
+    let accept_proxy = section.get("accept_proxy");
+    let accept_proxy = accept_proxy.filter(|item| item.boolean() == Some(true));
+    let accept_proxy = accept_proxy.map(|item| item.place().clone());
     let h2c = http_only(&section, "h2c", protocol).and_then(|item| item.boolean());
     section.finish();
     ListenerDraft {
         name,
         binds,
         protocol,
+        accept_proxy,
         action: main.action,
         rules: rules.rules,
         rule_places: rules.places,

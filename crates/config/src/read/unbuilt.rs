@@ -13,9 +13,6 @@ pub(super) fn refuse(section: &Section<'_>) {
         }
     };
     refuse("tls", tls);
-    refuse("send_proxy", |item| {
-        item.word(&[("v1", ()), ("v2", ())]).is_some()
-    });
 }
 
 fn tls(item: &Item<'_>) -> bool {

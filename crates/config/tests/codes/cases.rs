@@ -514,6 +514,23 @@ pub(crate) const CASES: &[Case] = &[
             "5:1: error[E050]: group `b` gets datagrams from listener `dns` and does not say how its targets are checked; add `health = { udp = { send = \"...\" } }`, or `health = \"off\"`",
         ],
     ),
+    // E041
+    (
+        WEB,
+        "send_proxy = \"v1\"\nhttp = \"2\"\n",
+        &[
+            "6:14: error[E041]: group `app` speaks HTTP/2 to its targets, whose connections are shared by clients and cannot carry the address of one; remove `send_proxy`, or write `http = \"1.1\"`",
+        ],
+    ),
+    (
+        WEB,
+        "[listener.a]\nbind = \"0.0.0.0:81\"\nprotocol = \"tcp\"\naccept_proxy = true\nforward = \"app\"\n[listener.b]\nbind = \"0.0.0.0:82\"\nprotocol = \"udp\"\naccept_proxy = true\nforward = \"b\"\n[group.b]\ntargets = [\"10.0.0.9:53\"]\nhealth = \"off\"\nsend_proxy = \"v2\"\n",
+        &[
+            "9:16: error[E041]: `accept_proxy = true`, but nobody is believed; add `trusted_proxies = [\"192.0.2.0/24\"]` to [global]",
+            "14:16: error[E041]: `accept_proxy` is for connections, but the listener's protocol is udp; remove it",
+            "19:14: error[E041]: `send_proxy` is for connections, but listener `b` forwards datagrams to group `b`; remove it, or write `send_proxy = \"off\"` in the group",
+        ],
+    ),
     // E051
     (
         WEB,

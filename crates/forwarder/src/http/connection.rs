@@ -129,6 +129,11 @@ fn is_trusted(listener: &Listener, peer: SocketAddr) -> bool {
 }
 
 impl Connection {
+    /// The client's address, and the one of ours it has connected to.
+    pub(crate) fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.peer, self.local)
+    }
+
     async fn run(&mut self) {
         let mut first = true;
         loop {

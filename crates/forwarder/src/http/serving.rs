@@ -22,7 +22,7 @@ use crate::http::exchange::{
 use crate::http::sticky::Sticking;
 use crate::leaving::{Watch, unless_left};
 use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
-use crate::upstream::{ConnectError, Upstream};
+use crate::upstream::{Announced, ConnectError, PoolKey, Upstream};
 use crate::waiting;
 use crate::worker::Worker;
 
@@ -291,24 +291,28 @@ async fn open(
     target: &Target,
     fresh: bool,
 ) -> Result<Upstream, ConnectError> {
-    let address = target.settings().address;
+    let key = PoolKey {
+        address: target.settings().address,
+        announced: Announced::to(group, connection.ends()),
+    };
     let settings = group.settings();
     let worker = Rc::clone(&connection.worker);
     let kept = match settings.http2 {
         _ if fresh => None,
         true => worker
             .sessions
-            .take(address, Instant::now())
-            .map(|stream| Upstream::sharing(stream, address)),
-        false => worker.pool.take(address, Instant::now()),
+            .take(key.address, Instant::now())
+            .map(|stream| Upstream::sharing(stream, key.address)),
+        false => worker.pool.take(&key, Instant::now()),
     };
     if let Some(kept) = kept {
         return Ok(kept);
     }
     let begun_at = Instant::now();
     let Connection { client, slot, .. } = &mut *connection;
-    let opened =
-        Upstream::connect(target, settings.timeouts.connect, &mut client.alarm, slot).await;
+    let limit = settings.timeouts.connect;
+    let (alarm, announced) = (&mut client.alarm, key.announced);
+    let opened = Upstream::connect(target, announced, limit, alarm, slot).await;
     client.record.connected(begun_at);
     if settings.http2 {
         return share(&worker, opened?, settings.timeouts.pool_idle).await;
@@ -323,7 +327,9 @@ async fn share(
     limit: Duration,
 ) -> Result<Upstream, ConnectError> {
     let Upstream {
-        stream, address, ..
+        stream,
+        key: PoolKey { address, .. },
+        ..
     } = opened;
     // Apart, so that the others are not as large as these.
     let begun = Box::pin(worker.sessions.open(address, stream, limit)).await;

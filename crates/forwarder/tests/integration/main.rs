@@ -12,6 +12,7 @@ mod ledger;
 mod mixed;
 mod overrides;
 mod protection;
+mod proxies;
 mod reload;
 mod requests;
 mod retries;
