@@ -31,7 +31,6 @@ fn replace(lab: &Lab, node: &Tandem<'_>, part: Part) {
     .unwrap();
     lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
     node.wait_state("active", LIMIT).unwrap();
-    node.wait_ready(LIMIT).unwrap_or_default();
 }
 
 #[test]
@@ -58,11 +57,16 @@ fn a_target_that_drains_gets_nothing_whatever_dies_and_its_requests_finish() {
         }
         let shown = cli(&one, &["targets"]);
         assert!(shown.contains("drain 4m5"), "{shown}");
+        let at_target = one.status().unwrap()["groups"][0]["targets"][0]["in_flight"].clone();
+        assert!(
+            at_target.as_u64().unwrap() > 0,
+            "nothing is in flight there"
+        );
         for stream in slow {
             let answer = answer(stream);
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         }
-        let (_, summary) = watch_on(prober, begun);
+        let summary = prober.finish().unwrap().summary(Some(begun));
         assert_lost(&summary, 0, [&one, &two]);
 
         let drained = origin.requests();

@@ -68,9 +68,11 @@ Examples:
 
     /// List the targets of all groups, or of one
     #[command(after_help = "\
-STATE is what was observed and ordered in one word; a target that drains shows
-how long what is in flight may still go on. WEIGHT is the one that counts, with
-the file's in brackets where an order has changed it.
+STATE is what was observed and ordered in one word, with what the check says
+below it where that is not told; a target that drains shows how long bound
+clients and what is in flight may still use it. WEIGHT is the one that counts,
+with the file's in brackets where an order has changed it. SINCE goes back no
+further than the forwarder runs.
 
 Examples:
   tandem targets

@@ -85,7 +85,8 @@ impl Call {
         if self.json {
             self.output.json(&raw)?;
         } else {
-            self.output.screen(&screen::targets(&status.groups))?;
+            self.output
+                .screen(&screen::targets(&status.groups, now()))?;
         }
         Ok(Code::Good)
     }

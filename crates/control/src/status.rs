@@ -279,6 +279,9 @@ pub struct TargetStatus {
     pub address: SocketAddr,
     /// The verdict of what was observed and ordered together.
     pub state: TargetCondition,
+    /// Since when, as far back as the forwarder runs; `None` if it has not been seen in it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// What the health check found.
     pub check: CheckState,
     /// What the traffic itself showed.

@@ -126,6 +126,7 @@ pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
             TargetStanding::Drain => TargetCondition::Drain,
             TargetStanding::Maint => TargetCondition::Maint,
         },
+        since: None,
         check: match target.check {
             CheckStanding::Off => CheckState::Off,
             CheckStanding::Unknown => CheckState::Unknown,

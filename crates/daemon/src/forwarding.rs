@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use control::TargetCondition;
 use control::internal::{
     AccessLogCounts, CertificateText, DerivedKey, FromForwarder, HealthChange, KeeperToWorker,
     Pulse, ToForwarder, read_frame, write_frame,
 };
+use control::{GroupStatus, TargetCondition, Timestamp};
 use forwarder::{
     AccessLogFormat, AccessLogSettings, AccessLogTarget, CertificateMaterial, CookieKey, Forwarder,
     ForwarderSettings, Materials,
@@ -101,7 +101,8 @@ struct Data {
     log: log::LogHandle,
     /// As the last configuration came with.
     cookie_keys: Vec<CookieKey>,
-    conditions: BTreeMap<(String, String), TargetCondition>,
+    /// What each target was found in, and since when.
+    conditions: BTreeMap<(String, String), (TargetCondition, Timestamp)>,
     /// Usable targets by group, as the director has been told.
     usable: Option<BTreeMap<String, usize>>,
 }
@@ -296,11 +297,25 @@ impl Data {
                 access_log: AccessLogCounts::default(),
             };
         };
-        crate::figures::message(
+        let mut message = crate::figures::message(
             forwarder.snapshot(),
             forwarder.rules(),
             forwarder.access_log(),
-        )
+        );
+        if let FromForwarder::Snapshot { groups, .. } = &mut message {
+            groups.iter_mut().for_each(|group| self.date(group));
+        }
+        message
+    }
+
+    /// Says since when each target of a group is in its state.
+    fn date(&self, group: &mut GroupStatus) {
+        for target in &mut group.targets {
+            let key = (group.name.clone(), target.name.clone());
+            let known = self.conditions.get(&key);
+            let same = known.filter(|(state, _)| *state == target.state);
+            target.since = same.map(|(_, since)| *since);
+        }
     }
 
     /// Changes of targets since the last call.
@@ -331,11 +346,8 @@ impl Data {
         for group in groups {
             for target in group.targets.into_iter().map(crate::figures::target) {
                 let key = (group.name.clone(), target.name.clone());
-                let from = self
-                    .conditions
-                    .get(&key)
-                    .copied()
-                    .unwrap_or(TargetCondition::Unknown);
+                let known = self.conditions.get(&key).copied();
+                let from = known.map_or(TargetCondition::Unknown, |(from, _)| from);
                 if from != target.state && !is_ordered(from, target.state) {
                     changes.push(HealthChange {
                         group: group.name.clone(),
@@ -345,7 +357,9 @@ impl Data {
                         why: target.why.unwrap_or_else(|| "the check passes".to_owned()),
                     });
                 }
-                conditions.insert(key, target.state);
+                let kept = known.filter(|(from, _)| *from == target.state);
+                let since = kept.map_or_else(|| SystemTime::now().into(), |(_, since)| since);
+                conditions.insert(key, (target.state, since));
             }
         }
         self.conditions = conditions;

@@ -155,6 +155,9 @@ fn an_order_with_a_time_ends_by_itself() {
     });
     let events = node.get("/events?since=0").unwrap().to_string();
     assert!(events.contains("its time is over"), "{events}");
+    wait_until("it is said since when", || {
+        target(&node, 0, 1)["since"].is_string()
+    });
 }
 
 #[test]

@@ -1,22 +1,27 @@
 //! `tandem targets`: every target with what was observed and what was ordered.
 
-use control::{GroupStatus, StickyStatus, TargetCondition, TargetStatus};
+use control::{CheckState, GroupStatus, StickyStatus, TargetCondition, TargetStatus, Timestamp};
 
 use super::table::{Align, Cell, Table, cell};
-use super::words::{count, flow, span_of_seconds};
+use super::words::{age, count, flow, span_of_seconds};
 
 /// The screen of `tandem targets`: a table for each group.
-pub(crate) fn targets(groups: &[GroupStatus]) -> String {
+pub(crate) fn targets(groups: &[GroupStatus], now: Timestamp) -> String {
     if groups.is_empty() {
         return "no groups\n".to_owned();
     }
-    let blocks: Vec<String> = groups.iter().map(group).collect();
+    let blocks: Vec<String> = groups.iter().map(|one| group(one, now)).collect();
     blocks.join("\n")
 }
 
-fn group(group: &GroupStatus) -> String {
+fn group(group: &GroupStatus, now: Timestamp) -> String {
     let up = format!("{}/{} usable", group.usable, group.total);
-    let mut out = flow("", 2, &[group.name.clone(), group.algorithm.clone(), up]);
+    let waiting = match group.queued {
+        0 => String::new(),
+        some => format!("{} waiting for a place", count(some)),
+    };
+    let head = [group.name.clone(), group.algorithm.clone(), up, waiting];
+    let mut out = flow("", 2, &head);
     if let Some(sticky) = &group.sticky {
         out.push_str(&flow("  ", 4, &words(sticky)));
     }
@@ -25,21 +30,21 @@ fn group(group: &GroupStatus) -> String {
         &[
             ("TARGET", Align::Left),
             ("STATE", Align::Left),
-            ("CHECK", Align::Left),
             ("WEIGHT", Align::Right),
             ("INFLIGHT", Align::Right),
             ("REQUESTS", Align::Right),
+            ("SINCE", Align::Right),
             ("WHY", Align::Left),
         ],
     );
     for target in &group.targets {
         table.row(vec![
             name_and_address(target),
-            cell(state_words(target)),
-            cell(target.check.as_str()),
+            state_and_check(target),
             cell(weight_words(target)),
             cell(count(target.in_flight)),
             cell(count(target.requests_total)),
+            cell(target.since.map_or("-".to_owned(), |since| age(since, now))),
             cell(target.why.as_deref().unwrap_or("-")),
         ]);
     }
@@ -47,14 +52,29 @@ fn group(group: &GroupStatus) -> String {
     out
 }
 
-/// `up`, `starting 40%`, `drain 4m12s`: with the time that is left for what is in flight.
+/// The state, and below it what the check says, where the state does not tell that.
+fn state_and_check(target: &TargetStatus) -> Cell {
+    let mut lines = vec![state_words(target)];
+    let told = match target.check {
+        CheckState::Up => target.state != TargetCondition::Unknown,
+        CheckState::Down => target.state == TargetCondition::Down,
+        CheckState::Unknown => target.state == TargetCondition::Unknown,
+        CheckState::Off => false,
+    };
+    if !told {
+        lines.push(format!("check {}", target.check.as_str()));
+    }
+    lines
+}
+
+/// `up`, `starting 40%`, `drain 4m12s`: with the time that is left for what is in flight and for bound clients.
 pub(super) fn state_words(target: &TargetStatus) -> String {
     let state = target.state.as_str();
     match (target.warm_percent, target.leaves_in_ms) {
         (Some(percent), _) if target.state == TargetCondition::Starting => {
             format!("{state} {percent}%")
         }
-        (_, Some(ms)) if target.in_flight > 0 => format!("{state} {}", span_of_seconds(ms / 1000)),
+        (_, Some(ms)) => format!("{state} {}", span_of_seconds(ms / 1000)),
         (_, _) => state.to_owned(),
     }
 }

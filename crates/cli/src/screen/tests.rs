@@ -145,7 +145,7 @@ fn long_names_and_addresses_still_fit() {
     status.groups[0].targets[1].why =
         Some("http 503 (want 200-399) three times in a row".to_owned());
     assert_narrow(&super::status(&status, now()));
-    assert_narrow(&super::targets(&status.groups));
+    assert_narrow(&super::targets(&status.groups, now()));
 }
 
 #[test]
@@ -166,17 +166,17 @@ fn note_names_the_first_target_in_trouble_and_counts_the_rest() {
 fn targets_of_all_groups() {
     let expected = "\
 app  round-robin  1/2 usable
-  TARGET          STATE  CHECK  WEIGHT  INFLIGHT   REQUESTS  WHY
-  10.0.0.21:8080  up     up          1        12  1,234,000  -
-  10.0.0.22:8080  down   down        1         0        567  connect refused
+  TARGET          STATE  WEIGHT  INFLIGHT   REQUESTS  SINCE  WHY
+  10.0.0.21:8080  up          1        12  1,234,000      -  -
+  10.0.0.22:8080  down        1         0        567      -  connect refused
 
 db  round-robin  1/1 usable
-  TARGET          STATE    CHECK  WEIGHT  INFLIGHT  REQUESTS  WHY
-  db1             unknown  off         1        29       512  -
-  10.0.0.31:5432
+  TARGET          STATE      WEIGHT  INFLIGHT  REQUESTS  SINCE  WHY
+  db1             unknown         1        29       512      -  -
+  10.0.0.31:5432  check off
 ";
-    assert_screen(&super::targets(&recorded_status().groups), expected);
-    assert_eq!(super::targets(&[]), "no groups\n");
+    assert_screen(&super::targets(&recorded_status().groups, now()), expected);
+    assert_eq!(super::targets(&[], now()), "no groups\n");
 }
 
 fn recorded_overrides() -> Vec<OverrideStatus> {
@@ -191,23 +191,23 @@ fn a_target_that_drains_shows_its_time_and_its_author() {
     target.order = control::Order::Drain;
     target.leaves_in_ms = Some(252_900);
     target.weight_in_file = Some(3);
+    target.since = Some(Timestamp::from_millis(now().as_millis() - 47_100));
     target.why = Some("by alice: disk swap".to_owned());
+    groups[0].targets[1].since = Some(Timestamp::from_millis(now().as_millis() - 356_400_000));
+    groups[0].queued = 3;
     groups.truncate(1);
     let expected = "\
-app  round-robin  1/2 usable
-  TARGET          STATE        CHECK  WEIGHT  INFLIGHT   REQUESTS  WHY
-  10.0.0.21:8080  drain 4m12s  up      1 (3)        12  1,234,000  by alice:
+app  round-robin  1/2 usable  3 waiting for a place
+  TARGET          STATE        WEIGHT  INFLIGHT   REQUESTS  SINCE  WHY
+  10.0.0.21:8080  drain 4m12s   1 (3)        12  1,234,000    47s  by alice:
                                                                    disk swap
-  10.0.0.22:8080  down         down        1         0        567  connect
+  10.0.0.22:8080  down              1         0        567  4d03h  connect
                                                                    refused
 ";
-    assert_screen(&super::targets(&groups), expected);
-    groups[0].targets[0].in_flight = 0;
-    let screen = super::targets(&groups);
-    assert!(
-        !screen.contains("4m12s"),
-        "nothing is left to wait for: {screen}"
-    );
+    assert_screen(&super::targets(&groups, now()), expected);
+    groups[0].targets[0].leaves_in_ms = None;
+    let screen = super::targets(&groups, now());
+    assert!(!screen.contains("4m12s"), "the time is over: {screen}");
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn targets_of_a_group_that_binds_its_clients() {
     };
     groups[0].sticky = Some(sticky(12_000, 34));
     let second = |groups: &[control::GroupStatus]| {
-        let screen = super::targets(groups);
+        let screen = super::targets(groups, now());
         screen.lines().nth(1).unwrap().to_owned()
     };
     assert_eq!(
@@ -304,7 +304,7 @@ fn targets_of_a_group_that_binds_its_clients() {
     );
     groups[0].sticky = Some(sticky(0, 0));
     assert!(second(&groups).contains("no bound request yet"));
-    assert_narrow(&super::targets(&groups));
+    assert_narrow(&super::targets(&groups, now()));
 }
 
 #[test]
