@@ -261,6 +261,19 @@ Examples:
         clear: bool,
     },
 
+    /// Start the director anew; nobody takes over
+    #[command(after_help = "\
+Replaces it by the program on disk. Announces a pause to the other node, which
+waits meanwhile. The next one takes over addresses and data plane as they are:
+no connection is touched. If it does not get there within some seconds, the
+other node takes over and the exit code is 1. Not possible with VRRPv2 or a
+virtual MAC: there, hand over first.
+The same by signal: kill -USR2 of tandemd.
+
+Examples:
+  tandem restart           after an upgrade of the package")]
+    Restart,
+
     /// Check a configuration file, without a daemon
     #[command(after_help = "\
 Prints every error and warning with place and remedy; 78 if there are errors.

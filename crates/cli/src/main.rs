@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod file;
 mod output;
+mod restart;
 mod screen;
 
 use std::io;
@@ -45,6 +46,7 @@ async fn run(args: &Args) -> Result<Code, Failure> {
         Command::Why { list: true, .. } => call.recordings().await,
         Command::Why { which, all, .. } => call.why(which.as_deref(), *all).await,
         Command::Reload => call.reload().await,
+        Command::Restart => restart::restart(call).await,
         Command::Handover { name } => call.handover(name.clone()).await,
         Command::Drain { target, terms } => {
             let (target, for_s, why) = (target.clone(), terms.for_s(), terms.why.clone());

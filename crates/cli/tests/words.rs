@@ -22,6 +22,7 @@ fn help_names_every_command_and_exit_code() {
         "ready",
         "weight",
         "overrides",
+        "restart",
         "check",
         "diff",
         "completion",

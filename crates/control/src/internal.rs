@@ -20,6 +20,10 @@ use crate::status::{GroupStatus, ListenerStatus, TargetCondition};
 /// Largest frame on the stream between director and forwarder, in octets: a configuration or a snapshot of thousands of targets.
 pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 
+/// Number of this language. It grows with every change that makes two programs misunderstand each other: a director of another number is
+/// not started beside the keeper and the workers that run.
+pub const LANGUAGE: u32 = 1;
+
 /// Director to keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,6 +55,16 @@ pub enum ToKeeper {
     Ready(String),
     /// The director leaves on purpose: its will is void and it must not be restarted.
     Done,
+    /// The director ends so that another one goes on at once, by the program on disk. The will stands until the other one has said
+    /// [`ToKeeper::Resumed`], or has not within the limit.
+    Replace {
+        /// Names of the virtual routers whose addresses are left in place.
+        routers: Vec<String>,
+        /// How long the other one may take, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The director goes on where the one before it left off: the will of that one is void.
+    Resumed,
 }
 
 /// Keeper to director.
@@ -61,6 +75,8 @@ pub enum FromKeeper {
     Stop,
     /// Load the configuration again.
     Reload,
+    /// Let another director go on.
+    Restart,
     /// A forwarder runs. The director's end of the stream to it travels along.
     ForwarderStarted {
         /// Process id.

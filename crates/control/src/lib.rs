@@ -17,6 +17,7 @@
 //! | `POST /orders` ([`OrderRequest`]) | [`OrderResult`] |
 //! | `POST /reload` ([`ReloadRequest`]) | [`ReloadResult`], also when the file was refused |
 //! | `POST /handover` ([`HandoverRequest`]) | [`HandoverResult`], also when nobody took over |
+//! | `POST /restart` | [`RestartResult`], just before the director is replaced by another one |
 //!
 //! Any other outcome has a status of 400 or above and an [`ErrorAnswer`]. The conventions of all messages: enums are lower snake
 //! case; points in time are RFC 3339 in UTC ([`Timestamp`]); lengths of time end in `_ms` or `_s`; a reader skips fields it does
@@ -40,7 +41,7 @@ pub use recording::{Fact, RecorderStatus, Recording, RecordingSummary, Run, What
 pub use request::{HandoverRequest, ReloadRequest, path};
 pub use response::{
     ConfigText, ErrorAnswer, HandoverResult, HandoverRouter, Problem, ReloadOutcome, ReloadResult,
-    Severity,
+    RestartResult, Severity,
 };
 pub use status::{
     AccessLogStatus, CertificateStatus, CheckState, ConfigStatus, DatagramTotals, ForwarderState,

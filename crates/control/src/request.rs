@@ -26,6 +26,8 @@ pub mod path {
     pub const RELOAD: &str = "/reload";
     /// `POST`: [`crate::HandoverRequest`] to [`crate::HandoverResult`].
     pub const HANDOVER: &str = "/handover";
+    /// `POST`: [`crate::RestartResult`], when the director is about to be replaced.
+    pub const RESTART: &str = "/restart";
 }
 
 /// Read the configuration file again. An empty body means the default.

@@ -111,6 +111,13 @@ pub struct HandoverResult {
     pub routers: Vec<HandoverRouter>,
 }
 
+/// The director is about to end, and another one goes on. That one journals when it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartResult {
+    /// Virtual routers that this node is Active for and goes on for.
+    pub routers: Vec<String>,
+}
+
 /// What became of one virtual router in a handover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandoverRouter {

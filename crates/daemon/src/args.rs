@@ -7,7 +7,8 @@ use clap::{Parser, ValueEnum};
 
 /// Two boxes, one floating address, and the load balancer behind it.
 ///
-/// Stays in the foreground and logs to standard error. SIGTERM leaves gracefully, SIGHUP reloads the configuration.
+/// Stays in the foreground and logs to standard error. SIGTERM leaves gracefully, SIGHUP reloads the configuration, SIGUSR2
+/// starts the director anew without a takeover.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "tandemd",
@@ -39,6 +40,12 @@ pub(crate) struct Args {
     /// What the director before may have signed last; set by the keeper
     #[arg(long, hide = true)]
     pub stamp: Option<u64>,
+    /// Virtual routers that the director before has left in place, parted by commas; set by the keeper
+    #[arg(long, hide = true)]
+    pub resume: Option<String>,
+    /// Number of the language that the other processes speak; set by the keeper
+    #[arg(long, hide = true)]
+    pub language: Option<u32>,
     /// User id the forwarder or the runner runs as; set by the keeper
     #[arg(long, hide = true)]
     pub uid: Option<u32>,

@@ -20,6 +20,8 @@ use clap::Parser;
 
 use crate::args::{Args, Role};
 
+/// Exit code of a director that does not speak the language of the processes that run.
+const EXIT_LANGUAGE: u8 = 75;
 /// Exit code of a daemon that lacks a power it needs.
 const EXIT_PERMISSION: u8 = 77;
 /// Exit code for a configuration with errors.

@@ -115,6 +115,8 @@ pub enum Reason {
     Startup,
     /// Owns the addresses and starts.
     Owner,
+    /// Goes on where the process before it left off.
+    Resumed,
     /// No Active router was heard for this long.
     Silence(Duration),
     /// The Active router said that it leaves.
@@ -170,6 +172,7 @@ impl Reason {
         match self {
             Self::Startup => "startup",
             Self::Owner => "owner",
+            Self::Resumed => "resumed",
             Self::Silence(_) => "silence",
             Self::PeerLeft(_) => "peer_left",
             Self::Preempting { .. } => "preempting",
@@ -195,6 +198,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Startup => f.write_str("started"),
             Self::Owner => f.write_str("started as the owner of the addresses"),
+            Self::Resumed => f.write_str("goes on after a planned restart"),
             Self::Silence(time) => write!(f, "no active router heard for {} ms", time.as_millis()),
             Self::PeerLeft(peer) => write!(f, "{peer} said that it leaves"),
             Self::Preempting { peer, theirs, ours } => {

@@ -5,13 +5,19 @@ use std::net::IpAddr;
 use crate::action::FaultReason;
 use crate::receive::Accepted;
 use crate::settings::Settings;
-use crate::types::{Family, Priority};
+use crate::types::{Family, Interval, Priority};
 
 /// One thing that happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// Begin to take part.
     Startup,
+    /// Begin where a process before this one has left off: its addresses are there, and nobody has taken over, because it had announced a
+    /// pause. Claims at once.
+    Resume,
+    /// Advertise another interval than the one kept, so that this process can be away for three of it; `None` ends that. Nothing
+    /// unless Active.
+    Pause(Option<Interval>),
     /// Leave on purpose and stop: make before break, then `Action::Stopped`.
     Shutdown,
     /// Give the addresses to the peer. Resumed as Active, with `Action::HandoverFailed`, if nobody takes them.

@@ -172,6 +172,7 @@ impl VirtualRouter {
             (Phase::Initialize, Event::Startup) => {
                 self.enter(now, State::Initialize, Reason::Startup, out)
             }
+            (Phase::Initialize, Event::Resume) => self.go_on(now, out),
             // Row 3. What concerns the surroundings is noted, nothing else.
             (Phase::Initialize, Event::Shutdown) => self.stopped(out),
             (Phase::Initialize, Event::Handover) => self.refuse_handover(Phase::Initialize, out),
@@ -186,6 +187,7 @@ impl VirtualRouter {
             (
                 Phase::Initialize,
                 Event::Advertisement { .. }
+                | Event::Pause(_)
                 | Event::Timer
                 | Event::SourceChanged { .. }
                 | Event::Fault(_)
@@ -230,6 +232,8 @@ impl VirtualRouter {
             (
                 Phase::Backup(backup),
                 Event::Startup
+                | Event::Resume
+                | Event::Pause(_)
                 | Event::Claimed
                 | Event::ClaimFailed(_)
                 | Event::AddressLost(_)
@@ -272,9 +276,10 @@ impl VirtualRouter {
                 Phase::Claiming(claiming),
                 Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
             ) => self.unless_fault(Phase::Claiming(claiming), now, out),
-            (Phase::Claiming(claiming), Event::Startup | Event::SendFailed(_)) => {
-                Phase::Claiming(claiming)
-            }
+            (
+                Phase::Claiming(claiming),
+                Event::Startup | Event::Resume | Event::Pause(_) | Event::SendFailed(_),
+            ) => Phase::Claiming(claiming),
 
             // Row 9, make before break.
             (Phase::Active(active), Event::Shutdown) => {
@@ -322,7 +327,10 @@ impl VirtualRouter {
                 Phase::Active(active),
                 Event::Fault(_) | Event::FaultCleared | Event::SourceChanged { .. },
             ) => self.unless_fault(Phase::Active(active), now, out),
-            (Phase::Active(active), Event::Startup) => Phase::Active(active),
+            (Phase::Active(active), Event::Pause(interval)) => {
+                self.active_pauses(active, now, (member, interval), out)
+            }
+            (Phase::Active(active), Event::Startup | Event::Resume) => Phase::Active(active),
 
             (Phase::Leaving(leaving), Event::Shutdown) => self.leaving_shutdown(leaving, now, out),
             (Phase::Leaving(leaving), Event::Handover) => self.leaving_handover(leaving, out),
@@ -356,7 +364,12 @@ impl VirtualRouter {
             ) => self.unless_fault(Phase::Leaving(leaving), now, out),
             (
                 Phase::Leaving(leaving),
-                Event::Startup | Event::Claimed | Event::ClaimFailed(_) | Event::SendFailed(_),
+                Event::Startup
+                | Event::Resume
+                | Event::Pause(_)
+                | Event::Claimed
+                | Event::ClaimFailed(_)
+                | Event::SendFailed(_),
             ) => Phase::Leaving(leaving),
 
             (Phase::Fault(_), Event::Shutdown) => self.shut_down(now, State::Fault, out),
@@ -379,6 +392,8 @@ impl VirtualRouter {
             (
                 Phase::Fault(fault),
                 Event::Startup
+                | Event::Resume
+                | Event::Pause(_)
                 | Event::Advertisement { .. }
                 | Event::Claimed
                 | Event::ClaimFailed(_)
@@ -400,6 +415,14 @@ impl VirtualRouter {
             return self.claim(now, Reason::Owner, out);
         }
         Phase::Backup(phase::Backup::until(now, now + self.down_interval()))
+    }
+
+    /// Begins to take part with addresses that are there already: asks the kernel for them again, so that they are held and renewed by us.
+    fn go_on(&mut self, now: Instant, out: &mut Out) -> Phase {
+        match self.enter(now, State::Initialize, Reason::Startup, out) {
+            Phase::Backup(_) => self.claim(now, Reason::Resumed, out),
+            other => other,
+        }
     }
 
     /// A stop that needs no farewell.

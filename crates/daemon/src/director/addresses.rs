@@ -32,6 +32,8 @@ pub(super) enum Order {
     AddAgain { vips: Vec<Vip>, not_after: Instant },
     /// Put an address back that somebody took away, under the same condition.
     Restore { vip: Vip, not_after: Instant },
+    /// Prolong the leases, so that nobody has to renew them for a while.
+    Prolong { vips: Vec<Vip> },
     /// Make the links with the virtual MACs, in place of those made before.
     MakeLinks(Box<Plan>),
     /// Remove the links that were made.
@@ -60,6 +62,8 @@ pub(super) enum Outcome {
     LinksMade { parent: u32, links: Vec<MadeLink> },
     /// They could not be made there.
     LinksFailed { parent: u32, reason: String },
+    /// Every lease is prolonged, confirmed by the kernel.
+    Prolonged,
     /// An address is back.
     Restored { vip: Vip },
     /// An address could not be renewed or put back.
@@ -177,6 +181,12 @@ impl Worker {
             }
             Order::Restore { vip, .. } => Some(match kernel.add(&vip).await {
                 Ok(()) => Outcome::Restored { vip },
+                Err(error) => Outcome::Lost {
+                    reason: words(&error),
+                },
+            }),
+            Order::Prolong { vips } => Some(match add_all(kernel, &vips).await {
+                Ok(()) => Outcome::Prolonged,
                 Err(error) => Outcome::Lost {
                     reason: words(&error),
                 },

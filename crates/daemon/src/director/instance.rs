@@ -6,6 +6,7 @@ mod acceptance;
 mod carrier;
 mod effects;
 mod gathering;
+mod pause;
 mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -113,6 +114,8 @@ pub(super) struct Instance {
     held: Held,
     claims: u64,
     releases_pending: usize,
+    /// The kernel has confirmed that the leases outlast a pause.
+    prolonged: bool,
     schedule: Option<Schedule>,
     announcer: Option<Announcer>,
     virtual_links: VirtualLinks,
@@ -161,6 +164,7 @@ impl Instance {
             held: Held::No,
             claims: 0,
             releases_pending: 0,
+            prolonged: false,
             schedule: None,
             announcer: None,
             virtual_links: VirtualLinks::None,

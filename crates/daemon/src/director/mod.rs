@@ -32,6 +32,7 @@ mod receive;
 mod refusal;
 mod reload;
 mod renewals;
+mod restart;
 mod runner;
 mod seat;
 mod second_path;
@@ -120,6 +121,7 @@ struct Director {
     runner: runner::Runner,
     checks: tracking::Checks,
     hooks: hooks::Hooks,
+    restart: restart::Restart,
     figures: Figures,
     reload: reload::Reload,
     handover: Option<orders::Handover>,
@@ -185,6 +187,7 @@ impl Director {
             self.maintenance.deadline(),
             self.recorder.deadline(),
             self.hooks.deadline(),
+            self.restart.deadline(),
             Some(self.next_beat_at),
         ]
         .into_iter()
@@ -209,6 +212,7 @@ impl Director {
             testament::send(&self.keeper, &ToKeeper::RestartForwarder);
         }
         self.run_due_runner(now);
+        self.run_due_restart(now);
         self.expire_reload(now);
         self.run_due_overrides(now);
         self.run_due_maintenance(now);
@@ -229,7 +233,8 @@ impl Director {
 
     /// Whether this process has nothing left to do.
     fn is_finished(&self) -> bool {
-        self.leaving && self.instances.is_empty() && !self.hooks.hold_back(Instant::now())
+        let left = self.leaving && self.instances.is_empty();
+        (left && !self.hooks.hold_back(Instant::now())) || self.restart.is_gone()
     }
 
     fn close_unused_wires(&mut self) {
@@ -259,13 +264,18 @@ impl Director {
 
     /// Lets a virtual router take part once what it has ordered for that is there or has failed.
     fn start_if_prepared(&mut self, now: Instant, index: usize) {
-        let instance = &mut self.instances[index];
-        if instance.started || instance.departing || instance.is_preparing() {
+        let instance = &self.instances[index];
+        let awaited = self.restart.awaits(&instance.config.name);
+        if instance.started || instance.departing || instance.is_preparing() || awaited {
             return;
         }
-        instance.started = true;
+        self.start_with(now, index, Event::Startup);
+    }
+
+    fn start_with(&mut self, now: Instant, index: usize, event: Event) {
+        self.instances[index].started = true;
         self.seat(now, index);
-        let notices = self.instances[index].handle(now, Event::Startup, &self.wires);
+        let notices = self.instances[index].handle(now, event, &self.wires);
         self.on_notices(notices);
     }
 
@@ -417,6 +427,7 @@ impl Director {
         match message {
             FromKeeper::Stop => self.leave(now),
             FromKeeper::Reload => self.begin_reload(None),
+            FromKeeper::Restart => self.begin_restart(now, None),
             FromKeeper::ForwarderStarted {
                 pid,
                 restarts,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use control::{
     ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, OrderRequest, OverrideStatus,
-    Recording, RecordingSummary, ReloadResult, Status, VrrpDetail, path,
+    Recording, RecordingSummary, ReloadResult, RestartResult, Status, VrrpDetail, path,
 };
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -72,6 +72,7 @@ pub(super) enum Request {
         by: String,
         answer: super::overrides::Answer,
     },
+    Restart(oneshot::Sender<Result<RestartResult, ErrorAnswer>>),
     Handover {
         order: HandoverRequest,
         answer: oneshot::Sender<Result<HandoverResult, ErrorAnswer>>,
@@ -192,6 +193,11 @@ async fn dispatch(
         (&Method::POST, path::ORDERS) => ordering::order(request, uid, requests).await,
         (&Method::POST, path::RELOAD) => json(ask(requests, Request::Reload).await),
         (&Method::POST, path::HANDOVER) => handover(request, requests).await,
+        (&Method::POST, path::RESTART) => match ask(requests, Request::Restart).await {
+            Some(Ok(result)) => json(Some(result)),
+            Some(Err(refusal)) => full_json(StatusCode::CONFLICT, &refusal),
+            None => gone(),
+        },
         (
             _,
             path::STATUS
@@ -204,7 +210,8 @@ async fn dispatch(
             | path::OVERRIDES
             | path::ORDERS
             | path::RELOAD
-            | path::HANDOVER,
+            | path::HANDOVER
+            | path::RESTART,
         ) => refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             &format!("{wanted} does not take {method}"),

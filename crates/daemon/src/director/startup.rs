@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use control::EventKind;
-use control::internal::ToKeeper;
+use control::internal::{LANGUAGE, ToKeeper};
 use linux::address::{Address, Kernel, Link};
 use linux::channel::{AsyncChannel, Channel};
 use linux::monitor::Monitor;
@@ -23,11 +23,12 @@ use super::parent_settings::{self, ParentSettings};
 use super::plane::Plane;
 use super::reload::Reload;
 use super::renewals::Renewals;
+use super::restart::Restart;
 use super::runner::Runner;
 use super::{Director, Figures, Running, nft, server, testament, timestamp, virtual_links};
 use crate::args::{Args, Role};
 use crate::log::{self, last_words};
-use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
+use crate::{EXIT_CONFIGURATION, EXIT_LANGUAGE, EXIT_PERMISSION};
 
 /// Real-time priority of the director, below the keeper's.
 const REALTIME_PRIORITY: u8 = 20;
@@ -49,6 +50,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         std::os::unix::process::parent_id(),
     )
     .context("tie the process to its keeper")?;
+    if args.language.is_some_and(|language| language != LANGUAGE) {
+        last_words(
+            "this program speaks another language than the keeper that runs: stop and start the service",
+        );
+        return Ok(ExitCode::from(EXIT_LANGUAGE));
+    }
     let channel = Channel::from_stdin().context("open the channel to the keeper")?;
     let mut notes = Vec::new();
     let Some(loaded) = load_for_start(args, &mut notes) else {
@@ -98,7 +105,7 @@ fn load_for_start(args: &Args, notes: &mut Vec<String>) -> Option<Loaded> {
         Err(error) => format!("{}: {error}", args.config.display()),
     };
     last_words(&refused);
-    if args.restarts == 0 {
+    if args.restarts == 0 && args.resume.is_none() {
         return None;
     }
     let kept = load::last_good(&args.state_dir, args.node.clone())
@@ -139,8 +146,9 @@ async fn assemble(
     }
     let kernel = Rc::new(Kernel::open().context("open netlink for addresses")?);
     let monitor = Monitor::open().context("open netlink for changes")?;
+    let restart = Restart::resuming(Instant::now(), args.resume.as_deref());
     let swept = kernel
-        .sweep(&[])
+        .sweep(&restart.addresses(&config)?)
         .await
         .context("sweep addresses that an earlier run left behind")?;
     let swept_links = kernel
@@ -195,6 +203,7 @@ async fn assemble(
         runner: Runner::new(runner_in),
         checks: super::tracking::Checks::default(),
         hooks: super::hooks::Hooks::default(),
+        restart,
         figures: Figures::default(),
         reload: Reload::default(),
         handover: None,
@@ -307,7 +316,9 @@ fn harden(config: &config::Config) -> Result<Vec<String>, Powerless> {
 impl Director {
     /// The first steps with everything in place.
     fn begin(&mut self, now: Instant, listed: inputs::Listed) {
-        let started = if self.args.restarts == 0 {
+        let started = if self.args.resume.is_some() {
+            "started to go on after a planned restart".to_owned()
+        } else if self.args.restarts == 0 {
             "started".to_owned()
         } else {
             format!("started again, {} times so far", self.args.restarts)
@@ -388,6 +399,15 @@ impl Director {
     }
 
     fn say_goodbye(&mut self) {
+        if self.restart.is_gone() {
+            self.journal.record(Entry::new(
+                EventKind::Daemon,
+                "director",
+                "ends for another one to go on",
+            ));
+            std::thread::sleep(Duration::from_millis(5));
+            return;
+        }
         self.journal
             .record(Entry::new(EventKind::Daemon, "director", "left"));
         testament::send(&self.keeper, &ToKeeper::Done);

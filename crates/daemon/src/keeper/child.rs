@@ -33,9 +33,20 @@ impl Running {
         restarts: u64,
         extra: &[String],
     ) -> std::io::Result<Self> {
+        Self::start_image(args, role, restarts, extra, Image::Own)
+    }
+
+    /// The same from `image`.
+    pub(super) fn start_image(
+        args: &Args,
+        role: Role,
+        restarts: u64,
+        extra: &[String],
+        image: Image,
+    ) -> std::io::Result<Self> {
         let (ours, theirs) = linux::channel::pair()?;
         ours.set_nonblocking(true)?;
-        let process = Command::new(executable())
+        let process = Command::new(image.path())
             .arg0(role.process_name())
             .args(args.for_role(role, restarts))
             .args(extra)
@@ -72,6 +83,32 @@ impl Running {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Which program a child is started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Image {
+    /// The one that the keeper runs itself, also where the file has been replaced.
+    Own,
+    /// What is there under its name by now.
+    OnDisk,
+}
+
+impl Image {
+    fn path(self) -> std::path::PathBuf {
+        match self {
+            Self::Own => executable(),
+            Self::OnDisk => on_disk().unwrap_or_else(executable),
+        }
+    }
+}
+
+/// The file under the name of the program that runs, if there is one. The kernel marks the name of a file that has been replaced.
+fn on_disk() -> Option<std::path::PathBuf> {
+    let name = std::fs::read_link("/proc/self/exe").ok()?.into_os_string();
+    let name = name.into_string().ok()?;
+    let path = std::path::PathBuf::from(name.strip_suffix(" (deleted)").unwrap_or(&name));
+    path.exists().then_some(path)
 }
 
 /// The executable on disk, or, where it has been replaced or removed, the image that runs.

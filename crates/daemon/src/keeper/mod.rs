@@ -5,12 +5,14 @@
 //!
 //! ```text
 //!   director exits or misses its beat ──► will executed (priority 0, addresses off) ──► started again, later each time
+//!   director says Replace and exits ──► the next one is started at once; the will waits until it has resumed
 //!   forwarder or runner exits         ──► director told, started again
 //!   SIGTERM ──► director asked to leave ──► it says Done and exits ──► forwarder and runner drained ──► exit
 //!   keeper dies ──► the kernel sends the director SIGTERM, and it leaves by itself
 //! ```
 
 mod child;
+mod replace;
 mod supervise;
 mod will;
 mod worker;
@@ -84,6 +86,7 @@ fn block_signals() -> nix::Result<SignalFd> {
         Signal::SIGHUP,
         Signal::SIGCHLD,
         Signal::SIGUSR1,
+        Signal::SIGUSR2,
     ] {
         set.add(signal);
     }
@@ -149,6 +152,7 @@ fn request_of(signal: Signal) -> Option<FromKeeper> {
     match signal {
         Signal::SIGTERM | Signal::SIGINT => Some(FromKeeper::Stop),
         Signal::SIGHUP => Some(FromKeeper::Reload),
+        Signal::SIGUSR2 => Some(FromKeeper::Restart),
         _ => None,
     }
 }

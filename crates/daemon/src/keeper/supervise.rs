@@ -4,17 +4,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use control::internal::{FromKeeper, ToKeeper};
+use control::internal::{FromKeeper, LANGUAGE, ToKeeper};
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 
-use super::child::{Backoff, Running, status_words};
+use super::child::{Backoff, Image, Running, status_words};
+use super::replace::Replacement;
 use super::will::{self, Testament};
 use super::worker::{DRAIN_LIMIT, Worker};
 use super::{decode, encode, exit_code_of, request_of};
 use crate::args::{Args, Role};
 use crate::log::last_words;
-use crate::{EXIT_CONFIGURATION, EXIT_PERMISSION};
+use crate::{EXIT_CONFIGURATION, EXIT_LANGUAGE, EXIT_PERMISSION};
 
 /// How long a leaving director may take before it is killed and its will executed.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ pub(super) struct Keeper {
     forwarder: Worker,
     runner: Worker,
     testament: Testament,
+    replacement: Option<Replacement>,
+    image: Image,
     finished: Option<ExitCode>,
 }
 
@@ -58,6 +61,8 @@ impl Keeper {
             forwarder: Worker::new(Role::Forwarder),
             runner: Worker::new(Role::Runner),
             testament: Testament::open()?,
+            replacement: None,
+            image: Image::Own,
             finished: None,
         })
     }
@@ -87,6 +92,9 @@ impl Keeper {
             phase,
             beat,
             self.director_backoff.start_at,
+            self.replacement
+                .as_ref()
+                .map(|replacement| replacement.resume_by),
             self.forwarder.backoff.start_at,
             self.runner.backoff.start_at,
         ]
@@ -97,15 +105,20 @@ impl Keeper {
 
     pub(super) fn start_director(&mut self) -> std::io::Result<()> {
         let stamp = self.testament.stamp();
-        let extra: Vec<String> = stamp
+        let mut extra: Vec<String> = stamp
             .into_iter()
             .flat_map(|stamp| ["--stamp".to_owned(), stamp.to_string()])
             .collect();
-        let child = Running::start(
+        extra.extend(["--language".to_owned(), LANGUAGE.to_string()]);
+        if let Some(replacement) = &self.replacement {
+            extra.extend(["--resume".to_owned(), replacement.routers.join(",")]);
+        }
+        let child = Running::start_image(
             &self.args,
             Role::Director,
             self.director_backoff.restarts,
             &extra,
+            self.image,
         )?;
         self.beat_limit = FIRST_BEAT_LIMIT;
         self.beat_due_at = Instant::now() + self.beat_limit;
@@ -187,6 +200,17 @@ impl Keeper {
                 self.director_was_ready = true;
                 let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
             }
+            ToKeeper::Replace { routers, limit_ms } => {
+                let limit = Duration::from_millis(limit_ms);
+                self.testament.inherit();
+                self.replacement = Some(Replacement::new(routers, now + limit));
+                // It has nothing to do but to end.
+                self.beat_due_at = now + limit;
+            }
+            ToKeeper::Resumed => {
+                self.testament.forget_inherited();
+                self.replacement = None;
+            }
             ToKeeper::Done => {
                 self.testament.revoke();
                 if matches!(self.phase, Phase::Serving) {
@@ -236,6 +260,9 @@ impl Keeper {
         status: std::process::ExitStatus,
         started_at: Instant,
     ) {
+        if self.replaces(now, status) {
+            return;
+        }
         self.execute_will(&status_words(status));
         let pointless = [EXIT_CONFIGURATION, EXIT_PERMISSION]
             .map(|code| Some(i32::from(code)))
@@ -245,6 +272,9 @@ impl Keeper {
                 self.finished = Some(exit_code_of(status))
             }
             Phase::Serving => {
+                if status.code() == Some(i32::from(EXIT_LANGUAGE)) {
+                    self.image = Image::Own;
+                }
                 last_words(&format!(
                     "keeper: the director ended with {}, starting it again",
                     status_words(status)
@@ -269,6 +299,7 @@ impl Keeper {
             }
             _ => {}
         }
+        self.give_up_replacement(now);
         if self.director.is_some() && self.beat_due_at <= now {
             self.on_missed_beat(now);
         }
@@ -287,6 +318,42 @@ impl Keeper {
             return;
         }
         self.kill_director(now, "it does not turn any more");
+    }
+
+    /// Whether the director has ended only for another one to go on, which is started.
+    fn replaces(&mut self, now: Instant, status: std::process::ExitStatus) -> bool {
+        let serving = matches!(self.phase, Phase::Serving);
+        let Some(replacement) = self.replacement.as_mut().filter(|_| serving) else {
+            self.replacement = None;
+            return false;
+        };
+        let Some(image) = replacement.next(status.code()) else {
+            self.replacement = None;
+            self.image = Image::Own;
+            return false;
+        };
+        self.image = image;
+        if self.start_director().is_ok() {
+            // Its first beat is due when it has to have resumed.
+            let limit = self
+                .replacement
+                .as_ref()
+                .map(|replacement| replacement.resume_by);
+            self.beat_due_at = limit.unwrap_or(now + FIRST_BEAT_LIMIT);
+            return true;
+        }
+        self.replacement = None;
+        false
+    }
+
+    /// The other director has not gone on in time.
+    fn give_up_replacement(&mut self, now: Instant) {
+        let due = |replacement: &Replacement| replacement.resume_by <= now;
+        if self.replacement.as_ref().is_some_and(due) {
+            self.replacement = None;
+            self.image = Image::Own;
+            self.kill_director(now, "it did not go on in time after a planned restart");
+        }
     }
 
     /// Kills first, so that a director that wakes up cannot undo the will.

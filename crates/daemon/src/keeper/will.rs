@@ -14,6 +14,8 @@ pub(super) struct Testament {
     netlink: BlockingNetlink,
     will: Will,
     senders: BTreeMap<u64, RawSender>,
+    /// The will of a director that another one is to go on for.
+    inherited: Option<(Will, BTreeMap<u64, RawSender>)>,
     /// The highest stamp that any director has told.
     stamp: Option<u64>,
 }
@@ -25,6 +27,7 @@ impl Testament {
             netlink: BlockingNetlink::open()?,
             will: Will::default(),
             senders: BTreeMap::new(),
+            inherited: None,
             stamp: None,
         })
     }
@@ -59,15 +62,36 @@ impl Testament {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.will.parts.is_empty()
+        self.will.parts.is_empty() && self.inherited.is_none()
+    }
+
+    /// Lays the will aside: the next director begins its own.
+    pub(super) fn inherit(&mut self) {
+        let senders = std::mem::take(&mut self.senders);
+        self.inherited = Some((std::mem::take(&mut self.will), senders));
+    }
+
+    /// The next director holds everything that was laid aside.
+    pub(super) fn forget_inherited(&mut self) {
+        self.inherited = None;
     }
 
     /// Says priority 0 for each virtual router, then sets virtual links down and takes the addresses away. Errors are counted: there is nobody left to act on them.
     pub(super) fn execute(&mut self) -> Executed {
-        let will = std::mem::take(&mut self.will);
+        let own = (
+            std::mem::take(&mut self.will),
+            std::mem::take(&mut self.senders),
+        );
         let mut done = Executed::default();
+        for (will, senders) in self.inherited.take().into_iter().chain([own]) {
+            self.execute_one(&will, &senders, &mut done);
+        }
+        done
+    }
+
+    fn execute_one(&self, will: &Will, senders: &BTreeMap<u64, RawSender>, done: &mut Executed) {
         for packet in will.parts.values().flat_map(|part| &part.packets) {
-            let sent = self.senders.get(&packet.sender).is_some_and(|sender| {
+            let sent = senders.get(&packet.sender).is_some_and(|sender| {
                 sender
                     .send(packet.source, packet.destination, &packet.bytes)
                     .is_ok()
@@ -93,8 +117,6 @@ impl Testament {
                 &mut done.failures
             }) += 1;
         }
-        self.revoke();
-        done
     }
 }
 

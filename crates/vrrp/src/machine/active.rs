@@ -11,7 +11,7 @@ use super::phase::{
 use super::{Member, VirtualRouter};
 use crate::action::{Action, AlarmKind, AnnounceReason, Reason, State};
 use crate::settings::Settings;
-use crate::types::Priority;
+use crate::types::{Interval, Priority};
 
 /// An Active time after which earlier failures no longer count.
 const STABLE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -29,6 +29,21 @@ impl VirtualRouter {
             claim_limit_at: None,
             announce_at: now,
         }
+    }
+
+    /// Announces a pause, or its end, at once and from here on.
+    pub(super) fn active_pauses(
+        &mut self,
+        mut active: Active,
+        now: Instant,
+        (member, interval): (MemberId, Option<Interval>),
+        out: &mut Out,
+    ) -> Phase {
+        self.member_mut(member).pause = interval;
+        if let Some(round) = active.rounds.get_mut(&member) {
+            self.advertise(member, round, now, out);
+        }
+        Phase::Active(active)
     }
 
     /// Row 10. The phase of the timer is kept, so that lateness does not add up.

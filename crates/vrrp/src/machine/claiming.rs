@@ -29,6 +29,9 @@ impl VirtualRouter {
     fn take_over(&mut self, claiming: Claiming, now: Instant, out: &mut Out) -> Phase {
         self.forget_intervals();
         self.held_back = None;
+        for member in self.members.values_mut() {
+            member.pause = None;
+        }
         let active = self.begin_active(now);
         self.send(self.priority, out);
         out.push(Action::Announce(AnnounceReason::TookOver));

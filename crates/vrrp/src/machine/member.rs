@@ -76,6 +76,8 @@ pub(super) struct Member {
     pub(super) checksum: ChecksumForm,
     /// Whether the kernel has confirmed the addresses of the latest claim.
     pub(super) confirmed: bool,
+    /// The interval that is announced in place of the one that is kept.
+    pub(super) pause: Option<Interval>,
 }
 
 impl Member {
@@ -88,6 +90,7 @@ impl Member {
             alarms: Alarms::default(),
             checksum: first_form(settings.checksum),
             confirmed: false,
+            pause: None,
             priority: settings.priority,
             settings,
         }
@@ -129,12 +132,14 @@ impl Member {
         if !self.speaks(family) {
             return None;
         }
+        // A farewell is no promise to be silent: who hears it may reckon with this interval.
+        let pause = self.pause.filter(|_| !priority.is_release());
         Some(Advertisement {
             family,
             vrid: self.settings.vrid,
             version: self.settings.version,
             priority,
-            interval: self.settings.advert_interval,
+            interval: pause.unwrap_or(self.settings.advert_interval),
             source,
             destinations: self.settings.destinations(family),
             addresses: self.settings.wire_list(family),

@@ -201,6 +201,8 @@ impl VirtualRouter {
             Event::Fault(reason) => self.member_mut(member).tracked_fault = Some(reason.clone()),
             Event::FaultCleared => self.member_mut(member).tracked_fault = None,
             Event::Startup
+            | Event::Resume
+            | Event::Pause(_)
             | Event::Shutdown
             | Event::Handover
             | Event::Timer

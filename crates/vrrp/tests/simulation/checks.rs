@@ -279,6 +279,7 @@ impl Facts {
             | Reason::SendFailed(_)
             | Reason::Reconfigured
             | Reason::Joined
+            | Reason::Resumed
             | Reason::Parted => false,
         }
     }

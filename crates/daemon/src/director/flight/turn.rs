@@ -44,6 +44,9 @@ impl Lane {
             }
             Event::Claimed => return self.note(now, What::Claimed),
             Event::Startup => "told to start".to_owned(),
+            Event::Resume => "told to go on where the process before left off".to_owned(),
+            Event::Pause(Some(interval)) => format!("told to announce a pause: {interval}"),
+            Event::Pause(None) => "told that there is no pause".to_owned(),
             Event::Shutdown => "told to stop".to_owned(),
             Event::Handover => "told to hand over".to_owned(),
             Event::PriorityChanged(priority) => format!("priority after tracking is {priority}"),

@@ -95,6 +95,10 @@ impl Director {
         let Some(index) = self.instances.position(moved.instance) else {
             return;
         };
+        // Going on after a planned restart is no news.
+        if self.restart.quiet || moved.summary.cause == vrrp::Reason::Resumed.cause() {
+            return;
+        }
         let node = self.node_name();
         let states = (moved.summary.transition.from, moved.summary.transition.to);
         let instance = &self.instances[index];

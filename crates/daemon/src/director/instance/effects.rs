@@ -206,6 +206,10 @@ impl Instance {
                 self.miss_virtual_links(now, parent, reason);
                 Vec::new()
             }
+            (Outcome::Prolonged, _) => {
+                self.prolonged = true;
+                Vec::new()
+            }
             (Outcome::Released, _) => {
                 self.releases_pending = self.releases_pending.saturating_sub(1);
                 Vec::new()

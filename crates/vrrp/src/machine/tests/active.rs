@@ -353,3 +353,50 @@ fn the_advertisement_carries_the_settings_and_the_effective_priority() {
         (ip("10.0.0.2"), &[ip("224.0.0.18")][..])
     );
 }
+
+#[test]
+fn a_pause_is_announced_at_once_and_until_it_is_over() {
+    let mut bench = active(pair());
+    let mut said = |at: u64, event: Event| {
+        let now = bench.start + Duration::from_micros(at);
+        let sent = bench.router.handle(now, event);
+        let interval = sent.iter().find_map(|action| match action {
+            Action::Send(advert) => Some(advert.interval.centis()),
+            _ => None,
+        });
+        (interval, bench.deadline())
+    };
+    // Announced, not kept: the timer goes on as it was.
+    let pause = Event::Pause(Some(centis(200)));
+    assert_eq!(said(4_000_000, pause), (Some(200), Some(4_609_375)));
+    assert_eq!(said(4_609_375, Event::Timer), (Some(200), Some(5_609_375)));
+    assert_eq!(
+        said(5_000_000, Event::Pause(None)),
+        (Some(100), Some(5_609_375))
+    );
+    assert_eq!(said(5_609_375, Event::Timer), (Some(100), Some(6_609_375)));
+    // A farewell speaks of the interval that others reckon with.
+    said(6_000_000, Event::Pause(Some(centis(200))));
+    let farewells = bench.router.release_adverts();
+    assert_eq!(farewells[0].interval, centis(100));
+}
+
+#[test]
+fn who_goes_on_claims_at_once_and_keeps_the_interval_of_the_settings() {
+    let mut bench = Bench::new(pair());
+    let begun = bench.handle(0, Event::Resume);
+    assert_eq!(begun, ["initialize to backup: started", "claim"]);
+    let claimed = bench.handle(2_000, Event::Claimed);
+    let resumed = "backup to active: goes on after a planned restart";
+    assert_eq!(claimed, ["send ipv4 100", "announce TookOver", resumed]);
+    assert_eq!(bench.deadline(), Some(1_002_000));
+    // One that is at fault does not go on.
+    let mut faulty = Bench::new(pair());
+    faulty.fault(0);
+    let words = faulty.handle(0, Event::Resume);
+    assert_eq!(words, ["initialize to fault: eth1 is down"]);
+    // And one that hears a better router gives up what is there.
+    let mut late = Bench::new(pair());
+    late.handle(0, Event::Resume);
+    assert_eq!(late.hear(1_000, "10.0.0.3", 200), ["release"]);
+}

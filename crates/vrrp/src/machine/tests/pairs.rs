@@ -5,6 +5,9 @@ use super::*;
 /// state at microsecond | event | actions; in order | state after | next deadline
 const TABLE: &str = "
 initialize 100000 | startup        | initialize to backup: started | backup | 3709375
+initialize 100000 | resume         | initialize to backup: started; claim | claiming | 1100000
+initialize 100000 | pause          | | initialize | -
+initialize 100000 | pause over     | | initialize | -
 initialize 100000 | shutdown       | stopped | initialize | -
 initialize 100000 | handover       | handover failed | initialize | -
 initialize 100000 | timer          | | initialize | -
@@ -27,6 +30,9 @@ initialize 100000 | reload vips    | | initialize | -
 initialize 100000 | reload vrid    | | initialize | -
 
 backup 1000000 | startup        | | backup | 3609375
+backup 1000000 | resume         | | backup | 3609375
+backup 1000000 | pause          | | backup | 3609375
+backup 1000000 | pause over     | | backup | 3609375
 backup 1000000 | shutdown       | backup to initialize: stopped on request; stopped | initialize | -
 backup 1000000 | handover       | handover failed | backup | 3609375
 backup 1000000 | timer          | | backup | 3609375
@@ -49,6 +55,9 @@ backup 1000000 | reload vips    | | backup | 3609375
 backup 1000000 | reload vrid    | | backup | 4609375
 
 claiming 3700000 | startup        | | claiming | 4609375
+claiming 3700000 | resume         | | claiming | 4609375
+claiming 3700000 | pause          | | claiming | 4609375
+claiming 3700000 | pause over     | | claiming | 4609375
 claiming 3700000 | shutdown       | release; backup to initialize: stopped on request; stopped | initialize | -
 claiming 3700000 | handover       | handover failed | claiming | 4609375
 claiming 3700000 | timer          | | claiming | 4700000
@@ -71,6 +80,9 @@ claiming 3700000 | reload vips    | claim | claiming | 4700000
 claiming 3700000 | reload vrid    | release | backup | 7309375
 
 active 4400000 | startup        | | active | 5000000
+active 4400000 | resume         | | active | 5000000
+active 4400000 | pause          | send ipv4 100 | active | 5000000
+active 4400000 | pause over     | send ipv4 100 | active | 5000000
 active 4400000 | shutdown       | send ipv4 0 | leaving | 4410000
 active 4400000 | handover       | send ipv4 0 | handing-over | 4410000
 active 4400000 | timer          | | active | 5000000
@@ -93,6 +105,9 @@ active 4400000 | reload vips    | claim | active | 5000000
 active 4400000 | reload vrid    | send ipv4 0; stop announcing; release; active to backup: virtual router id or version changed | backup | 8009375
 
 leaving 4505000 | startup        | | leaving | 4510000
+leaving 4505000 | resume         | | leaving | 4510000
+leaving 4505000 | pause          | | leaving | 4510000
+leaving 4505000 | pause over     | | leaving | 4510000
 leaving 4505000 | shutdown       | | leaving | 4510000
 leaving 4505000 | handover       | handover failed | leaving | 4510000
 leaving 4505000 | timer          | | leaving | 4510000
@@ -115,6 +130,9 @@ leaving 4505000 | reload vips    | | leaving | 4510000
 leaving 4505000 | reload vrid    | stop announcing; release; active to initialize: stopped on request; stopped | initialize | -
 
 handing-over 4505000 | startup        | | handing-over | 4510000
+handing-over 4505000 | resume         | | handing-over | 4510000
+handing-over 4505000 | pause          | | handing-over | 4510000
+handing-over 4505000 | pause over     | | handing-over | 4510000
 handing-over 4505000 | shutdown       | handover failed | leaving | 4510000
 handing-over 4505000 | handover       | | handing-over | 4510000
 handing-over 4505000 | timer          | | handing-over | 4510000
@@ -137,6 +155,9 @@ handing-over 4505000 | reload vips    | | handing-over | 4510000
 handing-over 4505000 | reload vrid    | handover failed; stop announcing; release; active to backup: virtual router id or version changed | backup | 8114375
 
 handed-over 4510000 | startup        | | handing-over | 4655000
+handed-over 4510000 | resume         | | handing-over | 4655000
+handed-over 4510000 | pause          | | handing-over | 4655000
+handed-over 4510000 | pause over     | | handing-over | 4655000
 handed-over 4510000 | shutdown       | handed over | leaving | 4655000
 handed-over 4510000 | handover       | | handing-over | 4655000
 handed-over 4510000 | timer          | | handing-over | 4655000
@@ -159,6 +180,9 @@ handed-over 4510000 | reload vips    | | handing-over | 4655000
 handed-over 4510000 | reload vrid    | handed over; release; active to backup: virtual router id or version changed | backup | 8119375
 
 fault 1000000 | startup        | | fault | -
+fault 1000000 | resume         | | fault | -
+fault 1000000 | pause          | | fault | -
+fault 1000000 | pause over     | | fault | -
 fault 1000000 | shutdown       | fault to initialize: stopped on request; stopped | initialize | -
 fault 1000000 | handover       | handover failed | fault | -
 fault 1000000 | timer          | | fault | -
@@ -218,6 +242,9 @@ pub(super) fn event(bench: &Bench, name: &str) -> Event {
     let from = |peer, priority| bench.advertisement(peer, priority, 100, ChecksumForm::Rfc5798);
     match name {
         "startup" => Event::Startup,
+        "resume" => Event::Resume,
+        "pause" => Event::Pause(Some(centis(200))),
+        "pause over" => Event::Pause(None),
         "shutdown" => Event::Shutdown,
         "handover" => Event::Handover,
         "timer" => Event::Timer,
@@ -273,7 +300,7 @@ fn every_state_answers_every_event_as_the_table_says() {
         rows += 1;
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    assert_eq!(rows, 8 * 21, "eight states, twenty-one events");
+    assert_eq!(rows, 8 * 24, "eight states, twenty-four events");
 }
 
 /// A duplicate of an event or an untimely timer changes nothing.
