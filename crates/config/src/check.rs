@@ -17,7 +17,7 @@ use balancer::{GroupSettings, ListenerSettings, Protocol};
 
 use crate::Code;
 use crate::Facts;
-use crate::model::Config;
+use crate::model::{Config, Global};
 use crate::read::{Draft, ListenerDraft, ListenerProtocol};
 use crate::tree::Findings;
 
@@ -41,6 +41,7 @@ pub(crate) fn check(
     together::check(draft, &nodes, found);
     let vrrp = vrrp::check(draft, &nodes, found);
     let pair = nodes.pair(draft.pair.as_ref(), found);
+    let metrics = nodes.metrics(draft.global.metrics.as_ref(), found);
     let listeners: Option<Vec<ListenerSettings>> = draft
         .listeners
         .iter()
@@ -50,7 +51,10 @@ pub(crate) fn check(
     Some(Config {
         hash,
         node: nodes.name(),
-        global: draft.global.global.clone(),
+        global: Global {
+            metrics,
+            ..draft.global.global.clone()
+        },
         pair: pair?,
         vrrp: vrrp?,
         listeners: listeners?,

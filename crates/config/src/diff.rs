@@ -167,6 +167,7 @@ fn effect(what: Subject, key: &str, from: Option<&str>, to: Option<&str>) -> &'s
         Subject::Global => match key {
             "log.level" | "log.format" | "trusted_proxies" | "notify_fifo" => IN_PLACE,
             key if key.starts_with("access_log.") => IN_PLACE,
+            "metrics" => "socket opened or closed",
             _ => "from the next start on",
         },
         Subject::Pair if key == "heartbeat" => "socket opened or closed",

@@ -50,6 +50,8 @@ pub struct Global {
     pub access_log: AccessLog,
     /// The control socket.
     pub socket: Socket,
+    /// Where metrics are answered besides.
+    pub metrics: Option<SocketAddr>,
     /// Forwarder threads; `None` = as many as there are cores.
     pub threads: Option<usize>,
     /// The user the forwarder runs as; `None` = the daemon's own.

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 pub(crate) use certificate::CertificateDraft;
-pub(crate) use global::GlobalDraft;
+pub(crate) use global::{GlobalDraft, MetricsAddress};
 pub(crate) use group::GroupDraft;
 pub(crate) use health::CheckKind;
 pub(crate) use listener::{ListenerDraft, ListenerProtocol};

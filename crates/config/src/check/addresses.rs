@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::nodes::Nodes;
 use crate::model::VipAddress;
-use crate::read::{Draft, ListenerDraft, ListenerProtocol, VrrpDraft};
+use crate::read::{Draft, ListenerDraft, ListenerProtocol, MetricsAddress, VrrpDraft};
 use crate::tree::{At, Findings};
 use crate::{Code, Facts};
 
@@ -219,10 +219,14 @@ impl Scene<'_> {
 
 /// Metrics are for the node's own network.
 fn exposed(draft: &Draft, found: &Findings<'_>) {
-    let Some(metrics) = &draft.global.metrics else {
+    let Some(At {
+        value: MetricsAddress::At(metrics),
+        place,
+    }) = &draft.global.metrics
+    else {
         return;
     };
-    let address = metrics.value.ip();
+    let address = metrics.ip();
     let what = if address.is_unspecified() {
         "every address"
     } else if all_vips(draft).any(|vip| vip.value.address == address) {
@@ -233,7 +237,7 @@ fn exposed(draft: &Draft, found: &Findings<'_>) {
     let message = format!("`metrics` is bound to {what}");
     let remedy = format!(
         "write \"node:{}\" for this node's own address",
-        metrics.value.port()
+        metrics.port()
     );
-    found.warning(Code::Exposed, &metrics.place, message, remedy);
+    found.warning(Code::Exposed, place, message, remedy);
 }

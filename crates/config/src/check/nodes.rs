@@ -1,12 +1,12 @@
 //! Which node this is, and values that differ from node to node.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ::vrrp::Freshness;
 
 use crate::model::{Heartbeat, Node, Pair};
-use crate::read::{PairDraft, PerNode};
+use crate::read::{MetricsAddress, PairDraft, PerNode};
 use crate::tree::{At, Findings, Place};
 use crate::{Code, Facts};
 
@@ -72,6 +72,25 @@ impl<'d> Nodes<'d> {
 
     pub(super) fn this_node(&self) -> Option<&'d Node> {
         self.this.map(|index| &self.listed[index].value)
+    }
+
+    /// Where metrics are answered on this node.
+    pub(super) fn metrics(
+        &self,
+        wanted: Option<&At<MetricsAddress>>,
+        found: &Findings<'_>,
+    ) -> Option<SocketAddr> {
+        let At { value, place } = wanted?;
+        let port = match value {
+            MetricsAddress::At(address) => return Some(*address),
+            MetricsAddress::Node(port) => *port,
+        };
+        if self.listed.is_empty() {
+            let message = "without [pair] nothing says what this node's own address is";
+            let remedy = format!("write an address, for example \"127.0.0.1:{port}\"");
+            found.error(Code::NoSuchNode, place, message.to_owned(), remedy);
+        }
+        Some(SocketAddr::new(self.this_node()?.address, port))
     }
 
     /// The pair with this node in it; `None` if there is one, but this node is not in it.

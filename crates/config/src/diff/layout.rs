@@ -94,6 +94,7 @@ fn global(global: &Global) -> Part {
         ),
     );
     part.set("socket.group", or(global.socket.group.as_ref(), "none"));
+    part.set("metrics", or(global.metrics, "off"));
     part.set("threads", or(global.threads, "auto"));
     part.set("user", or(global.user.as_ref(), "none"));
     part.set("trusted_proxies", list(&global.trusted_proxies));

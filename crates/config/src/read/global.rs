@@ -24,7 +24,16 @@ const MAX_THREADS: i64 = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct GlobalDraft {
     pub(crate) global: Global,
-    pub(crate) metrics: Option<At<SocketAddr>>,
+    pub(crate) metrics: Option<At<MetricsAddress>>,
+}
+
+/// Where metrics are answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MetricsAddress {
+    /// At this port of the node's own address.
+    Node(u16),
+    /// There.
+    At(SocketAddr),
 }
 
 pub(super) fn read(section: Section<'_>) -> GlobalDraft {
@@ -57,6 +66,7 @@ pub(super) fn read(section: Section<'_>) -> GlobalDraft {
             notify_fifo,
             access_log: access_log.unwrap_or_default(),
             socket,
+            metrics: None,
             threads,
             user,
             trusted_proxies,
@@ -76,7 +86,7 @@ fn log(section: Section<'_>) -> Log {
 }
 
 /// `node:9100`, an address with port, or `off`.
-fn metrics(item: &Item<'_>) -> Option<At<SocketAddr>> {
+fn metrics(item: &Item<'_>) -> Option<At<MetricsAddress>> {
     if item.is_off() {
         return None;
     }
@@ -85,14 +95,10 @@ fn metrics(item: &Item<'_>) -> Option<At<SocketAddr>> {
         .strip_prefix("node:")
         .and_then(|port| port.parse::<u16>().ok());
     let address = match own {
-        Some(_) => None,
-        None => Some(item.at(item.socket_address("node:9100")?)),
+        Some(port) => MetricsAddress::Node(port),
+        None => MetricsAddress::At(item.socket_address("node:9100")?),
     };
-    item.not_supported(
-        "a TCP address for metrics",
-        "remove the line; they are on the control socket under /metrics",
-    );
-    address
+    Some(item.at(address))
 }
 
 fn socket(section: Section<'_>) -> Socket {

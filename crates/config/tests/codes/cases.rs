@@ -619,7 +619,12 @@ pub(crate) const CASES: &[Case] = &[
             "20:10: warning[E022]: groups `b` and `a` serve the same hosts and bind by the same cookie `T`: a client of both stays with neither; give each group a cookie of its own",
         ],
     ),
-    // E090: above, and in `tests/examples.rs`
+    // E090
+    (
+        "",
+        "[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"a\"\n[group.a]\ntargets = [\"10.0.0.21:80\"]\ntls = { name = \"x\" }\n",
+        &["6:1: error[E090]: `tls` is not supported yet; remove the line"],
+    ),
     // W074
     (
         PAIR,
@@ -662,7 +667,6 @@ pub(crate) const CASES: &[Case] = &[
         PAIR,
         "[global]\nmetrics = \"10.0.0.10:9100\"\n",
         &[
-            "8:1: error[E090]: a TCP address for metrics is not supported yet; remove the line; they are on the control socket under /metrics",
             "8:11: warning[W070]: `metrics` is bound to a VIP; write \"node:9100\" for this node's own address",
         ],
     ),

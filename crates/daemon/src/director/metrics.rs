@@ -562,4 +562,20 @@ mod tests {
             "# HELP tandem_target_up 1 when a target gets traffic.\n# TYPE tandem_target_up gauge\ntandem_target_up{group=\"app\",target=\"a\\\"b\"} 1\n"
         );
     }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let source = include_str!("metrics.rs");
+        let page = include_str!("../../../../docs/metrics.md");
+        let written = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let names = written
+            .split('"')
+            .filter(|text| text.starts_with("tandem_"));
+        for name in names {
+            assert!(
+                page.contains(&format!("| `{name}` |")),
+                "{name} is not in docs/metrics.md"
+            );
+        }
+    }
 }

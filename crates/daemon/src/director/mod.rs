@@ -8,6 +8,7 @@ mod addresses;
 mod announce;
 mod certificates;
 mod evidence;
+mod exposition;
 mod facts;
 mod flight;
 mod grid;
@@ -122,6 +123,7 @@ struct Director {
     checks: tracking::Checks,
     hooks: hooks::Hooks,
     restart: restart::Restart,
+    exposition: exposition::Exposition,
     figures: Figures,
     reload: reload::Reload,
     handover: Option<orders::Handover>,

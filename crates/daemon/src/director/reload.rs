@@ -182,6 +182,7 @@ impl Director {
             self.order_forwarder();
         }
         self.follow_hooks();
+        self.exposition.follow(self.running.config.global.metrics);
         self.follow_checks(now);
         self.apply_routers(now);
         self.follow_heartbeat(now);

@@ -42,6 +42,9 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// Between two signs of life to a follower of events.
 const FOLLOW_HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// The content type of metrics.
+pub(super) const METRICS_KIND: &str = "text/plain; version=0.0.4";
+
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Events so far and each one after them.
@@ -98,14 +101,14 @@ pub(super) fn bind(
     Ok(listener)
 }
 
-/// Serves until the process ends; requests arrive at the receiver.
+/// Serves until the process ends; requests arrive at the receiver, also those of whoever else has the sender.
 pub(super) fn start(
     listener: std::os::unix::net::UnixListener,
-) -> std::io::Result<mpsc::Receiver<Request>> {
+) -> std::io::Result<(mpsc::Sender<Request>, mpsc::Receiver<Request>)> {
     let listener = UnixListener::from_std(listener)?;
     let (requests, queue) = mpsc::channel(QUEUED_REQUESTS);
-    tokio::task::spawn_local(accept(listener, requests));
-    Ok(queue)
+    tokio::task::spawn_local(accept(listener, requests.clone()));
+    Ok((requests, queue))
 }
 
 async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
@@ -177,18 +180,9 @@ async fn dispatch(
         (&Method::GET, path::EVENTS) => events(&query, requests).await,
         (&Method::GET, path::RECORDINGS) => json(ask(requests, Request::Recordings).await),
         (&Method::GET, path::WHY) => why(&query, requests).await,
-        (&Method::GET, path::METRICS) => {
-            refresh(requests).await;
-            ask(requests, Request::Metrics)
-                .await
-                .map_or_else(gone, |text| {
-                    full(
-                        StatusCode::OK,
-                        "text/plain; version=0.0.4",
-                        text.into_bytes(),
-                    )
-                })
-        }
+        (&Method::GET, path::METRICS) => metrics(requests).await.map_or_else(gone, |text| {
+            full(StatusCode::OK, METRICS_KIND, text.into_bytes())
+        }),
         (&Method::GET, path::OVERRIDES) => json(ask(requests, Request::Overrides).await),
         (&Method::POST, path::ORDERS) => ordering::order(request, uid, requests).await,
         (&Method::POST, path::RELOAD) => json(ask(requests, Request::Reload).await),
@@ -233,6 +227,12 @@ async fn ask<T>(
     let (answer, wait) = oneshot::channel();
     requests.send(request(answer)).await.ok()?;
     wait.await.ok()
+}
+
+/// Metrics as text; none when the director ends.
+pub(super) async fn metrics(requests: &mpsc::Sender<Request>) -> Option<String> {
+    refresh(requests).await;
+    ask(requests, Request::Metrics).await
 }
 
 async fn refresh(requests: &mpsc::Sender<Request>) {

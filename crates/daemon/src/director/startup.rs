@@ -130,7 +130,7 @@ async fn assemble(
     let config = config.context("start without a configuration")?;
     crate::process::ignore(&crate::process::GROUP_SIGNALS).context("set up signals")?;
     let terminate = signal(SignalKind::terminate()).context("set up signals")?;
-    let requests = open_socket(&args, &config, &mut notes)?;
+    let (asking, requests) = open_socket(&args, &config, &mut notes)?;
     let refused = harden(&config)?;
     // Threads begin here: they have only the powers that are left.
     let log = log::start(config.global.log.level, config.global.log.format);
@@ -204,6 +204,7 @@ async fn assemble(
         checks: super::tracking::Checks::default(),
         hooks: super::hooks::Hooks::default(),
         restart,
+        exposition: super::exposition::Exposition::new(asking),
         figures: Figures::default(),
         reload: Reload::default(),
         handover: None,
@@ -243,7 +244,10 @@ fn open_socket(
     args: &Args,
     config: &config::Config,
     notes: &mut Vec<String>,
-) -> anyhow::Result<mpsc::Receiver<server::Request>> {
+) -> anyhow::Result<(
+    mpsc::Sender<server::Request>,
+    mpsc::Receiver<server::Request>,
+)> {
     let configured = &config.global.socket;
     let path = args
         .socket
@@ -332,6 +336,7 @@ impl Director {
         testament::send(&self.keeper, &ToKeeper::Beat);
         self.order_forwarder();
         self.follow_hooks();
+        self.exposition.follow(self.running.config.global.metrics);
         self.follow_checks(now);
         self.facts.replace(listed.links, listed.addresses);
         self.follow_heartbeat(now);

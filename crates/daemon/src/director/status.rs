@@ -162,6 +162,7 @@ impl Director {
         problems.extend(self.access_log_problem());
         problems.extend(self.override_problems());
         problems.extend(self.certificate_problems());
+        problems.extend(self.exposition.problem());
         problems.extend(self.tracking_problems(now));
         problems.extend(self.hook_problems());
         problems.extend(self.second_path.problem(now));
