@@ -95,6 +95,7 @@ async fn admission(owner: &SocketOwner, peer: SocketAddr) -> Option<Admission> {
     }
 }
 
+/// Every stage of a connection is a task of its own: none is larger than it has to be for as long as it lasts.
 fn start(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let announced = {
         let current = admission.listener().current.load();
@@ -143,6 +144,9 @@ async fn hear(
 fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let worker = Rc::clone(worker);
     match admission.listener().protocol {
+        Protocol::Http if !admission.listener().current.load().settings().h2c => {
+            speak(worker, Stream::Plain(stream), peer, admission, false);
+        }
         Protocol::Http => drop(spawn_local(http(worker, stream, peer, admission))),
         Protocol::Https => drop(spawn_local(https(worker, stream, peer, admission))),
         Protocol::Tcp => drop(spawn_local(tcp::serve(worker, stream, peer, admission))),
@@ -153,39 +157,30 @@ fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Ad
 
 async fn http(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let current = admission.listener().current.load_full();
-    let settings = current.settings();
-    let http2 = settings.h2c && preface::is_next(&stream, &settings.timeouts).await;
-    speak(worker, Stream::Plain(stream), peer, admission, http2).await;
+    let http2 = preface::is_next(&stream, &current.settings().timeouts).await;
+    speak(worker, Stream::Plain(stream), peer, admission, http2);
 }
 
 async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     if let Some(stream) = handshake::accept(&worker, stream, &admission).await {
         let http2 = stream.speaks_http2();
-        speak(worker, stream, peer, admission, http2).await;
+        speak(worker, stream, peer, admission, http2);
     }
 }
 
-/// Serves a client in the protocol it has chosen.
-async fn speak(
-    worker: Rc<Worker>,
-    stream: Stream,
-    peer: SocketAddr,
-    admission: Admission,
-    http2: bool,
-) {
+/// Starts to serve a client in the protocol it has chosen.
+fn speak(worker: Rc<Worker>, stream: Stream, peer: SocketAddr, admission: Admission, http2: bool) {
     // Without an address the connection is gone already.
     let Some(Ok(local)) = stream.tcp().map(TcpStream::local_addr) else {
         return;
     };
     let ends = (peer, local);
     if http2 {
-        // Apart, so that the others are not as large as these.
-        Box::pin(crate::http2::connection::serve(
-            worker, stream, ends, admission,
-        ))
-        .await;
+        let serving = crate::http2::connection::serve(worker, stream, ends, admission);
+        drop(spawn_local(serving));
     } else {
-        http::connection::serve(worker, stream, ends, admission).await;
+        let serving = http::connection::serve(worker, stream, ends, admission);
+        drop(spawn_local(serving));
     }
 }
 
@@ -222,18 +217,36 @@ mod tests {
     use crate::listener::SharedListener;
     use crate::seal::Sealer;
 
+    /// A listener whose group has no targets, and the address of a socket that is its own.
+    async fn listening() -> (TcpListener, std::net::SocketAddr, SocketOwner) {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let settings = ListenerSettings::new("web", Protocol::Http, vec![address], "g");
+        let plan = Plan::build(vec![settings], vec![GroupSettings::new("g", [])], None).unwrap();
+        let listener = Arc::clone(plan.listener("web").unwrap());
+        let shared = SharedListener::new(listener, 1, Arc::default());
+        (socket, address, Arc::new(ArcSwap::from_pointee(shared)))
+    }
+
+    #[test]
+    fn a_connection_that_waits_for_a_request_is_small() {
+        let runtime = crate::worker::runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (_socket, address, owner) = listening().await;
+            let worker = Rc::new(Worker::new(0, Pen::default(), Sealer::default()));
+            let client = Stream::Plain(TcpStream::connect(address).await.unwrap());
+            let admission = owner.load_full().admit(address.ip()).unwrap();
+            let serving = http::connection::serve(worker, client, (address, address), admission);
+            let bytes = size_of_val(&serving);
+            assert!(bytes <= 400, "{bytes} for each connection, idle or not");
+        });
+    }
+
     #[test]
     fn what_waits_when_a_socket_closes_is_served() {
         let runtime = crate::worker::runtime().unwrap();
         LocalSet::new().block_on(&runtime, async {
-            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = socket.local_addr().unwrap();
-            let settings = ListenerSettings::new("web", Protocol::Http, vec![address], "g");
-            let plan =
-                Plan::build(vec![settings], vec![GroupSettings::new("g", [])], None).unwrap();
-            let shared =
-                SharedListener::new(Arc::clone(plan.listener("web").unwrap()), 1, Arc::default());
-            let owner = Arc::new(ArcSwap::from_pointee(shared));
+            let (socket, address, owner) = listening().await;
             let mut client = TcpStream::connect(address).await.unwrap();
             client
                 .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

@@ -3,8 +3,10 @@
 //! Most of what a request head tells is gone once the request is sent on, so that its part of the line is written at
 //! once and kept; the rest are values. Times are those that were read for other purposes.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,73 @@ pub(crate) struct Record {
     pub(crate) sticky: Option<Binding>,
 }
 
+/// Records that a thread keeps for the next requests.
+const MAX_SPARES: usize = 256;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Slip>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The record of the request at hand, if there is one: a connection that waits for its next request keeps none.
+#[derive(Debug, Default)]
+pub(crate) struct Slip(Option<Box<Record>>);
+
+impl Slip {
+    /// Something begins at `at`; what was before is forgotten.
+    pub(crate) fn begin(&mut self, at: Instant) {
+        let fresh = Record::new(at);
+        match &mut self.0 {
+            Some(record) => **record = fresh,
+            None => self.0 = Some(spare(fresh)),
+        }
+    }
+
+    /// True if a request was read whose line was not written yet.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.0.as_ref().is_some_and(|record| record.bytes_in > 0)
+    }
+
+    /// Writes the line.
+    pub(crate) fn end(&mut self, pen: &Pen, listener: &Listener, peer: SocketAddr) {
+        let Some(mut record) = self.0.take() else {
+            return;
+        };
+        record.write(pen, listener, peer);
+        // The store is gone while the thread ends: the memory then goes to the system.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < MAX_SPARES {
+                spares.push(Slip(Some(record)));
+            }
+        });
+    }
+}
+
+fn spare(fresh: Record) -> Box<Record> {
+    match SPARES.with_borrow_mut(Vec::pop) {
+        Some(Slip(Some(mut record))) => {
+            *record = fresh;
+            record
+        }
+        Some(Slip(None)) | None => Box::new(fresh),
+    }
+}
+
+impl Deref for Slip {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        self.0.as_ref().expect("begun with the request")
+    }
+}
+
+impl DerefMut for Slip {
+    fn deref_mut(&mut self) -> &mut Record {
+        self.0
+            .get_or_insert_with(|| spare(Record::new(Instant::now())))
+    }
+}
+
 impl Record {
     /// Something that begins at `at`.
     pub(crate) fn new(at: Instant) -> Self {
@@ -95,11 +164,6 @@ impl Record {
     /// The head became whole only at `at`, after more than one read.
     pub(crate) fn head_whole(&mut self, at: Instant) {
         self.client_wait = at.saturating_duration_since(self.begun_at);
-    }
-
-    /// True if a request was read whose line was not written yet.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.bytes_in > 0
     }
 
     /// It waited for a place at a target since `since`.
@@ -200,7 +264,7 @@ impl Record {
         }
     }
 
-    /// Writes the line, and becomes something that begins when this ended.
+    /// Writes the line. What it held is let go.
     pub(crate) fn write(&mut self, pen: &Pen, listener: &Listener, peer: SocketAddr) {
         let now = self.ended_at;
         if pen.shape().is_some() {

@@ -1,6 +1,6 @@
 //! A client connection: reads requests one after the other, has each answered, and ends as it should.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use balancer::{Group, Listener, PickKey};
 use tokio::io::AsyncWrite as _;
 
-use crate::access_log::record::Record;
+use crate::access_log::record::Slip;
 use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
@@ -98,19 +98,19 @@ enum Next {
 }
 
 /// Serves one connection between the client's address and ours.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     worker: Rc<Worker>,
     stream: Stream,
     (peer, local): (SocketAddr, SocketAddr),
     admission: Admission,
-) {
+) -> impl Future<Output = ()> {
     let listener = admission.listener().current.load_full();
     let mut connection = Connection {
         client: ClientSide {
             stream,
             input: Buffer::default(),
             alarm: Alarm::new(listener.settings().timeouts.header),
-            record: Record::new(Instant::now()),
+            record: Slip::default(),
         },
         slot: IdleSlot::new(&worker.idlers),
         worker,
@@ -121,7 +121,8 @@ pub(crate) async fn serve(
         listener,
         admission,
     };
-    connection.run().await;
+    // What is captured is there once; an argument of an async function would be there twice.
+    async move { connection.run().await }
 }
 
 fn is_trusted(listener: &Listener, peer: SocketAddr) -> bool {
@@ -137,24 +138,33 @@ impl Connection {
     async fn run(&mut self) {
         let mut first = true;
         loop {
-            let after = match self.next(first).await {
-                Next::Request(request) => serving::serve(self, request).await,
-                Next::Direct(request) => direct::serve(self, request).await,
-                Next::Close => {
-                    self.client.record.close_by_rule();
-                    After::Close
-                }
-                Next::End => return,
-                Next::Refused(refusal) => self.answer(&refusal, None, true).await,
-            };
+            let next = self.next(first).await;
+            if matches!(next, Next::End) {
+                return;
+            }
+            // Apart, so that a connection that waits for its next request is small.
+            let after = Box::pin(self.serve(next)).await;
             let record = &mut self.client.record;
-            record.write(&self.worker.pen, &self.listener, self.peer);
+            record.end(&self.worker.pen, &self.listener, self.peer);
             match after {
                 After::Next => first = false,
                 After::Close => return self.client.stream.shut_down().await,
                 After::Linger => return self.linger().await,
                 After::Reset => return self.client.stream.reset_on_close(),
             }
+        }
+    }
+
+    async fn serve(&mut self, next: Next) -> After {
+        match next {
+            Next::Request(request) => serving::serve(self, request).await,
+            Next::Direct(request) => direct::serve(self, request).await,
+            Next::Close => {
+                self.client.record.close_by_rule();
+                After::Close
+            }
+            Next::Refused(refusal) => self.answer(&refusal, None, true).await,
+            Next::End => After::Close,
         }
     }
 
@@ -182,7 +192,9 @@ impl Connection {
         } else {
             timeouts.keepalive
         });
-        self.client.record = Record::new(now);
+        if !self.client.input.is_empty() {
+            self.client.record.begin(now);
+        }
         let mut scan = HeadScan::default();
         let mut pipelined = !self.client.input.is_empty();
         poll_fn(|cx| {
@@ -227,7 +239,7 @@ impl Connection {
                 self.refresh();
                 let limit = self.listener.settings().timeouts.header;
                 let now = self.client.alarm.set(limit);
-                self.client.record = Record::new(now);
+                self.client.record.begin(now);
                 let next = self.take(&mut scratch[..count], scan);
                 if next.is_none() {
                     self.client.input.keep(&scratch[..count]);
@@ -451,6 +463,6 @@ impl Drop for Connection {
         };
         self.note(cause, "stream reset");
         let record = &mut self.client.record;
-        record.write(&self.worker.pen, &self.listener, self.peer);
+        record.end(&self.worker.pen, &self.listener, self.peer);
     }
 }

@@ -119,8 +119,14 @@ async fn place(
         Err(NoPick::Full) => {
             let begun_at = Instant::now();
             let ClientSide { stream, alarm, .. } = &mut connection.client;
-            let waited =
-                waiting::wait(&connection.worker, group, (key, tried), stream, alarm).await;
+            let waited = Box::pin(waiting::wait(
+                &connection.worker,
+                group,
+                (key, tried),
+                stream,
+                alarm,
+            ))
+            .await;
             connection.client.record.queued(begun_at);
             waited
         }
@@ -246,7 +252,7 @@ async fn attempt(
         }
         End::Switched => {
             let on_down = group.settings().on_down;
-            switch(connection, (target, on_down), upstream).await
+            Box::pin(switch(connection, (target, on_down), upstream)).await
         }
         End::Failed(fault) => {
             let (failure, outcome, cause) = blame(fault, reused && !response_seen);
@@ -312,7 +318,8 @@ async fn open(
     let Connection { client, slot, .. } = &mut *connection;
     let limit = settings.timeouts.connect;
     let (alarm, announced) = (&mut client.alarm, key.announced);
-    let opened = Upstream::connect(target, announced, limit, alarm, slot).await;
+    let connecting = Upstream::connect(target, announced, limit, alarm, slot);
+    let opened = Box::pin(connecting).await;
     client.record.connected(begun_at);
     if settings.http2 {
         return share(&worker, opened?, settings.timeouts.pool_idle).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::access_log::record::Record;
+use crate::access_log::record::Slip;
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::http::body::{Body, BodyError};
@@ -26,7 +26,7 @@ pub(crate) struct ClientSide {
     /// The timer of the connection.
     pub(crate) alarm: Alarm,
     /// What the access log will say of the request at hand.
-    pub(crate) record: Record,
+    pub(crate) record: Slip,
 }
 
 /// Time limits of an exchange.
