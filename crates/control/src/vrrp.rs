@@ -148,7 +148,7 @@ pub struct VrrpDetail {
     /// Packets by what became of them, by name: `accepted`, `sent`, `priority_zero_sent`.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
-    /// Packets refused, by reason: `hop_limit`, `checksum`. Zeroes may be left out.
+    /// Packets refused, by reason: `hop_limit`, `checksum`; `overflow` is what came faster than it could be read. Zeroes may be left out.
     #[serde(default)]
     pub rejects: BTreeMap<String, u64>,
     /// The last ten changes of state, newest first.

@@ -68,7 +68,7 @@ impl VirtualRouter {
     pub fn with_member(member: MemberId, settings: Settings) -> Self {
         Self {
             priority: settings.priority,
-            members: Members::from([(member, Member::new(settings))]),
+            members: Members::from([(member, Box::new(Member::new(settings)))]),
             phase: Phase::Initialize,
             held_back: None,
             retries: 0,
@@ -113,10 +113,12 @@ impl VirtualRouter {
     /// The timer that ends first.
     #[must_use]
     pub fn next_timer(&self) -> Option<Timer> {
-        let timers = self
-            .phase
-            .timers(self.preempt_delay(), self.quickest_interval());
-        timers.first().map(|&(name, at)| Timer { name, at })
+        self.timers().min_by_key(|timer| timer.at)
+    }
+
+    fn timers(&self) -> impl Iterator<Item = Timer> {
+        let (delay, interval) = (|| self.preempt_delay(), || self.quickest_interval());
+        self.phase.timers(delay, interval)
     }
 
     /// The public state.
@@ -146,8 +148,10 @@ impl VirtualRouter {
     /// The last will: a farewell for every member and family that has a source.
     #[must_use]
     pub fn release_adverts(&self) -> Vec<Advertisement> {
-        let adverts = |member: &Member| member.advertisements(Priority::RELEASE);
-        self.members.values().flat_map(adverts).collect()
+        let members = self.members.values();
+        members
+            .flat_map(|member| member.advertisements(Priority::RELEASE))
+            .collect()
     }
 
     /// The part of the last will that concerns one member.

@@ -1,9 +1,12 @@
-//! The task that adds, renews and removes the addresses of one virtual router, and the links they are on, one order after the other.
+//! Adds and removes the addresses of one virtual router, and the links they are on, one order after the other.
 //!
-//! The director never waits for the kernel: it queues an order here and the outcome comes back as an input.
+//! The director never waits for the kernel: it queues an order here, a task carries it out, and the outcome comes back as an input. The
+//! task is there as long as there are orders: most of the time a virtual router has none.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use linux::address::{AddressError, Kernel, Vip};
@@ -11,7 +14,6 @@ use tokio::sync::mpsc;
 
 use super::nft;
 use super::parent_settings::ParentSettings;
-use super::renewals::{Renewal, Renewals};
 use super::virtual_links::{self, MadeLink, Plan};
 
 /// Orders that may wait for a slow kernel before further ones are refused.
@@ -71,66 +73,66 @@ pub(super) enum Outcome {
 }
 
 /// The director's side of the task.
-#[derive(Debug)]
 pub(super) struct Addresses {
     instance: u64,
-    orders: mpsc::Sender<Order>,
-    renewals: Renewals,
+    line: Rc<RefCell<Line>>,
+    outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
+}
+
+/// The orders of one virtual router.
+struct Line {
+    waiting: VecDeque<Order>,
+    /// Who carries them out; none while it does.
+    idle: Option<Worker>,
 }
 
 impl Addresses {
-    /// Starts the task; outcomes go to `outcomes` under the instance's number.
-    pub(super) fn start(
+    /// Nothing is ordered yet; outcomes go to `outcomes` under the instance's number.
+    pub(super) fn new(
         instance: u64,
         kernel: Rc<Kernel>,
         settings: Rc<ParentSettings>,
         outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
-        renewals: Renewals,
     ) -> Self {
-        let (orders, queue) = mpsc::channel(QUEUED_ORDERS);
         let worker = Worker {
             kernel,
             settings,
             made: None,
         };
-        tokio::task::spawn_local(work(instance, worker, queue, outcomes));
+        let line = Line {
+            waiting: VecDeque::new(),
+            idle: Some(worker),
+        };
         Self {
             instance,
-            orders,
-            renewals,
+            line: Rc::new(RefCell::new(line)),
+            outcomes,
         }
     }
 
     /// Queues an order; false when the kernel is so slow that the queue is full.
     pub(super) fn order(&self, order: Order) -> bool {
-        self.orders.try_send(order).is_ok()
-    }
-
-    /// Asks for the leases of `vips` to be prolonged, unless that has to wait until after this instant. What cannot be asked is asked
-    /// again at the next renewal; the lease has room for three failures.
-    pub(super) fn renew(&self, vips: Vec<Vip>, not_after: Instant) {
-        let instance = self.instance;
-        self.renewals.ask(Renewal {
-            instance,
-            vips,
-            not_after,
-        });
-    }
-
-    /// When a lease of this length is renewed next.
-    pub(super) fn next_renewal(&self, now: Instant, lease: Duration) -> Instant {
-        self.renewals.next(now, lease)
+        let mut line = self.line.borrow_mut();
+        if line.waiting.len() >= QUEUED_ORDERS {
+            return false;
+        }
+        line.waiting.push_back(order);
+        if let Some(worker) = line.idle.take() {
+            let (line, outcomes) = (Rc::clone(&self.line), self.outcomes.clone());
+            tokio::task::spawn_local(work(self.instance, worker, line, outcomes));
+        }
+        true
     }
 }
 
-/// One outcome per order at most, so the unbounded channel back is bounded by the queue of orders.
+/// One outcome per order at most, so the unbounded channel back is bounded by the orders that may wait.
 async fn work(
     instance: u64,
     mut worker: Worker,
-    mut orders: mpsc::Receiver<Order>,
+    line: Rc<RefCell<Line>>,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
 ) {
-    while let Some(order) = orders.recv().await {
+    while let Some(order) = next(&line) {
         let outcome = worker.carry_out(order).await;
         if let Some(outcome) = outcome
             && outcomes.send((instance, outcome)).is_err()
@@ -138,6 +140,17 @@ async fn work(
             return;
         }
     }
+    line.borrow_mut().idle = Some(worker);
+}
+
+/// The order whose turn it is. The room for those that waited is given up with the last.
+fn next(line: &RefCell<Line>) -> Option<Order> {
+    let mut line = line.borrow_mut();
+    let order = line.waiting.pop_front();
+    if order.is_none() {
+        line.waiting = VecDeque::new();
+    }
+    order
 }
 
 /// What the task works with.
@@ -145,7 +158,7 @@ struct Worker {
     kernel: Rc<Kernel>,
     settings: Rc<ParentSettings>,
     /// The virtual links that are there.
-    made: Option<(Plan, Vec<MadeLink>)>,
+    made: Option<Box<(Plan, Vec<MadeLink>)>>,
 }
 
 impl Worker {
@@ -157,8 +170,8 @@ impl Worker {
                 links,
                 vips,
             } => {
-                if let Some((plan, _)) = &self.made {
-                    self.settings.refresh(plan.parent.index).await;
+                if let Some(made) = &self.made {
+                    self.settings.refresh(made.0.parent.index).await;
                 }
                 Some(claim(kernel, number, &links, &vips).await)
             }
@@ -214,7 +227,7 @@ impl Worker {
         let parent = plan.parent.index;
         match virtual_links::make(&self.kernel, &self.settings, &plan).await {
             Ok(links) => {
-                self.made = Some((plan, links.clone()));
+                self.made = Some(Box::new((plan, links.clone())));
                 Outcome::LinksMade { parent, links }
             }
             Err(reason) => Outcome::LinksFailed { parent, reason },
@@ -222,7 +235,8 @@ impl Worker {
     }
 
     async fn remove_links(&mut self) {
-        if let Some((plan, links)) = self.made.take() {
+        if let Some(made) = self.made.take() {
+            let (plan, links) = *made;
             virtual_links::remove(&self.kernel, &self.settings, &plan, &links).await;
         }
     }

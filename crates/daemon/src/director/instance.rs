@@ -80,7 +80,7 @@ pub(super) struct Dated<T> {
 enum Held {
     No,
     Claiming { number: u64 },
-    Yes { renew_at: Option<Instant> },
+    Yes,
 }
 
 pub(super) struct Instance {
@@ -113,6 +113,8 @@ pub(super) struct Instance {
     addresses: Addresses,
     held: Held,
     claims: u64,
+    /// The leases have been prolonged for a restart, and nobody renews them.
+    paused: bool,
     releases_pending: usize,
     /// The kernel has confirmed that the leases outlast a pause.
     prolonged: bool,
@@ -163,6 +165,7 @@ impl Instance {
             addresses,
             held: Held::No,
             claims: 0,
+            paused: false,
             releases_pending: 0,
             prolonged: false,
             schedule: None,
@@ -293,16 +296,11 @@ impl Instance {
 
     /// The earliest instant at which something is due. Advertisements are sent on `grid`.
     pub(super) fn deadline(&self, grid: Grid) -> Option<Instant> {
-        let renewal = match self.held {
-            Held::Yes { renew_at } => renew_at,
-            Held::No | Held::Claiming { .. } => None,
-        };
         let announcement = self.schedule.as_ref().and_then(Schedule::due_at);
         let steering = self.steering.as_ref().and_then(Steering::deadline);
         let steer_check = self.steer_check_pending.then_some(self.steer_check_at);
         [
             self.core_due_at(grid),
-            renewal,
             announcement,
             steering,
             steer_check,
@@ -359,7 +357,7 @@ impl Instance {
         {
             tracing::info!(link = link.name, %error, "promote_secondaries not set");
         }
-        if matches!(self.held, Held::Yes { .. }) && !self.config.virtual_mac {
+        if self.held == Held::Yes && !self.config.virtual_mac {
             // The neighbours know another hardware address.
             self.schedule = Some(Schedule::start(now, &self.config.announce));
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, Index, IndexMut};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vrrp::Vrid;
 
@@ -20,6 +20,7 @@ pub(super) struct Instances {
     list: Vec<Instance>,
     positions: BTreeMap<u64, usize>,
     agenda: Agenda,
+    leases: Leases,
     touched: BTreeSet<usize>,
     /// What the keeper knows of these is out of date.
     unwilled: BTreeSet<usize>,
@@ -37,6 +38,7 @@ impl Instances {
             list: Vec::new(),
             positions: BTreeMap::new(),
             agenda: Agenda::default(),
+            leases: Leases::default(),
             touched: BTreeSet::new(),
             unwilled: BTreeSet::new(),
             bequeathed: BTreeSet::new(),
@@ -80,6 +82,7 @@ impl Instances {
             .map(|(index, instance)| (instance.number, index))
             .collect();
         self.agenda = Agenda::default();
+        self.leases = Leases::default();
         self.unwilled.clear();
         self.touched = (0..self.list.len()).collect();
         self.directory_is_stale = true;
@@ -113,11 +116,17 @@ impl Instances {
         turn.into_iter().collect()
     }
 
+    /// Those that have a lease to renew at `now`, by lease; those of one lease all at the same instants, each quarter of it.
+    pub(super) fn renewals_due(&mut self, now: Instant) -> Vec<(Duration, Vec<usize>)> {
+        self.leases.due(now, self.grid)
+    }
+
     /// Ends a turn: the agenda follows what has happened.
     pub(super) fn settle(&mut self) {
         for index in std::mem::take(&mut self.touched) {
             let instance = &self.list[index];
             self.agenda.set(index, instance.deadline(self.grid));
+            self.leases.set(index, instance.lease_held());
             if instance.will_changed {
                 self.unwilled.insert(index);
             }
@@ -126,7 +135,11 @@ impl Instances {
 
     /// The earliest instant at which one of them is due, as of the last [`Instances::settle`].
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.agenda.earliest()
+        self.agenda
+            .earliest()
+            .into_iter()
+            .chain(self.leases.earliest())
+            .min()
     }
 
     /// Those whose part of the last will is to be written again.
@@ -259,11 +272,98 @@ impl Agenda {
     }
 }
 
+/// Who holds addresses by which lease.
+#[derive(Debug, Default)]
+struct Leases {
+    by_position: BTreeMap<usize, Duration>,
+    by_length: BTreeMap<Duration, Holders>,
+}
+
+#[derive(Debug, Default)]
+struct Holders {
+    /// None until the next turn.
+    renew_at: Option<Instant>,
+    positions: BTreeSet<usize>,
+}
+
+impl Leases {
+    fn set(&mut self, index: usize, lease: Option<Duration>) {
+        let old = match lease {
+            Some(lease) => self.by_position.insert(index, lease),
+            None => self.by_position.remove(&index),
+        };
+        if old == lease {
+            return;
+        }
+        if let Some(old) = old
+            && let Some(holders) = self.by_length.get_mut(&old)
+        {
+            holders.positions.remove(&index);
+            if holders.positions.is_empty() {
+                self.by_length.remove(&old);
+            }
+        }
+        if let Some(lease) = lease {
+            self.by_length
+                .entry(lease)
+                .or_default()
+                .positions
+                .insert(index);
+        }
+    }
+
+    fn due(&mut self, now: Instant, grid: Grid) -> Vec<(Duration, Vec<usize>)> {
+        let mut due = Vec::new();
+        for (lease, holders) in &mut self.by_length {
+            if holders.renew_at.is_some_and(|at| now < at) {
+                continue;
+            }
+            if holders.renew_at.is_some() {
+                due.push((*lease, holders.positions.iter().copied().collect()));
+            }
+            holders.renew_at = Some(grid.after(now, *lease / 4));
+        }
+        due
+    }
+
+    fn earliest(&self) -> Option<Instant> {
+        let holders = self.by_length.values();
+        holders.filter_map(|holders| holders.renew_at).min()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn equal_leases_are_renewed_at_the_same_instants() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let grid = Grid::beginning_at(start);
+        let (two, four) = (Duration::from_secs(2), Duration::from_secs(4));
+        let mut leases = Leases::default();
+        leases.set(0, Some(two));
+        assert_eq!(leases.due(at(120), grid), []);
+        assert_eq!(leases.earliest(), Some(at(500)));
+        leases.set(1, Some(two));
+        leases.set(2, Some(four));
+        assert_eq!(leases.due(at(499), grid), []);
+        assert_eq!(leases.due(at(501), grid), [(two, vec![0, 1])]);
+        assert_eq!(
+            leases.due(at(1000), grid),
+            [(two, vec![0, 1]), (four, vec![2])]
+        );
+        leases.set(0, None);
+        leases.set(1, Some(four));
+        assert_eq!(leases.due(at(2000), grid), [(four, vec![1, 2])]);
+        leases.set(1, None);
+        leases.set(2, None);
+        assert_eq!(
+            (leases.due(at(9000), grid), leases.earliest()),
+            (vec![], None)
+        );
+    }
 
     #[test]
     fn the_agenda_knows_each_position_once_and_gives_what_is_due() {

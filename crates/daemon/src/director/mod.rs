@@ -118,6 +118,7 @@ struct Director {
     instances_made: u64,
     outcomes: mpsc::UnboundedSender<(u64, Outcome)>,
     renewals: renewals::Renewals,
+    surge: receive::Surge,
     plane: Plane,
     runner: runner::Runner,
     checks: tracking::Checks,
@@ -132,6 +133,8 @@ struct Director {
     started_at: Instant,
     next_beat_at: Instant,
     leaving: bool,
+    /// When the memory of this process is locked, unless it is.
+    lock_memory_at: Option<Instant>,
     notes: Vec<String>,
     /// What [`Director::judge`] saw of the data plane last.
     judged: Option<(DataPlane, bool)>,
@@ -190,6 +193,7 @@ impl Director {
             self.recorder.deadline(),
             self.hooks.deadline(),
             self.restart.deadline(),
+            self.lock_memory_at,
             Some(self.next_beat_at),
         ]
         .into_iter()
@@ -209,6 +213,7 @@ impl Director {
                 self.judge_one(now, index, &facts);
             }
         }
+        self.renew_due(now);
         self.judge_plane(now);
         if self.plane.take_hopeless(now) {
             testament::send(&self.keeper, &ToKeeper::RestartForwarder);
@@ -228,8 +233,25 @@ impl Director {
             testament::send(&self.keeper, &ToKeeper::Beat);
             self.next_beat_at = now + testament::beat_limit(&self.instances) / 5;
         }
+        if self.lock_memory_at.is_some_and(|at| at <= now) {
+            self.lock_memory();
+        }
         if testament::deposit(&mut self.instances, &mut self.wires, &self.keeper) {
             self.next_beat_at = now;
+        }
+    }
+
+    /// Prolongs what is due to be. The cores had their turn before: one that found that it was away for too long holds nothing any more.
+    fn renew_due(&mut self, now: Instant) {
+        for (lease, holders) in self.instances.renewals_due(now) {
+            let held = holders.into_iter().map(|index| &self.instances[index]);
+            let vips = held
+                .filter(|holder| holder.lease_held() == Some(lease))
+                .flat_map(|holder| {
+                    let number = holder.number;
+                    holder.vips().into_iter().map(move |vip| (number, vip))
+                });
+            self.renewals.ask(vips.collect(), now + lease / 2);
         }
     }
 
@@ -249,12 +271,11 @@ impl Director {
     fn start_instance(&mut self, now: Instant, config: config::Vrrp) {
         self.instances_made += 1;
         let number = self.instances_made;
-        let addresses = Addresses::start(
+        let addresses = Addresses::new(
             number,
             Rc::clone(&self.kernel),
             Rc::clone(&self.settings),
             self.outcomes.clone(),
-            self.renewals.clone(),
         );
         let mut instance = Instance::new(now, number, config, addresses);
         instance.signing = signing::Signing::new(self.args.stamp.map(vrrp::Stamp::from_value));

@@ -1,6 +1,6 @@
 //! From a datagram on a wire to an event of a virtual router, or to a counter.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use linux::raw::Received;
 use vrrp::{Alarm, Datagram, Event, Expectation, Family, Guard, Reject, Vrid};
@@ -11,32 +11,47 @@ use super::instances::Instances;
 use super::signing;
 use super::wires::WireKey;
 
-/// Datagrams taken from one wire before everything else has its turn.
-const BATCH: usize = 32;
+/// Datagrams taken from one wire before everything else has its turn: less than a millisecond of work.
+const BATCH: usize = 256;
+/// More datagrams than this within [`SURGE_SPAN`] are a flood.
+const SURGE: usize = 100;
+/// See [`SURGE`].
+const SURGE_SPAN: Duration = Duration::from_millis(10);
+/// How long a flood gathers before it is looked at again: to be woken for each packet would cost more than the packet. The receive
+/// buffer holds several times what a flood of 100,000 packets a second brings meanwhile.
+const REST: Duration = Duration::from_millis(1);
 /// Larger than any advertisement: 255 IPv6 addresses and an IPv4 header with options.
 const BUFFER: usize = 4608;
 
 impl Director {
-    /// Takes what waits on a wire, up to a batch.
+    /// Takes what waits on a wire, up to a batch. In a flood it waits a moment afterwards, for more to gather.
     pub(super) fn receive(&mut self, now: Instant, key: &WireKey) {
         self.instances.refresh_directory();
+        let taken = self.take_datagrams(now, key);
+        if self.surge.note(now, taken) && taken < BATCH {
+            std::thread::sleep(REST);
+        }
+    }
+
+    fn take_datagrams(&mut self, now: Instant, key: &WireKey) -> usize {
         let mut buffer = [0; BUFFER];
-        for _ in 0..BATCH {
+        for taken in 0..BATCH {
             let receiver = self.wires.get(key).and_then(|wire| wire.receiver.as_ref());
             let Some(receiver) = receiver else {
-                return;
+                return taken;
             };
             match receiver.try_receive(&mut buffer) {
                 Ok(Some(received)) => {
                     self.on_datagram(now, key, &buffer[..received.len.min(BUFFER)], &received)
                 }
-                Ok(None) => return,
+                Ok(None) => return taken,
                 Err(error) => {
                     tracing::debug!(link = key.link, %error, "receive failed");
-                    return;
+                    return taken;
                 }
             }
         }
+        BATCH
     }
 
     fn on_datagram(&mut self, now: Instant, key: &WireKey, octets: &[u8], received: &Received) {
@@ -106,6 +121,27 @@ impl Director {
     }
 }
 
+/// How much has come in lately, on all wires.
+#[derive(Debug, Default)]
+pub(super) struct Surge {
+    since: Option<Instant>,
+    datagrams: usize,
+}
+
+impl Surge {
+    /// Notes datagrams that came in; whether they are part of a flood.
+    fn note(&mut self, now: Instant, datagrams: usize) -> bool {
+        let lately = |since: Instant| now.saturating_duration_since(since) < SURGE_SPAN;
+        if !self.since.is_some_and(lately) {
+            // What filled the last span goes on until this one has shown that it does not.
+            self.datagrams = self.datagrams.min(SURGE) / 2;
+            self.since = Some(now);
+        }
+        self.datagrams += datagrams;
+        self.datagrams > SURGE
+    }
+}
+
 /// The datagram as the receive checks take it.
 fn datagram<'b>(
     key: &WireKey,
@@ -160,6 +196,24 @@ fn named_vrid(key: &WireKey, octets: &[u8]) -> Option<Vrid> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_begins_and_ends() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut surge = Surge::default();
+        assert!(!surge.note(at(0), 60));
+        assert!(!surge.note(at(20), 60));
+        assert!(surge.note(at(25), 60));
+        assert!(surge.note(at(36), 60));
+        assert!(!surge.note(at(50), 1));
+        // A thousand advertisements a second are none.
+        let mut floods = 0;
+        for ms in 100..1100 {
+            floods += usize::from(surge.note(at(ms), 1));
+        }
+        assert_eq!(floods, 0);
+    }
 
     #[test]
     fn the_named_id_is_read_from_any_octets_without_harm() {

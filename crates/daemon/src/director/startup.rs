@@ -39,6 +39,8 @@ const CAPABILITIES: [Capability; 4] = [
     Capability::CAP_SYS_NICE,
     Capability::CAP_IPC_LOCK,
 ];
+/// How long a start takes at most: what it needed and nothing else does is given back then, and the rest is locked in memory.
+const START: Duration = Duration::from_secs(10);
 /// Messages of tasks and threads that may wait for the loop.
 const QUEUED: usize = 64;
 
@@ -172,7 +174,7 @@ async fn assemble(
     let settings = Rc::new(ParentSettings::new(&args.state_dir));
     let now = Instant::now();
     let grid = Grid::beginning_at(now);
-    let renewals = Renewals::start(grid, Rc::clone(&kernel), outcomes.clone());
+    let renewals = Renewals::start(Rc::clone(&kernel), outcomes.clone());
     if let Err(error) = monitor.pass_over_renewals(kernel.renewal_port()) {
         tracing::debug!(%error, "the kernel tells of each renewal");
     }
@@ -199,6 +201,7 @@ async fn assemble(
         instances_made: 0,
         outcomes,
         renewals,
+        surge: super::receive::Surge::default(),
         plane: Plane::new(plane_in),
         runner: Runner::new(runner_in),
         checks: super::tracking::Checks::default(),
@@ -214,6 +217,7 @@ async fn assemble(
         next_beat_at: now,
         leaving: false,
         notes,
+        lock_memory_at: Some(now + START),
         judged: None,
         certificates: Certificates::start(certificates_in),
         handles: Handles {
@@ -290,7 +294,6 @@ fn harden(config: &config::Config) -> Result<Vec<String>, Powerless> {
             refused.push(format!("{what}: {error}"));
         }
     };
-    note("memory is not locked", linux::process::lock_memory());
     note(
         "no real-time scheduling",
         linux::process::realtime(REALTIME_PRIORITY),
@@ -358,6 +361,15 @@ impl Director {
             hash = self.running.config.hash,
             "configuration loaded"
         );
+    }
+
+    /// Reading a configuration and taking over leaves much behind, and so does the code for it; locked, it could not be given back.
+    pub(super) fn lock_memory(&mut self) {
+        self.lock_memory_at = None;
+        linux::process::trim_memory();
+        if let Err(error) = linux::process::lock_memory() {
+            tracing::warn!("memory is not locked: {error}");
+        }
     }
 
     /// Journals what an earlier run left behind and did not live to take away.

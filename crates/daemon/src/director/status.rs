@@ -276,6 +276,9 @@ impl Director {
         for (name, count) in strangers.into_iter().flat_map(vrrp::Counters::rejects) {
             *rejects.entry(name.to_owned()).or_default() += count;
         }
+        if let Some(wire) = self.wires.get(&instance.wire_key(family)) {
+            rejects.insert("overflow".to_owned(), wire.overflowed());
+        }
         rejects.retain(|_, count| *count > 0);
         let counters = instance
             .counters

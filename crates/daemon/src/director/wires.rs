@@ -46,6 +46,8 @@ pub(super) struct Wire {
     /// Packets that belong to no virtual router of ours.
     pub(super) strangers: Counters,
     refusals: Refusals,
+    /// What the receivers that were replaced had no room for.
+    overflowed_before: u64,
 }
 
 impl Wire {
@@ -72,7 +74,14 @@ impl Wire {
             sender: open_sender(&key.link, ifindex, VRRP_PROTOCOL, key.v6)?,
             strangers: Counters::default(),
             refusals: Refusals::default(),
+            overflowed_before: 0,
         })
+    }
+
+    /// Packets that came faster than they could be read, for whichever virtual router they were.
+    pub(super) fn overflowed(&self) -> u64 {
+        let receiver = self.receiver.as_ref();
+        self.overflowed_before + receiver.map_or(0, RawReceiver::overflowed)
     }
 
     /// The sending socket for the keeper.
@@ -141,11 +150,12 @@ impl Wires {
         // Closed first: only the last member of a group leaves it, and only the first one is reported to the switch.
         let old = self.open.remove(key).map(|old| {
             self.closed.extend(old.handed_over.then_some(old.id));
-            (old.strangers, old.refusals)
+            (old.overflowed(), old.strangers, old.refusals)
         });
         self.opened += 1;
         let mut wire = Wire::open(self.opened, key, ifindex, generation)?;
-        if let Some((strangers, refusals)) = old {
+        if let Some((overflowed, strangers, refusals)) = old {
+            wire.overflowed_before = overflowed;
             wire.strangers = strangers;
             wire.refusals = refusals;
         }

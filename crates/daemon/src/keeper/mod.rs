@@ -117,6 +117,7 @@ fn prepare_process() -> Vec<String> {
             "keeper: out-of-memory score stays as it is: {error}"
         ));
     }
+    linux::process::trim_memory();
     if let Err(error) = linux::process::lock_memory() {
         refused.push(format!("keeper: memory is not locked: {error}"));
     }

@@ -71,7 +71,8 @@ impl Kernel {
     }
 
     /// Renews the leases of those of `vips` that were added here and not removed since; the others are passed over. Says which could not
-    /// be renewed. Gives other tasks their turn between batches, and leaves out those that `not_after` passes by meanwhile.
+    /// be renewed. A lease that lasts longer as it is stays as it is: a renewal that was asked for before it was prolonged must not cut it
+    /// short. Gives other tasks their turn between batches, and leaves out those that `not_after` passes by meanwhile.
     pub async fn renew(&self, vips: &[Vip], not_after: Instant) -> Vec<(Vip, AddressError)> {
         let mut buffer = vec![0; netlink::BUFFER];
         let mut failures = Vec::new();
@@ -87,8 +88,13 @@ impl Kernel {
 
     fn renew_batch(&self, batch: &[Vip], buffer: &mut [u8]) -> Vec<(Vip, AddressError)> {
         let asked_at = Instant::now();
+        let grows = |vip: &Vip, held: &Held| match (vip.lease, held.expires_at) {
+            (Some(lease), Some(expires_at)) => expires_at < asked_at + lease,
+            (None, _) | (_, None) => true,
+        };
         let kept: Vec<(&Vip, Held)> = (batch.iter())
             .filter_map(|vip| Some((vip, self.kept(vip)?)))
+            .filter(|(vip, held)| grows(vip, held))
             .collect();
         let first = self.renewer.sequences(kept.len());
         let mut datagram = Vec::new();

@@ -8,34 +8,58 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Which pages are locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
-    /// All that is mapped now or later, brought in at once: also what is never touched, as the stacks of threads.
-    Everything,
-    /// Each page from its first touch on.
-    Touched,
-}
-
-/// Locks the memory of the process, so that it never waits for a disk. Same as [`Lock::Everything`].
+/// Locks the memory of the process: what has been touched once never waits for a disk again. What is never touched takes no memory:
+/// most of the stacks of threads, and of a program that does other work in other processes.
 ///
 /// # Errors
 /// `ENOMEM` or `EPERM` when the limit is too low and CAP_IPC_LOCK is missing.
 pub fn lock_memory() -> io::Result<()> {
-    lock_memory_as(Lock::Everything)
+    let always = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
+    Ok(mlockall(
+        always | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT),
+    )?)
 }
 
-/// Locks the memory of the process, now and later.
-///
-/// # Errors
-/// As [`lock_memory`].
-pub fn lock_memory_as(lock: Lock) -> io::Result<()> {
-    let always = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
-    let flags = match lock {
-        Lock::Everything => always,
-        Lock::Touched => always | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT),
+/// Gives the system back what was needed for the start only: memory that was allocated and freed again, and the pages of the program,
+/// which come back from the system's cache as they are used. Call it before [`lock_memory`], or they are locked with the rest.
+#[allow(unsafe_code)]
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes no pointer, may be called from any thread at any time, and touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    for code in own_code() {
+        let address = code.start as *mut libc::c_void;
+        // SAFETY: the range is one mapping of this process, of a file, that cannot be written: its pages are always what the file
+        // says, and are read from it again when they are used next. A refusal leaves them where they are.
+        unsafe {
+            libc::madvise(address, code.len(), libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// Where the code of the program is: mappings of its file that can be executed and not written; none if that cannot be told.
+fn own_code() -> Vec<std::ops::Range<usize>> {
+    let (Ok(program), Ok(maps)) = (
+        std::fs::read_link("/proc/self/exe"),
+        std::fs::read_to_string("/proc/self/maps"),
+    ) else {
+        return Vec::new();
     };
-    Ok(mlockall(flags)?)
+    let program = program.to_string_lossy();
+    maps.lines()
+        .filter_map(|line| code_mapping(line, &program))
+        .collect()
+}
+
+/// `55d0c0a00000-55d0c0c00000 r-xp 00200000 fe:00 1234    /usr/sbin/tandemd`
+fn code_mapping(line: &str, program: &str) -> Option<std::ops::Range<usize>> {
+    let (range, rest) = line.split_once(' ')?;
+    let of_program = rest.starts_with("r-xp ") && rest.ends_with(&format!(" {program}"));
+    let (from, to) = range.split_once('-').filter(|_| of_program)?;
+    let number = |hex| usize::from_str_radix(hex, 16).ok();
+    Some(number(from)?..number(to)?)
 }
 
 /// Puts the calling thread under SCHED_RR with `priority` (1..=99). Its children start without.
@@ -102,4 +126,28 @@ fn read(clock: ClockId) -> Duration {
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_code_of_the_program_is_its_code() {
+        let line = |rights, path| format!("1000-3000 {rights} 00000000 fe:00 12    {path}");
+        let program = "/usr/sbin/tandemd";
+        let found = |line: String| code_mapping(&line, program);
+        assert_eq!(found(line("r-xp", program)), Some(0x1000..0x3000));
+        assert_eq!(found(line("rwxp", program)), None);
+        assert_eq!(found(line("r--p", program)), None);
+        assert_eq!(found(line("r-xp", "/usr/lib/libc.so.6")), None);
+        assert_eq!(found("1000-3000 r-xp".to_owned()), None);
+    }
+
+    #[test]
+    fn a_program_runs_on_without_the_pages_of_its_code() {
+        assert!(!own_code().is_empty());
+        trim_memory();
+        assert!(!own_code().is_empty());
+    }
 }

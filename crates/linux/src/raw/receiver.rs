@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use nix::libc;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, RecvMsg, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
@@ -14,9 +15,9 @@ use tokio::io::unix::AsyncFd;
 
 use crate::readiness::watch;
 
-/// Octets of receive buffer asked for: a burst of some hundred packets.
-const RECEIVE_BUFFER: usize = 256 * 1024;
-/// Room for the control data of one packet: destination and link, hop limit, drop counter; more than twice that.
+/// Octets of receive buffer asked for: a burst of some thousand packets, if the system lets us have it; it is used only as they come.
+const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
+/// Room for the control data of one packet: destination and link, hop limit; more than twice that.
 const CONTROL_LEN: usize = 256;
 
 const IPV4_HEADER_LEN: usize = 20;
@@ -89,8 +90,10 @@ impl RawReceiver {
     /// `EPERM` without CAP_NET_RAW.
     pub fn open(link_name: &str, ifindex: u32, protocol: u8, local: Local) -> io::Result<Self> {
         let socket = super::open(local.domain(), link_name, protocol)?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+        // Beyond the limit of the system, which needs CAP_NET_ADMIN.
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        }
         if local.domain() == Domain::IPV6 {
             socket.set_recv_hoplimit_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -140,9 +143,11 @@ impl RawReceiver {
         }
     }
 
-    /// Packets the kernel dropped because the receive buffer was full, since the socket was opened; known only when a
-    /// later packet is received.
+    /// Packets the kernel dropped because the receive buffer was full, since the socket was opened.
     pub fn overflowed(&self) -> u64 {
+        if let Some(count) = dropped(self.socket.get_ref()) {
+            self.overflowed.update(count);
+        }
         self.overflowed.total.load(Ordering::Relaxed)
     }
 
@@ -170,7 +175,6 @@ impl RawReceiver {
                 ControlMessageOwned::Ipv6HopLimit(hops) => {
                     received.hop_limit = hops.try_into().ok()
                 }
-                ControlMessageOwned::RxqOvfl(count) => self.overflowed.update(count),
                 _ => {}
             }
         }
@@ -179,6 +183,29 @@ impl RawReceiver {
         }
         Ok(received)
     }
+}
+
+/// What the socket says of itself (SO_MEMINFO, struct sk_meminfo): words, of which one counts what found no room.
+const MEMORY_WORDS: usize = 9;
+const DROPS: usize = 8;
+
+/// How many packets the kernel dropped for want of room in the receive buffer, modulo 2³².
+#[allow(unsafe_code)]
+fn dropped(socket: &OwnedFd) -> Option<u32> {
+    let mut words = [0_u32; MEMORY_WORDS];
+    let mut len = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` octets to `words`, which is as large as that, and the length to `len`; any octets are
+    // valid words.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    (result == 0 && len as usize >= size_of_val(&words)).then(|| words[DROPS])
 }
 
 /// Control data must begin at the alignment of its header.

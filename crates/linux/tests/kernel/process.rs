@@ -8,41 +8,51 @@ use std::time::{Duration, Instant};
 
 use linux::channel::{self, Channel};
 use linux::process::{
-    ChildFd, Lock, Signal, boottime, die_with_parent, lock_memory, lock_memory_as, monotonic,
-    oom_score, raise_nofile, realtime,
+    ChildFd, Signal, boottime, die_with_parent, lock_memory, monotonic, oom_score, raise_nofile,
+    realtime, trim_memory,
 };
 use nix::libc;
 
 use crate::lab::SOON;
 use crate::role::{command, in_child, own_status, role};
 
-#[test]
-fn memory_is_locked() {
-    in_child("process::memory_is_locked", || {
-        assert_eq!(own_status("VmLck"), "0 kB");
-        lock_memory().unwrap();
-        assert_ne!(own_status("VmLck"), "0 kB");
-    });
+fn own_kib(key: &str) -> u64 {
+    let value = own_status(key);
+    value.trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
-fn memory_is_locked_as_it_is_touched() {
-    in_child("process::memory_is_locked_as_it_is_touched", || {
-        let resident = |()| {
-            own_status("VmRSS")
-                .trim_end_matches(" kB")
-                .parse::<u64>()
-                .unwrap()
-        };
-        lock_memory_as(Lock::Touched).unwrap();
-        assert_ne!(own_status("VmLck"), "0 kB");
-        let before = resident(());
-        let untouched: Vec<u8> = Vec::with_capacity(64 * 1024 * 1024);
-        assert!(
-            resident(()) < before + 32 * 1024,
-            "what was not touched is resident"
-        );
-        drop(untouched);
+fn memory_is_locked_and_what_comes_later_as_it_is_touched() {
+    in_child(
+        "process::memory_is_locked_and_what_comes_later_as_it_is_touched",
+        || {
+            assert_eq!(own_kib("VmLck"), 0);
+            lock_memory().unwrap();
+            let (locked, resident) = (own_kib("VmLck"), own_kib("VmRSS"));
+            assert!(locked > 0);
+            let untouched: Vec<u8> = std::hint::black_box(Vec::with_capacity(64 * 1024 * 1024));
+            assert!(own_kib("VmLck") >= locked + 64 * 1024, "it is to be locked");
+            assert!(
+                own_kib("VmRSS") < resident + 32 * 1024,
+                "what was not touched is resident"
+            );
+            drop(untouched);
+        },
+    );
+}
+
+#[test]
+fn freed_memory_goes_back() {
+    in_child("process::freed_memory_goes_back", || {
+        let before = own_kib("VmRSS");
+        // Too small each for a mapping of its own, with a last one that holds the end of the heap.
+        let all: Vec<Vec<u8>> = (0..2000).map(|_| vec![1; 16 * 1024]).collect();
+        let last = vec![1_u8; 16 * 1024];
+        assert!(own_kib("VmRSS") > before + 24 * 1024);
+        drop(all);
+        trim_memory();
+        assert!(own_kib("VmRSS") < before + 8 * 1024);
+        drop(last);
     });
 }
 

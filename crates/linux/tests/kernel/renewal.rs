@@ -57,6 +57,25 @@ fn what_was_removed_or_never_added_is_passed_over() {
 }
 
 #[test]
+fn a_renewal_does_not_cut_a_longer_lease_short() {
+    run(async |lab: Lab| {
+        let kernel = Kernel::open().unwrap();
+        let vip = lab.left.vip("10.0.0.101", 24, Some(2));
+        let prolonged = Vip {
+            lease: Some(Duration::from_secs(60)),
+            ..vip
+        };
+        kernel.add(&vip).await.unwrap();
+        kernel.add(&prolonged).await.unwrap();
+        assert!(kernel.renew(&[vip], soon()).await.is_empty());
+        let there = kernel.addresses().await.unwrap();
+        let found = there.iter().find(|found| found.address == vip.address);
+        let left = found.unwrap().valid.unwrap();
+        assert!(left > Duration::from_secs(50), "{left:?}");
+    });
+}
+
+#[test]
 fn what_the_kernel_refuses_is_told_and_the_rest_is_done() {
     run(async |lab: Lab| {
         let kernel = Kernel::open().unwrap();

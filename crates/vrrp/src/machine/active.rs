@@ -302,12 +302,12 @@ impl VirtualRouter {
     }
 }
 
-fn begin_round(member: &Member, now: Instant) -> Round {
-    Round {
+fn begin_round(member: &Member, now: Instant) -> Box<Round> {
+    Box::new(Round {
         advert_at: now + member.own_interval(),
         late_at: now + member.own_interval() * LATE_INTERVALS,
         reply_at: now,
         failed_in_a_row: 0,
         failed: false,
-    }
+    })
 }

@@ -15,7 +15,7 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 impl VirtualRouter {
     /// What stands against taking part, outside this machine.
     pub(super) fn standing_fault(&self) -> Option<Reason> {
-        let mut members: Vec<&Member> = self.members.values().collect();
+        let mut members: Vec<&Member> = self.members.values().map(Box::as_ref).collect();
         members.sort_by_key(|member| &member.settings.name);
         let (fault, member) = members
             .iter()

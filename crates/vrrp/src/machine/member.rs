@@ -61,7 +61,8 @@ pub(super) struct Leg {
     pub(super) family: Family,
 }
 
-pub(super) type Members = BTreeMap<MemberId, Member>;
+/// By id. Boxed: a node of the map has room for eleven, and most decisions have one member.
+pub(super) type Members = BTreeMap<MemberId, Box<Member>>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Member {

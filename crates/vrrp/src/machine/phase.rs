@@ -155,7 +155,7 @@ pub(super) struct Claiming {
 pub(super) struct Active {
     pub(super) since: Instant,
     /// The advertisements of each member; one that has joined gets its round when its addresses are there.
-    pub(super) rounds: BTreeMap<MemberId, Round>,
+    pub(super) rounds: BTreeMap<MemberId, Box<Round>>,
     /// Until when the kernel has to answer a claim made by a reload.
     pub(super) claim_limit_at: Option<Instant>,
     /// Earliest next announcement after a conflict.
@@ -241,15 +241,20 @@ impl Phase {
         }
     }
 
-    /// Every running timer by name, soonest first. `delay` is the preempt delay, `interval` our own.
-    pub(super) fn timers(
+    /// Every running timer by name. `delay` is the preempt delay, `interval` our own.
+    pub(super) fn timers<D, I>(
         &self,
-        delay: Option<Duration>,
-        interval: Duration,
-    ) -> Vec<(&'static str, Instant)> {
+        delay: D,
+        interval: I,
+    ) -> impl Iterator<Item = Timer> + use<D, I>
+    where
+        D: FnOnce() -> Option<Duration>,
+        I: FnOnce() -> Duration,
+    {
+        const NONE: (&str, Option<Instant>) = ("", None);
         let timers = match self {
-            Self::Initialize => Vec::new(),
-            Self::Backup(backup) => vec![
+            Self::Initialize => [NONE; 3],
+            Self::Backup(backup) => [
                 (
                     if backup.listening {
                         "listen"
@@ -258,32 +263,34 @@ impl Phase {
                     },
                     Some(backup.down_at),
                 ),
-                ("preempt", backup.preempt_at(delay)),
+                ("preempt", backup.preempt_at(delay())),
                 ("release", backup.release_at),
             ],
-            Self::Claiming(claiming) => vec![
+            Self::Claiming(claiming) => [
                 ("claim_limit", Some(claiming.give_up_at)),
-                ("watch", Some(claiming.seen_at + interval)),
+                ("watch", Some(claiming.seen_at + interval())),
+                NONE,
             ],
-            Self::Active(active) => vec![
+            Self::Active(active) => [
                 (Timer::ADVERT, active.advert_at()),
                 ("claim_limit", active.claim_limit_at),
+                NONE,
             ],
-            Self::Leaving(leaving) => vec![
+            Self::Leaving(leaving) => [
                 ("farewell", leaving.repeat_at),
                 match &leaving.taken {
                     Some(taken) => ("release", Some(taken.release_at)),
                     None => ("give_up", Some(leaving.give_up_at)),
                 },
-                ("watch", Some(leaving.seen_at + interval)),
+                ("watch", Some(leaving.seen_at + interval())),
             ],
-            Self::Fault(fault) => vec![("retry", fault.retry.as_ref().map(|(_, at)| *at))],
+            Self::Fault(fault) => [
+                ("retry", fault.retry.as_ref().map(|(_, at)| *at)),
+                NONE,
+                NONE,
+            ],
         };
-        let mut timers: Vec<_> = timers
-            .into_iter()
-            .filter_map(|(name, at)| at.map(|at| (name, at)))
-            .collect();
-        timers.sort_by_key(|&(_, at)| at);
-        timers
+        let running = |(name, at): (&'static str, Option<Instant>)| Some(Timer { name, at: at? });
+        timers.into_iter().filter_map(running)
     }
 }

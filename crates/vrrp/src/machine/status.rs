@@ -135,9 +135,8 @@ impl VirtualRouter {
     }
 
     fn status_with(&self, member: &Member) -> Status {
-        let timers = self
-            .phase
-            .timers(self.preempt_delay(), self.quickest_interval());
+        let mut timers: Vec<Timer> = self.timers().collect();
+        timers.sort_by_key(|timer| timer.at);
         let peers: Vec<PeerStatus> = Family::ALL
             .into_iter()
             .filter_map(|family| peer_status(member, family))
@@ -146,10 +145,7 @@ impl VirtualRouter {
             state: self.phase.state(),
             phase: self.phase_name(),
             why: self.why(),
-            timers: timers
-                .into_iter()
-                .map(|(name, at)| Timer { name, at })
-                .collect(),
+            timers,
             priority: member.settings.priority,
             effective_priority: self.priority,
             advert_interval: member.settings.advert_interval,

@@ -138,13 +138,13 @@ impl VirtualRouter {
 
     /// The shortest of the intervals we advertise at.
     pub(super) fn quickest_interval(&self) -> Duration {
-        let intervals = self.members.values().map(Member::own_interval);
+        let intervals = self.members.values().map(|member| member.own_interval());
         intervals.min().unwrap_or_default()
     }
 
     /// The longest of the intervals we advertise at.
     pub(super) fn slowest_interval(&self) -> Duration {
-        let intervals = self.members.values().map(Member::own_interval);
+        let intervals = self.members.values().map(|member| member.own_interval());
         intervals.max().unwrap_or_default()
     }
 
@@ -159,7 +159,11 @@ impl VirtualRouter {
 
     /// How long to listen before asserting again: long enough to hear a peer whose interval is known.
     pub(super) fn listen_time(&self) -> Duration {
-        let slowest = self.members.values().map(Member::slowest_interval).max();
+        let slowest = self
+            .members
+            .values()
+            .map(|member| member.slowest_interval())
+            .max();
         slowest.unwrap_or_default() * LISTEN_INTERVALS
     }
 

@@ -178,6 +178,10 @@ impl Lane {
             self.omitted = self.omitted(now) + 1;
             self.omitted_at = Some(now);
         }
+        if self.facts.capacity() > 4 * (self.facts.len() + 1) {
+            // What was much once, after a change of state, is little in the long run.
+            self.facts.shrink_to(2 * self.facts.len());
+        }
         self.facts.push_back(noted);
     }
 

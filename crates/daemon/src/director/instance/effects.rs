@@ -168,9 +168,8 @@ impl Instance {
             (Outcome::Claimed { number }, Held::Claiming { number: current })
                 if number == current =>
             {
-                self.held = Held::Yes {
-                    renew_at: self.next_renewal(now),
-                };
+                self.held = Held::Yes;
+                self.paused = false;
                 self.handle(now, Event::Claimed, wires)
             }
             (Outcome::ClaimFailed { number, reason }, Held::Claiming { number: current })
@@ -179,10 +178,10 @@ impl Instance {
                 self.held = Held::No;
                 self.handle(now, Event::ClaimFailed(reason), wires)
             }
-            (Outcome::Lost { reason }, Held::Yes { .. }) => {
+            (Outcome::Lost { reason }, Held::Yes) => {
                 self.handle(now, Event::AddressLost(reason), wires)
             }
-            (Outcome::Restored { vip }, Held::Yes { .. }) => {
+            (Outcome::Restored { vip }, Held::Yes) => {
                 self.announce_one(vip.address);
                 let words = format!(
                     "{} was taken away by somebody and has been put back",

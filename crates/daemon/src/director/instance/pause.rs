@@ -33,9 +33,9 @@ impl Instance {
             | PhaseName::Fault => false,
         };
         match (active, self.held) {
-            (true, Held::Yes { .. }) => {}
+            (true, Held::Yes) => {}
             (false, Held::No) => return Ok(false),
-            (_, Held::No | Held::Claiming { .. } | Held::Yes { .. }) => {
+            (_, Held::No | Held::Claiming { .. } | Held::Yes) => {
                 return Err(format!("{name} is about to move; try again in a moment"));
             }
         }
@@ -60,7 +60,7 @@ impl Instance {
     /// Announces a pause, and has the leases prolonged; from here on nobody renews them.
     pub(in crate::director) fn begin_pause(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
         self.prolonged = false;
-        self.held = Held::Yes { renew_at: None };
+        self.paused = true;
         let mut vips = self.vips();
         for Vip { lease, .. } in &mut vips {
             *lease = lease.map(|lease| lease.max(PAUSE_LEASE));
@@ -82,10 +82,7 @@ impl Instance {
 
     /// There is no pause after all.
     pub(in crate::director) fn end_pause(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
-        if let Held::Yes { renew_at: None } = self.held {
-            let renew_at = self.config.lease.map(|_| now);
-            self.held = Held::Yes { renew_at };
-        }
+        self.paused = false;
         self.handle(now, Event::Pause(None), wires)
     }
 

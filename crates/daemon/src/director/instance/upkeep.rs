@@ -28,15 +28,6 @@ impl Instance {
             Vec::new()
         };
         notices.extend(self.gather(now));
-        if let Held::Yes { renew_at: Some(at) } = self.held
-            && at <= now
-        {
-            let lease = self.config.lease.unwrap_or_default();
-            self.addresses.renew(self.vips(), now + lease / 2);
-            self.held = Held::Yes {
-                renew_at: self.next_renewal(now),
-            };
-        }
         self.retry_virtual_links(now);
         self.retry_refusal(now);
         self.announce_due(now);
@@ -75,8 +66,8 @@ impl Instance {
                 Standing::Following
             }
             Held::No => Standing::Idle,
-            Held::Claiming { .. } | Held::Yes { .. } if self.succeeds => Standing::Succeeding,
-            Held::Claiming { .. } | Held::Yes { .. } => Standing::Holding,
+            Held::Claiming { .. } | Held::Yes if self.succeeds => Standing::Succeeding,
+            Held::Claiming { .. } | Held::Yes => Standing::Holding,
         };
         let (router, vips) = (&self.router, &self.config.vips);
         let vrid = self.config.settings.vrid;
@@ -119,9 +110,10 @@ impl Instance {
         }
     }
 
-    pub(super) fn next_renewal(&self, now: Instant) -> Option<Instant> {
-        let lease = self.config.lease?;
-        Some(self.addresses.next_renewal(now, lease))
+    /// The lease that is to be renewed again and again; none while nothing is held, or without one.
+    pub(in crate::director) fn lease_held(&self) -> Option<Duration> {
+        let renewed = self.held == Held::Yes && !self.paused;
+        self.config.lease.filter(|_| renewed)
     }
 
     pub(super) fn announce_due(&mut self, now: Instant) {
@@ -168,7 +160,7 @@ impl Instance {
             .vips()
             .into_iter()
             .find(|vip| vip.address == gone.address && vip.ifindex == gone.ifindex);
-        if let (Some(vip), Held::Yes { .. }) = (vip, self.held)
+        if let (Some(vip), Held::Yes) = (vip, self.held)
             && self.may_restore(now)
         {
             let not_after = now + self.config.lease.unwrap_or(RESTORE_WINDOW) / 2;
@@ -185,7 +177,7 @@ impl Instance {
         wires: &Wires,
     ) -> Vec<Notice> {
         let notices = self.run_due(now, wires);
-        if matches!(self.held, Held::Yes { .. }) {
+        if self.held == Held::Yes {
             let missing: Vec<Vip> = self
                 .vips()
                 .into_iter()
