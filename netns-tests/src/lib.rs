@@ -15,13 +15,14 @@
 //! - [`VipWatch`] writes down which node held an address when
 //! - [`Injector`] sends packets that no VRRP router may believe
 //! - [`Stranger`] sends single packets of any shape
-//! - [`Device`] is a node under test: [`Tandem`] or [`Keepalived`]
+//! - [`Device`] is a node under test: [`Tandem`], [`Keepalived`] or [`Frr`]
 //! - [`compare`] measures what a request costs a proxy, ours beside others
 //! - [`wait_until`] waits for a fact, with a limit and a sentence
 
 mod config;
 mod control;
 mod device;
+mod flood;
 mod injector;
 mod lab;
 mod macwatch;
@@ -41,7 +42,8 @@ mod wire;
 
 pub use config::{Auth, PairConfig};
 pub use control::{ControlError, get, post};
-pub use device::{Device, Keepalived, Part, Tandem, keepalived_config};
+pub use device::{Device, Frr, Keepalived, Part, Tandem, frr_config, keepalived_config};
+pub use flood::{Flood, Flooded};
 pub use injector::{Injector, Junk};
 pub use lab::{Address, Host, Lab};
 pub use macwatch::{MacWatch, Sent};

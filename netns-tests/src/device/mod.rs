@@ -1,5 +1,6 @@
 //! A node under test.
 
+mod frr;
 mod keepalived;
 mod tandem;
 
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
+pub use frr::{Frr, frr_config};
 pub use keepalived::{Keepalived, keepalived_config};
 pub use tandem::Tandem;
 pub(crate) use tandem::program;

@@ -74,6 +74,12 @@ pub(crate) fn assert_not_before(what: &str, took: Duration, bound: Duration) {
     assert!(took >= bound, "{what}: {took:?}, not before {bound:?}");
 }
 
+/// Asserts that a machine that may be busy did as much as the scenario needs.
+pub(crate) fn assert_at_least(what: &str, found: f64, bound: f64) {
+    MISSED.set(found < bound);
+    assert!(found >= bound, "{found:.0} {what}, not {bound:.0}");
+}
+
 /// Asserts a blackout bound with everything seen in the message.
 pub(crate) fn assert_blackout(summary: &Summary, bound_ms: f64, nodes: [&Tandem<'_>; 2]) {
     MISSED.set(summary.blackout_ms > bound_ms);
