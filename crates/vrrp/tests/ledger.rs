@@ -65,3 +65,31 @@ fn every_requirement_has_its_line() {
         );
     }
 }
+
+/// What Debian's Keepalived can be told of a virtual router and of a group of them.
+const KEYS: &str = "state interface dont_track_primary track_interface track_file track_process track_script track_bfd \
+    mcast_src_ip mcast_dst_ip unicast_src_ip track_src_ip unicast_peer unicast_ttl check_unicast_src unicast_fault_no_peer \
+    old_unicast_checksum version virtual_router_id priority advert_int authentication auth_type auth_pass virtual_ipaddress \
+    virtual_ipaddress_excluded native_ipv6 promote_secondaries virtual_routes virtual_rules accept no_accept use_vmac \
+    use_vmac_addr vmac_xmit_base use_ipvlan vrf linkbeat_use_polling interface_up_down_delays nopreempt preempt preempt_delay \
+    skip_check_adv_addr strict_mode down_timer_adverts garp_master_delay garp_master_repeat garp_master_refresh \
+    garp_master_refresh_repeat garp_lower_prio_delay garp_lower_prio_repeat garp_extra_if higher_prio_send_advert \
+    lower_prio_no_advert debug notify notify_master notify_backup notify_fault notify_stop notify_master_rx_lower_pri \
+    notify_priority_changes smtp_alert kernel_rx_buf_size group global_tracking sync_group_tracking_weight notify_deleted \
+    vrrp_version vrrp_strict vrrp_mcast_group4 vrrp_mcast_group6 vrrp_startup_delay vrrp_no_swap vrrp_notify_fifo \
+    dynamic_interfaces log_unknown_vrids default_interface router_id script_user enable_script_security notify_fifo";
+
+#[test]
+fn every_key_of_keepalived_has_its_line() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vrrp.md");
+    let page = fs::read_to_string(page).unwrap();
+    let left: String = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .collect();
+    let missing: Vec<&str> = KEYS
+        .split_whitespace()
+        .filter(|key| !left.contains(&format!("`{key}`")))
+        .collect();
+    assert!(missing.is_empty(), "no line for {missing:?}");
+}
