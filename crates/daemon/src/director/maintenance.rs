@@ -13,8 +13,10 @@ use vrrp::{Contribution, Event, State};
 use super::Director;
 use super::instance::Instance;
 
-/// Between two offers of the addresses, as long as nobody takes them.
+/// Between two offers of the addresses, as long as nobody takes them,
 const OFFER_INTERVAL: Duration = Duration::from_secs(10);
+/// but at least so many of the slowest advertisements: an offer is open for two of them.
+const OFFER_ADVERTISEMENTS: u32 = 10;
 /// What a node in maintenance advertises at most.
 const LAST: u8 = 1;
 
@@ -43,7 +45,7 @@ impl Director {
         let begins = on && !self.maintenance.on;
         let ends = !on && self.maintenance.on;
         self.maintenance.on = on;
-        self.maintenance.offer_at = on.then_some(now + OFFER_INTERVAL);
+        self.maintenance.offer_at = on.then(|| self.next_offer(now));
         let outcome = begins.then(|| {
             let (answer, outcome) = oneshot::channel();
             self.begin_handover(now, &HandoverRequest::default(), answer);
@@ -64,7 +66,7 @@ impl Director {
         if self.maintenance.offer_at.is_none_or(|at| at > now) {
             return;
         }
-        self.maintenance.offer_at = Some(now + OFFER_INTERVAL);
+        self.maintenance.offer_at = Some(self.next_offer(now));
         if self.handover.is_some() || self.leaving {
             return;
         }
@@ -74,6 +76,13 @@ impl Director {
                 self.on_notices(notices);
             }
         }
+    }
+
+    fn next_offer(&self, now: Instant) -> Instant {
+        let routers = self.running.config.vrrp.iter();
+        let intervals = routers.map(|router| router.settings.advert_interval.as_duration());
+        let slowest = intervals.max().unwrap_or_default() * OFFER_ADVERTISEMENTS;
+        now + OFFER_INTERVAL.max(slowest)
     }
 
     /// What maintenance does to the priority of every virtual router; none when there is no maintenance.

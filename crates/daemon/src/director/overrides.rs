@@ -83,7 +83,7 @@ impl Overrides {
         let overrides = Self {
             node: None,
             book,
-            store: Store::start(state_dir, results),
+            store: Store::new(state_dir, results),
             number: 1,
             kept: 1,
             disk_error: None,

@@ -32,6 +32,8 @@ pub(in crate::director) struct Kept {
 #[derive(Debug)]
 pub(super) struct Store {
     slot: Arc<Slot>,
+    /// What the thread begins with; there is none before the first text: its stack is memory that is locked.
+    start: Option<(PathBuf, mpsc::Sender<Kept>)>,
 }
 
 #[derive(Debug, Default)]
@@ -41,24 +43,28 @@ struct Slot {
 }
 
 impl Store {
-    /// A store whose thread answers to `results`.
-    pub(super) fn start(state_dir: &Path, results: mpsc::Sender<Kept>) -> Self {
-        let slot = Arc::new(Slot::default());
-        let (path, filled) = (state_dir.join(FILE), Arc::clone(&slot));
-        let thread = std::thread::Builder::new()
-            .name("tandem-orders".to_owned())
-            .stack_size(256 * 1024);
-        let spawned = thread.spawn(move || filled.write_all(&path, &results));
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread to keep orders");
+    /// A store in a state directory that answers to `results`.
+    pub(super) fn new(state_dir: &Path, results: mpsc::Sender<Kept>) -> Self {
+        Self {
+            slot: Arc::default(),
+            start: Some((state_dir.join(FILE), results)),
         }
-        Self { slot }
     }
 
     /// Has a text kept, in place of any that is not written yet.
-    pub(super) fn keep(&self, number: u64, text: String) {
+    pub(super) fn keep(&mut self, number: u64, text: String) {
         *self.slot.text() = Some((number, text));
         self.slot.filled.notify_one();
+        if let Some((path, results)) = self.start.take() {
+            let filled = Arc::clone(&self.slot);
+            let thread = std::thread::Builder::new()
+                .name("tandem-orders".to_owned())
+                .stack_size(256 * 1024);
+            let spawned = thread.spawn(move || filled.write_all(&path, &results));
+            if let Err(error) = spawned {
+                tracing::warn!(%error, "no thread to keep orders");
+            }
+        }
     }
 }
 
@@ -165,9 +171,9 @@ fn unread(path: &Path, what: &str) -> String {
 mod tests {
     use super::*;
 
-    fn started(folder: &Path) -> (Store, mpsc::Receiver<Kept>) {
+    fn prepared(folder: &Path) -> (Store, mpsc::Receiver<Kept>) {
         let (sender, results) = mpsc::channel(4);
-        (Store::start(folder, sender), results)
+        (Store::new(folder, sender), results)
     }
 
     #[test]
@@ -175,7 +181,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("not/there/yet");
         assert!(read(&state).1.is_none(), "no file is no fault");
-        let (store, mut results) = started(&state);
+        let (mut store, mut results) = prepared(&state);
         store.keep(3, Book::default().to_text());
         let kept = results.blocking_recv().unwrap();
         assert_eq!((kept.number, kept.error), (3, None));
@@ -199,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         std::fs::write(&state, "a file where a folder should be").unwrap();
-        let (store, mut results) = started(&state);
+        let (mut store, mut results) = prepared(&state);
         store.keep(1, "{}".to_owned());
         assert!(results.blocking_recv().unwrap().error.is_some());
         std::fs::remove_file(&state).unwrap();
