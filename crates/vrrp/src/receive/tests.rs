@@ -7,6 +7,7 @@ use super::*;
 use crate::wire::Advertisement;
 
 mod envelope;
+mod fuzz;
 mod properties;
 mod sending;
 mod trust;

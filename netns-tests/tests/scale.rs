@@ -1,0 +1,61 @@
+//! Hundreds of virtual routers on one node: all of them Active at once, no advertisement missing, each on its interval.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{assert_within, measured};
+use netns_tests::{
+    Crowd, Device, Host, Lab, Observer, PairConfig, Part, Tandem, cpu_time, missed, within,
+};
+
+const ROUTERS: usize = 250;
+/// From one advertisement to the next.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long they are watched.
+const WATCH: Duration = Duration::from_secs(6);
+/// Three intervals and the skew of priority 200 (RFC 9568 §6.1), and a start on a busy machine.
+const START: Duration = Duration::from_millis(3219 + 1500);
+
+#[test]
+fn two_hundred_and_fifty_virtual_routers_miss_nothing() {
+    measured(|| {
+        let crowd = Crowd::of(ROUTERS);
+        let lab = Lab::new().unwrap();
+        crowd.plug(&lab, Host::Lb1, Host::Watch).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let quiet = PairConfig {
+            listener: false,
+            pair: false,
+            ..PairConfig::default()
+        };
+        let mut node = Tandem::new(&lab, Host::Lb1, &quiet).unwrap();
+        node.write_config(&crowd.tandem(false)).unwrap();
+        let begun = Instant::now();
+        node.start().unwrap();
+        let first = within("all of them advertise", 4 * START, || {
+            let seen = crowd.adverts(&observer, Host::Lb1, begun);
+            let first = seen.values().filter_map(|times| times.first().copied());
+            (seen.len() == crowd.len()).then(|| first.max())
+        });
+        let last = first.unwrap().unwrap();
+        assert_within("until the last is Active", last - begun, START);
+
+        let pids = node.pids(Part::All);
+        let spent = || -> Duration { pids.iter().map(|pid| cpu_time(*pid).unwrap()).sum() };
+        let (from, before) = (Instant::now(), spent());
+        // The length of the watch is what is asked for here; no fact would end it sooner.
+        std::thread::sleep(WATCH);
+        let (to, after) = (Instant::now(), spent());
+        let seen = crowd.adverts(&observer, Host::Lb1, from);
+        let result = missed(&seen, crowd.len(), (from, to), INTERVAL);
+        assert_eq!(result.missed, 0, "{result:?}");
+        // A hundredth of the interval is the node's own; the rest is the machine's.
+        let longest = Duration::from_secs_f64(result.longest_gap_ms / 1000.0);
+        assert_within("between two of one router", longest, INTERVAL * 3 / 2);
+        let share = (after - before).as_secs_f64() / (to - from).as_secs_f64();
+        assert!(share < 0.25, "{ROUTERS} routers need {share:.3} of a core");
+    });
+}
