@@ -56,7 +56,9 @@ pub use run::{Outcome, Probe, Run, Summary};
 pub use scale::{Crowd, Missed, ScaleMeasure, ScaleProduct, measure_scale, missed};
 pub use scenario::{Measure, Product, Scenario, measure};
 pub use stranger::{Shot, Stranger, Sum};
-pub use traffic::{Answer, Comparison, Rival, Row, Tally, Work, compare, idle_memory};
+pub use traffic::{
+    Answer, Comparison, Flows, Rival, Row, Tally, Work, compare, compare_datagrams, idle_memory,
+};
 pub use vipwatch::{VipLog, VipWatch};
 pub use wait::{wait_until, within};
 pub use wire::{Advert, AdvertForm, Frame, decode, vrrp_message};

@@ -5,11 +5,13 @@
 //! the scheduler accounts for it. Requests a second say less: the loop that makes the load is often the limit.
 
 mod clients;
+mod datagrams;
 mod load;
 mod measurement;
 mod origin;
 mod rivals;
 
+pub use datagrams::{Flows, compare_datagrams};
 pub use load::Tally;
 pub use measurement::{Comparison, Row, compare, idle_memory};
 pub use rivals::Rival;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use netns_tests::{
-    Comparison, Measure, Product, Rival, Row, ScaleProduct, Scenario, compare, idle_memory,
-    measure, measure_scale,
+    Comparison, Flows, Measure, Product, Rival, Row, ScaleProduct, Scenario, compare,
+    compare_datagrams, idle_memory, measure, measure_scale,
 };
 use serde::Serialize;
 
@@ -64,6 +64,8 @@ enum What {
     Http(Traffic),
     /// The same for connections whose bytes are relayed
     Tcp(Traffic),
+    /// The same for datagrams, beside nginx: HAProxy passes on none
+    Udp(Traffic),
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,6 +121,7 @@ fn main() -> anyhow::Result<()> {
         }
         What::Http(options) => traffic(&options, &Comparison::http(), true),
         What::Tcp(options) => traffic(&options, &Comparison::tcp(), false),
+        What::Udp(options) => datagrams(&options),
     }
 }
 
@@ -156,7 +159,8 @@ fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<
             );
         })?;
         for rival in &rivals {
-            println!("{}", line(comparison.title, *rival, &measured));
+            let line = line(comparison.title, *rival, Rival::Haproxy, &measured);
+            println!("{line}");
         }
         rows.extend(measured);
     }
@@ -173,13 +177,51 @@ fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<
     write_json(&options.json, &rows)
 }
 
-fn line(title: &str, rival: Rival, rows: &[Row]) -> String {
+/// As above, without HAProxy; the ratio is to nginx.
+fn datagrams(options: &Traffic) -> anyhow::Result<()> {
+    let rivals: Vec<Rival> = [Rival::Tandem, Rival::Nginx]
+        .into_iter()
+        .filter(|rival| wanted(rival.title(), &options.proxy))
+        .collect();
+    println!(
+        "CPU time of a question with its answer in microseconds; x = median of the ratios to nginx in the same round; questions a\n\
+         second, and how long the answer took. Medians of {} rounds of {} ms.\n",
+        options.rounds, options.time
+    );
+    println!(
+        "{:<26} {:<8} {:>9} {:>6} {:>9} {:>9} {:>9} {:>6}",
+        "", "", "CPU us", "x", "per s", "p50 us", "p99 us", "bad"
+    );
+    let mut rows = Vec::new();
+    for flows in Flows::ALL {
+        if !wanted(flows.title(), &options.only) {
+            continue;
+        }
+        let time = std::time::Duration::from_millis(options.time);
+        let measured = compare_datagrams(flows, &rivals, options.rounds, time, |row| {
+            eprintln!(
+                "  round {}  {:<24} {:<8} {:>8.2} us",
+                row.round,
+                row.title,
+                row.rival.title(),
+                row.cpu_us
+            );
+        })?;
+        for rival in &rivals {
+            println!("{}", line(flows.title(), *rival, Rival::Nginx, &measured));
+        }
+        rows.extend(measured);
+    }
+    write_json(&options.json, &rows)
+}
+
+fn line(title: &str, rival: Rival, base: Rival, rows: &[Row]) -> String {
     let own: Vec<&Row> = rows.iter().filter(|row| row.rival == rival).collect();
     let of = |value: fn(&Row) -> f64| median(&sorted(own.iter().map(|row| value(row))));
     let ratios = own.iter().filter_map(|row| {
         let other = rows
             .iter()
-            .find(|other| other.rival == Rival::Haproxy && other.round == row.round)?;
+            .find(|other| other.rival == base && other.round == row.round)?;
         Some(row.cpu_us / other.cpu_us)
     });
     let bad: u64 = own.iter().map(|row| row.bad).sum();

@@ -173,7 +173,7 @@ fn measure(
         },
     )?;
     anyhow::ensure!(tally.good > 0, "nothing came through");
-    Ok(row(comparison, rival, round, time, tally, cpu))
+    Ok(row(comparison.title, rival, round, time, tally, cpu))
 }
 
 /// Starts origin, proxy and clients, each on its core, and lets `work` use them.
@@ -217,8 +217,8 @@ fn with_load<T: Send>(
     })?
 }
 
-fn row(
-    comparison: &Comparison,
+pub(super) fn row(
+    title: &str,
     rival: Rival,
     round: usize,
     time: Duration,
@@ -232,7 +232,7 @@ fn row(
         value as f64 / 1e3
     };
     Row {
-        title: comparison.title.to_owned(),
+        title: title.to_owned(),
         rival,
         round,
         cpu_us: cpu.as_secs_f64() * 1e6 / tally.good as f64,

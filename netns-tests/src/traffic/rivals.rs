@@ -11,6 +11,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
 
+use super::datagrams::Flows;
 use crate::device::program;
 use crate::process::{Process, process_tree};
 use crate::wait::wait_until;
@@ -59,6 +60,15 @@ impl Rival {
     /// Where it relays the bytes of TCP.
     pub(super) fn tcp(self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port() + 1))
+    }
+
+    /// Where it passes on datagrams. HAProxy has no such thing.
+    pub(super) fn udp(self, flows: Flows) -> SocketAddr {
+        let port = match flows {
+            Flows::Short => self.port() + 2,
+            Flows::Long => self.port() + 3,
+        };
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
     fn port(self) -> u16 {
@@ -123,13 +133,18 @@ impl Rival {
 
     fn config(self, folder: &Path) -> String {
         let (http, tcp) = (self.http(), self.tcp());
+        let (short, long) = (self.udp(Flows::Short), self.udp(Flows::Long));
         match self {
             Rival::Tandem => format!(
                 "[global]\nthreads = 1\n\n\
                  [listener.web]\nbind = \"{http}\"\nprotocol = \"http\"\nforward = \"app\"\n\n\
                  [listener.raw]\nbind = \"{tcp}\"\nprotocol = \"tcp\"\nforward = \"raw\"\n\n\
                  [group.app]\ntargets = [\"{ORIGIN}\"]\nhealth = {{ http = \"/s/2\", every = \"5s\" }}\n\n\
-                 [group.raw]\ntargets = [\"{ORIGIN}\"]\n"
+                 [group.raw]\ntargets = [\"{ORIGIN}\"]\n\n\
+                 [listener.short]\nbind = \"{short}\"\nprotocol = \"udp\"\nforward = \"short\"\n\n\
+                 [listener.long]\nbind = \"{long}\"\nprotocol = \"udp\"\nforward = \"long\"\n\n\
+                 [group.short]\ntargets = [\"{ORIGIN}\"]\nhealth = \"off\"\nudp = {{ responses = 1 }}\n\n\
+                 [group.long]\ntargets = [\"{ORIGIN}\"]\nhealth = \"off\"\n"
             ),
             Rival::Haproxy => format!(
                 "global\n  nbthread 1\n  maxconn 9000\n\n\
@@ -148,7 +163,9 @@ impl Rival {
                      upstream app {{ server {ORIGIN}; keepalive 1024; keepalive_requests 1000000000; }}\n  \
                      server {{\n    listen {http} backlog=4096;\n    location / {{\n      proxy_pass http://app;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      proxy_set_header Host $host;\n      \
                      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    }}\n  }}\n}}\n\
-                     stream {{\n  server {{ listen {tcp} backlog=4096; proxy_pass {ORIGIN}; }}\n}}\n",
+                     stream {{\n  server {{ listen {tcp} backlog=4096; proxy_pass {ORIGIN}; }}\n  \
+                     server {{ listen {short} udp reuseport; proxy_pass {ORIGIN}; proxy_responses 1; proxy_requests 1; }}\n  \
+                     server {{ listen {long} udp reuseport; proxy_pass {ORIGIN}; }}\n}}\n",
                 )
             }
         }
