@@ -29,6 +29,9 @@ use crate::worker::Worker;
 /// Targets tried for one datagram, should each say at once that it cannot be reached.
 const MAX_TARGETS: usize = 3;
 
+/// How long a target may leave unanswered what the client goes on to ask, where the number of answers is known.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What makes a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct FlowKey {
@@ -72,6 +75,8 @@ struct Link {
     falls: u32,
     asked: Cell<u64>,
     answered: Cell<u64>,
+    /// Since when the target has been silent: since the last answer, or since it was chosen.
+    silent_since: Cell<Instant>,
 }
 
 impl Link {
@@ -81,6 +86,13 @@ impl Link {
         responses.map_or(u64::MAX, |responses| {
             (self.asked.get() * u64::from(responses)).saturating_sub(self.answered.get())
         })
+    }
+
+    /// True if answers are missing for so long that somebody else should be asked.
+    fn is_mute(&self) -> bool {
+        self.group.settings().udp.responses.is_some()
+            && self.expected() > 0
+            && self.silent_since.get().elapsed() > PATIENCE
     }
 
     fn is_dead(&self) -> bool {
@@ -236,6 +248,7 @@ impl Flow {
             falls,
             asked: Cell::new(0),
             answered: Cell::new(0),
+            silent_since: Cell::new(Instant::now()),
         });
         self.wake();
         Ok(())
@@ -295,6 +308,17 @@ impl Flow {
         }
     }
 
+    /// Leaves a target that does not answer: a client that asks again is sent to another one. Nothing is held against
+    /// it, as nonsense has no answer either.
+    fn unlink_mute(&self) {
+        if self.link.borrow().as_ref().is_some_and(Link::is_mute)
+            && let Some(link) = self.link.take()
+        {
+            self.refuse(&link.group, link.lease.target().id());
+            link.finish(true);
+        }
+    }
+
     /// Sends to the target, another one if that cannot be reached; or why not, and how many were lost.
     pub(super) fn send(
         &self,
@@ -304,6 +328,7 @@ impl Flow {
     ) -> Result<(), (Cause, usize)> {
         self.touch();
         self.unlink_lost();
+        self.unlink_mute();
         let mut left = datagrams;
         let mut why = Cause::Unreachable;
         for _ in 0..MAX_TARGETS {
@@ -413,6 +438,7 @@ impl Flow {
             count += 1;
         }
         link.answered.set(link.answered.get() + count as u64);
+        link.silent_since.set(Instant::now());
         let sent = place.answer(&self.key, &room[..count]);
         self.listener.count_datagrams(worker.index, 0, sent);
         let causes = &self.listener.causes;

@@ -305,6 +305,35 @@ fn five_refusals_take_a_target_out_and_silence_does_not() {
     assert_eq!(standing(&forwarder), TargetStanding::Up);
 }
 
+#[test]
+fn who_asks_again_after_a_second_of_silence_is_sent_to_another_target() {
+    let (mute, alive) = (origin(|_| Vec::new()), marking(b'a'));
+    let (forwarder, place) = proxy_with(&[mute.address, alive.address], |_, group| {
+        group.algorithm = Algorithm::First;
+        group.udp.responses = Some(1);
+    });
+    let client = client();
+    client.send_to(b"?", place.address).unwrap();
+    eventually("asked", || mute.received.load(SeqCst) == 1);
+    let begin = Instant::now();
+    client
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    let mut room = [0; 16];
+    // It asks every 50 ms.
+    let length = loop {
+        client.send_to(b"?", place.address).unwrap();
+        match client.recv_from(&mut room) {
+            Ok((length, _)) => break length,
+            Err(_) => assert!(begin.elapsed() < LIMIT, "nobody answers"),
+        }
+    };
+    assert_eq!(room[..length], *b"a?");
+    assert!(begin.elapsed() >= Duration::from_millis(900));
+    let target = forwarder.snapshot().groups[0].targets[0].clone();
+    assert_eq!((target.errors_total, target.state), (0, TargetStanding::Up));
+}
+
 fn udp_check(expect: Option<&[u8]>) -> HealthSettings {
     HealthSettings {
         check: Check::Udp {
