@@ -29,6 +29,8 @@ pub enum CheckFailure {
     ConnectTimeout,
     /// No connection for another reason, in the system's words.
     ConnectFailed(String),
+    /// Connected, but not to whom it should be, in words.
+    Tls(String),
     /// Connected, but no answer within the time limit.
     Timeout,
     /// The connection ended before an answer.
@@ -55,6 +57,7 @@ impl CheckFailure {
         match self {
             Self::ConnectTimeout | Self::ConnectFailed(_) | Self::Timeout => true,
             Self::ConnectRefused
+            | Self::Tls(_)
             | Self::Closed
             | Self::NotHttp
             | Self::Status { .. }
@@ -70,6 +73,7 @@ impl fmt::Display for CheckFailure {
             Self::ConnectRefused => f.write_str("connect refused"),
             Self::ConnectTimeout => f.write_str("connect timeout"),
             Self::ConnectFailed(cause) => write!(f, "connect failed: {cause}"),
+            Self::Tls(cause) => write!(f, "tls: {cause}"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Closed => f.write_str("closed without an answer"),
             Self::NotHttp => f.write_str("answer is not http"),

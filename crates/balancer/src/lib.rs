@@ -59,7 +59,7 @@ pub use settings::{
     Algorithm, Alpn, Check, FixedAnswer, GroupSettings, GroupTimeouts, HashKey, HeaderEdits,
     HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown, OnDown,
     OutlierSettings, Protocol, RetrySettings, RuleAction, RuleSettings, SendProxy, TargetLimits,
-    TargetSettings, TlsSettings, TlsVersion, UdpSettings,
+    TargetSettings, TargetTlsSettings, TlsSettings, TlsVersion, UdpSettings,
 };
 pub use split::{Share, Split};
 pub use sticky::{Binding, BindingCounts, GroupMark, StickySettings, TargetMark};

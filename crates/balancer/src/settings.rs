@@ -18,7 +18,7 @@ mod protection;
 mod tls;
 
 pub use protection::{OutlierSettings, RetrySettings, TargetLimits};
-pub use tls::{Alpn, TlsSettings, TlsVersion};
+pub use tls::{Alpn, TargetTlsSettings, TlsSettings, TlsVersion};
 
 /// One `[listener.NAME]`: where connections come in and what becomes of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -90,6 +90,8 @@ pub enum Protocol {
     Tcp,
     /// Datagrams, passed on both ways in flows.
     Udp,
+    /// The same inside TLS, which is ended here if there are certificates; else only the name the client asks for is read.
+    Tls,
 }
 
 impl Protocol {
@@ -99,6 +101,7 @@ impl Protocol {
             Self::Http => "http",
             Self::Https => "https",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
             Self::Udp => "udp",
         }
     }
@@ -106,7 +109,7 @@ impl Protocol {
     /// True if it speaks datagrams: those and streams can be bound to the same address.
     pub fn is_datagrams(self) -> bool {
         match self {
-            Self::Http | Self::Https | Self::Tcp => false,
+            Self::Http | Self::Https | Self::Tcp | Self::Tls => false,
             Self::Udp => true,
         }
     }
@@ -325,8 +328,10 @@ pub struct GroupSettings {
     pub algorithm: Algorithm,
     /// The targets, in the order of the file.
     pub targets: Vec<TargetSettings>,
-    /// Its targets speak HTTP/2 in clear text, by prior knowledge (RFC 9113 §3.3).
+    /// Its targets speak HTTP/2: by prior knowledge (RFC 9113 §3.3), inside TLS because they say so.
     pub http2: bool,
+    /// How connections to the targets are encrypted; `None` (default) if they are not.
+    pub tls: Option<TargetTlsSettings>,
     /// How each target is checked.
     pub health: HealthSettings,
     /// Time limits on the target's side.
@@ -375,6 +380,7 @@ impl GroupSettings {
             algorithm: Algorithm::RoundRobin,
             targets: targets.into_iter().map(TargetSettings::new).collect(),
             http2: false,
+            tls: None,
             health: HealthSettings::default(),
             timeouts: GroupTimeouts::default(),
             on_all_down: OnAllDown::Try,

@@ -13,6 +13,9 @@ mod together;
 mod track;
 mod vrrp;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use balancer::{GroupSettings, ListenerSettings, Protocol};
 
 use crate::Code;
@@ -59,6 +62,7 @@ pub(crate) fn check(
         vrrp: vrrp?,
         listeners: listeners?,
         groups,
+        authorities: authorities(draft),
         certificates: draft
             .certificates
             .iter()
@@ -84,13 +88,20 @@ fn proxies(draft: &Draft, found: &Findings<'_>) {
     }
 }
 
+/// Whom the groups trust, by the files that say so.
+fn authorities(draft: &Draft) -> BTreeMap<String, Arc<str>> {
+    let all = draft.groups.iter().filter_map(|group| group.tls());
+    all.filter_map(|tls| Some((tls.settings.ca.clone(), tls.authorities.clone()?)))
+        .collect()
+}
+
 fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings> {
     let protocol = match listener.protocol {
         ListenerProtocol::Http => Protocol::Http,
         ListenerProtocol::Https => Protocol::Https,
         ListenerProtocol::Tcp => Protocol::Tcp,
         ListenerProtocol::Udp => Protocol::Udp,
-        ListenerProtocol::Tls => return None,
+        ListenerProtocol::Tls => Protocol::Tls,
     };
     Some(ListenerSettings {
         name: listener.name.value.clone(),

@@ -4,6 +4,7 @@ mod hooks;
 mod secret;
 mod track;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub struct Config {
     pub listeners: Vec<balancer::ListenerSettings>,
     /// The target groups, in the order of the file.
     pub groups: Vec<balancer::GroupSettings>,
+    /// Whom the groups' targets may be vouched for by, in PEM form, by file; empty without file access.
+    pub authorities: BTreeMap<String, Arc<str>>,
     /// The certificates, in the order of the file.
     pub certificates: Vec<Certificate>,
 }

@@ -17,8 +17,8 @@ mod pair;
 mod protection;
 mod rule;
 mod sticky;
+mod target_tls;
 mod track;
-mod unbuilt;
 mod vrrp;
 
 use std::path::Path;
@@ -79,9 +79,12 @@ pub(crate) fn read(root: Section<'_>, files: Files<'_>) -> Draft {
         vrrp::read(name, section, files)
     });
     let listeners = named(root.get("listener"), listener::read);
-    let defaults = root.section("defaults").map(defaults).unwrap_or_default();
+    let defaults = root
+        .section("defaults")
+        .map(|section| defaults(section, files))
+        .unwrap_or_default();
     let groups = named(root.get("group"), |name, section| {
-        group::read(name, section, &defaults)
+        group::read(name, section, &defaults, files)
     });
     let certificates = named(root.get("certificate"), |name, section| {
         certificate::read(name, section, files)
@@ -108,9 +111,9 @@ pub(crate) fn read(root: Section<'_>, files: Files<'_>) -> Draft {
 }
 
 /// `[defaults]`: what every group starts from.
-fn defaults(section: Section<'_>) -> group::Common {
+fn defaults(section: Section<'_>, files: Files<'_>) -> group::Common {
     let common = section.section("group").map(|section| {
-        let common = group::Common::read(&section);
+        let common = group::Common::read(&section, files);
         section.finish();
         common
     });

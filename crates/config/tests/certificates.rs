@@ -265,3 +265,91 @@ fn without_file_access_nothing_is_read() {
     let tls = config.listeners[0].tls.as_ref().unwrap();
     assert_eq!((tls.min.as_str(), tls.hsts), ("1.3", Some(DAY)));
 }
+
+/// A listener of this kind for TLS, with these lines.
+fn tls_listener(protocol: &str, lines: &str) -> Vec<String> {
+    let text = format!(
+        "[listener.mail]\nbind = \"10.0.0.1:993\"\nprotocol = \"{protocol}\"\nrespond = \"close\"\n{lines}\n\
+         [certificate.app]\ncert = \"app.pem\"\nkey = \"app.key\"\n"
+    );
+    let outcome = load(Path::new("t.toml"), &text, &Facts::default());
+    let lines = outcome.report.lines(Path::new("t.toml"));
+    lines.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_tls_listener_ends_tls_if_it_has_certificates() {
+    let said = |lines| tls_listener("tls", lines);
+    let unused = "t.toml:6:1: warning[E051]: certificate `app` is used by no listener; name it in `certificates`, or remove it";
+    assert_eq!(said(""), [unused]);
+    assert_eq!(
+        said("tls = { certificates = [\"app\"] }"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        said("tls = { min = \"1.3\" }"),
+        [
+            "t.toml:1:1: error[E041]: the tls listener [listener.mail] has no certificate; add a `tls` table with `certificates = [\"NAME\"]`",
+            unused,
+        ]
+    );
+    assert_eq!(
+        said("tls = { certificates = [\"app\"], alpn = [\"h2\"] }"),
+        [
+            "t.toml:5:33: error[E041]: `alpn` is for http, but the listener's protocol is tls; remove it, or write `protocol = \"http\"`"
+        ]
+    );
+    assert_eq!(
+        tls_listener("tcp", "tls = { certificates = [\"app\"] }"),
+        [
+            "t.toml:5:1: error[E041]: `tls` is for https and tls, but the listener's protocol is tcp; remove it"
+        ]
+    );
+}
+
+#[test]
+fn a_group_says_whom_its_targets_have_to_be() {
+    let folder = Folder::new();
+    let (cert, _) = ecdsa(&["ca.example"]);
+    fs::write(folder.0.path().join("ca.pem"), &cert).unwrap();
+    fs::write(folder.0.path().join("empty.pem"), "").unwrap();
+    let load_with = |tls: &str| {
+        let text = format!(
+            "[listener.web]\nbind = \"10.0.0.1:80\"\nforward = \"app\"\n\
+             [group.app]\ntargets = [\"10.0.0.2:8443\"]\ntls = {tls}\n"
+        );
+        let facts = Facts {
+            file_access: true,
+            ..Facts::default()
+        };
+        load(&folder.0.path().join("t.toml"), &text, &facts)
+    };
+    let said = |tls| {
+        let place = format!("{}/", folder.0.path().display());
+        let outcome = load_with(tls);
+        let lines = outcome
+            .report
+            .lines(Path::new("t.toml"))
+            .replace(&place, "");
+        lines.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let config = load_with("{ name = \"Web.internal\", ca = \"ca.pem\" }")
+        .config
+        .unwrap();
+    let tls = config.groups[0].tls.as_ref().unwrap();
+    assert_eq!(tls.name.as_deref(), Some("web.internal"));
+    assert_eq!(config.authorities[&tls.ca].as_ref(), cert);
+    assert_eq!(load_with("\"off\"").config.unwrap().groups[0].tls, None);
+    assert_eq!(
+        said("{ ca = \"empty.pem\" }"),
+        [
+            "t.toml:6:14: error[E040]: empty.pem holds no certificate of an authority; give `ca` a file in PEM form; without it that of the package ca-certificates"
+        ]
+    );
+    assert_eq!(
+        said("{ name = \"a b\", ca = \"ca.pem\" }"),
+        [
+            "t.toml:6:16: error[E010]: expected a name like \"web.internal\", as certificates have it, got \"a b\""
+        ]
+    );
+}

@@ -248,6 +248,9 @@ pub enum ToForwarder {
         /// What the files of its certificates hold: only the director may read them.
         #[serde(default)]
         certificates: Vec<CertificateText>,
+        /// Whom targets may be vouched for by, in PEM form, by file.
+        #[serde(default)]
+        authorities: BTreeMap<String, String>,
     },
     /// Follow these orders, and each configuration from here on with them. Comes before the first configuration.
     Overrides(overrides::Overrides),

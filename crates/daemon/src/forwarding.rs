@@ -169,8 +169,9 @@ impl Data {
                 text,
                 cookie_keys,
                 certificates,
+                authorities,
             } => {
-                let secrets = Secrets::new(cookie_keys, certificates);
+                let secrets = Secrets::new(cookie_keys, certificates, authorities);
                 let error = self
                     .configure(link, generation, path, node, text, secrets)
                     .await
@@ -400,12 +401,17 @@ struct Secrets {
 }
 
 impl Secrets {
-    fn new(cookie_keys: Vec<DerivedKey>, certificates: Vec<CertificateText>) -> Self {
+    fn new(
+        cookie_keys: Vec<DerivedKey>,
+        certificates: Vec<CertificateText>,
+        authorities: BTreeMap<String, String>,
+    ) -> Self {
         let keys = cookie_keys.into_iter().map(|key| CookieKey(key.0));
         Self {
             cookie_keys: keys.collect(),
             materials: Materials {
                 certificates: certificates.into_iter().map(material).collect(),
+                authorities,
             },
         }
     }

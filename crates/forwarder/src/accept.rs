@@ -149,7 +149,11 @@ fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Ad
         }
         Protocol::Http => drop(spawn_local(http(worker, stream, peer, admission))),
         Protocol::Https => drop(spawn_local(https(worker, stream, peer, admission))),
-        Protocol::Tcp => drop(spawn_local(tcp::serve(worker, stream, peer, admission))),
+        Protocol::Tcp => {
+            let opening = tcp::Opening::plain(stream);
+            drop(spawn_local(tcp::serve(worker, opening, peer, admission)));
+        }
+        Protocol::Tls => drop(spawn_local(tls(worker, stream, peer, admission))),
         // Its sockets have no connections.
         Protocol::Udp => {}
     }
@@ -165,6 +169,19 @@ async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admissio
     if let Some(stream) = handshake::accept(&worker, stream, &admission).await {
         let http2 = stream.speaks_http2();
         speak(worker, stream, peer, admission, http2);
+    }
+}
+
+async fn tls(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+    let ends = admission.listener().acceptor.load().is_some();
+    let opening = if ends {
+        let stream = handshake::accept(&worker, stream, &admission).await;
+        stream.map(tcp::Opening::decrypted)
+    } else {
+        handshake::overhear(&worker, stream, &admission).await
+    };
+    if let Some(opening) = opening {
+        tcp::serve(worker, opening, peer, admission).await;
     }
 }
 

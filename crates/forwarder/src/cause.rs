@@ -64,6 +64,8 @@ causes! {
     QueueClientGone = "client-abort@queue", 503;
     /// No target took the connection.
     ConnectFailed = "connect-refused@connect", 502;
+    /// The target is not whom it should be, or cannot do TLS as it should.
+    TlsFailed = "tls-failed@connect", 502;
     /// The target did not take the connection in time.
     ConnectTimeout = "connect-timeout@connect", 504;
     /// The target closed a kept connection under a request that must not be repeated.

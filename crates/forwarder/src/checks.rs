@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::probe;
+use crate::tls::targets::Targets;
 
 /// A target under check.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ struct Subject {
     settings: HealthSettings,
     send_proxy: Option<SendProxy>,
     state: Arc<TargetState>,
+    /// The group, for the way to its targets.
+    of: Arc<Group>,
 }
 
 impl Subject {
@@ -33,6 +36,7 @@ impl Subject {
         self.address == other.address
             && self.settings == other.settings
             && self.send_proxy == other.send_proxy
+            && self.of.settings().tls == other.of.settings().tls
             && Arc::ptr_eq(&self.state, &other.state)
     }
 }
@@ -59,6 +63,7 @@ const LOOKS_PER_SETTLING: u32 = 10;
 pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
     mut plans: UnboundedReceiver<Arc<Plan>>,
+    ways: Arc<Targets>,
     wake: impl Fn() + 'static,
 ) {
     let wake: Rc<dyn Fn()> = Rc::new(wake);
@@ -73,7 +78,7 @@ pub(crate) fn run(
             tokio::select! {
                 plan = plans.recv() => match plan {
                     Some(plan) => {
-                        rearrange(&mut running, &plan, &wake);
+                        rearrange(&mut running, &plan, &ways, &wake);
                         current = plan;
                     }
                     None => return,
@@ -87,7 +92,12 @@ pub(crate) fn run(
     });
 }
 
-fn rearrange(running: &mut BTreeMap<(String, String), Running>, plan: &Plan, wake: &Rc<dyn Fn()>) {
+fn rearrange(
+    running: &mut BTreeMap<(String, String), Running>,
+    plan: &Plan,
+    ways: &Arc<Targets>,
+    wake: &Rc<dyn Fn()>,
+) {
     let wanted = subjects(plan);
     running.retain(|name, running| {
         wanted
@@ -96,7 +106,12 @@ fn rearrange(running: &mut BTreeMap<(String, String), Running>, plan: &Plan, wak
     });
     for (order, (name, subject)) in wanted.into_iter().enumerate() {
         running.entry(name).or_insert_with(|| {
-            let task = spawn_local(check(subject.clone(), order, Rc::clone(wake)));
+            let task = spawn_local(check(
+                subject.clone(),
+                order,
+                Arc::clone(ways),
+                Rc::clone(wake),
+            ));
             Running { subject, task }
         });
     }
@@ -122,10 +137,10 @@ fn subjects(plan: &Plan) -> BTreeMap<(String, String), Subject> {
     let checked = plan
         .groups()
         .filter(|group| group.settings().health.check.is_on());
-    checked.flat_map(|group| members(group)).collect()
+    checked.flat_map(members).collect()
 }
 
-fn members(group: &Group) -> impl Iterator<Item = ((String, String), Subject)> {
+fn members(group: &Arc<Group>) -> impl Iterator<Item = ((String, String), Subject)> {
     let settings = group.settings();
     group.targets().iter().map(|target| {
         let subject = Subject {
@@ -135,12 +150,13 @@ fn members(group: &Group) -> impl Iterator<Item = ((String, String), Subject)> {
             settings: settings.health.clone(),
             send_proxy: settings.send_proxy,
             state: Arc::clone(target.state()),
+            of: Arc::clone(group),
         };
         ((subject.group.clone(), subject.target.clone()), subject)
     })
 }
 
-async fn check(subject: Subject, order: usize, wake: Rc<dyn Fn()>) {
+async fn check(subject: Subject, order: usize, ways: Arc<Targets>, wake: Rc<dyn Fn()>) {
     let known = subject.state.health();
     let mut machine = HealthMachine::resume(subject.settings.clone(), known);
     if known == Health::Unknown {
@@ -149,7 +165,9 @@ async fn check(subject: Subject, order: usize, wake: Rc<dyn Fn()>) {
     loop {
         let next_at = machine.next_check_at(Instant::now(), rand::random());
         tokio::time::sleep_until(next_at.into()).await;
-        let result = probe::run(&subject.settings, subject.address, subject.send_proxy).await;
+        let way = ways.way(subject.of.settings());
+        let way = (&way, subject.send_proxy);
+        let result = probe::run(&subject.settings, subject.address, way).await;
         let change = machine.observe(Instant::now(), result);
         subject.state.observe(Instant::now(), &machine, change);
         if let Some(change) = change {

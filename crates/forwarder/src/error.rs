@@ -33,6 +33,15 @@ pub enum ApplyError {
         #[source]
         source: TlsError,
     },
+    /// A group's connections cannot be encrypted.
+    #[error("group {group} cannot do TLS")]
+    TargetTls {
+        /// The group.
+        group: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
     /// A worker thread did not confirm within the time limit. The plan is in force; the thread has yet to follow.
     #[error("worker thread {0} did not confirm the new listeners in time")]
     Unconfirmed(usize),

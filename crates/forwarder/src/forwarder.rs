@@ -24,6 +24,7 @@ use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot}
 use crate::sockets::{self, OpenSocket};
 use crate::tls::Materials;
 use crate::tls::acceptor::{self, Acceptors};
+use crate::tls::targets::Targets;
 use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
 
 use orders::{Settings, Wanted, is_in_force};
@@ -62,6 +63,8 @@ pub struct Forwarder {
     /// Connections of all listeners.
     connections: Arc<AtomicU32>,
     leaving: Arc<Leaving>,
+    /// How targets are reached inside TLS.
+    targets: Arc<Targets>,
     /// How clients come back to their TLS sessions.
     tickets: Arc<dyn ProducesTickets>,
     access_log: Desk,
@@ -95,15 +98,19 @@ impl Forwarder {
         let leaving = Arc::new(Leaving::new());
         let access_log = Desk::start()?;
         let sealer = Sealer::default();
+        let targets = Arc::new(Targets::default());
         let workers = (0..settings.threads.max(1))
-            .map(|index| start_worker(index, &leaving, (&access_log, &sealer)))
+            .map(|index| start_worker(index, (&leaving, &targets), (&access_log, &sealer)))
             .collect::<io::Result<Vec<_>>>()?;
         let (plans, received) = unbounded_channel();
         let wake = wake_all(&workers);
         let runtime = worker::runtime()?;
-        let health_thread = std::thread::Builder::new()
-            .name("tandem-health".to_owned())
-            .spawn(move || checks::run(&runtime, received, wake))?;
+        let health_thread = {
+            let targets = Arc::clone(&targets);
+            std::thread::Builder::new()
+                .name("tandem-health".to_owned())
+                .spawn(move || checks::run(&runtime, received, targets, wake))?
+        };
         Ok(Forwarder {
             plan: ArcSwap::default(),
             listening: AtomicBool::new(false),
@@ -114,6 +121,7 @@ impl Forwarder {
             health_thread: Some(health_thread),
             connections: Arc::default(),
             leaving,
+            targets,
             tickets: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(io::Error::other)?,
             access_log,
             sealer,
@@ -143,7 +151,12 @@ impl Forwarder {
         let mut wanted = whole(&self.changing);
         let plan = self.plan_with(&listeners, &groups, &wanted.overrides)?;
         let acceptors = acceptor::of_plan(&plan, materials, &self.tickets)?;
+        let targets = self.targets.prepare(&plan, materials)?;
+        let before = self.targets.set(targets);
         let result = self.put_in_force(plan, &acceptors, &wanted.overrides);
+        if !is_in_force(&result) {
+            self.targets.set(before);
+        }
         if is_in_force(&result) {
             wanted.settings = Some(Settings {
                 listeners,
@@ -476,18 +489,19 @@ fn wake_all(workers: &[WorkerHandle]) -> impl Fn() + Send + 'static {
 
 fn start_worker(
     index: usize,
-    leaving: &Arc<Leaving>,
+    (leaving, targets): (&Arc<Leaving>, &Arc<Targets>),
     (access_log, sealer): (&Desk, &Sealer),
 ) -> io::Result<WorkerHandle> {
     let (orders, received) = unbounded_channel();
     let pulse = Arc::new(Pulse::new());
     let runtime = worker::runtime()?;
     let thread = {
-        let (pulse, leaving) = (Arc::clone(&pulse), Arc::clone(leaving));
+        let pulse = Arc::clone(&pulse);
+        let known = (Arc::clone(leaving), Arc::clone(targets));
         let shared = (index, access_log.inlet(), sealer.clone());
         std::thread::Builder::new()
             .name(format!("tandem-fwd-{index}"))
-            .spawn(move || worker::run(&runtime, shared, pulse, leaving, received))?
+            .spawn(move || worker::run(&runtime, shared, pulse, known, received))?
     };
     Ok(WorkerHandle {
         orders,

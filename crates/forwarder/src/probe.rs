@@ -16,6 +16,7 @@ use crate::http2::sessions;
 use crate::http2::upward::Upward;
 use crate::proxy_protocol;
 use crate::stream::Stream;
+use crate::tls::targets::Way;
 
 /// Bytes of an answer that are looked at for its head.
 const MAX_HEAD: usize = 16 * 1024;
@@ -29,7 +30,7 @@ const MAX_FIELDS: usize = 128;
 pub(crate) async fn run(
     settings: &HealthSettings,
     address: SocketAddr,
-    send_proxy: Option<SendProxy>,
+    (way, send_proxy): (&Way, Option<SendProxy>),
 ) -> Result<(), CheckFailure> {
     let limit_at = Instant::now() + settings.timeout;
     let address = SocketAddr::new(address.ip(), settings.port.unwrap_or(address.port()));
@@ -47,6 +48,16 @@ pub(crate) async fn run(
         let written = stream.write_all(&header).await;
         written.map_err(|_| CheckFailure::Closed)?;
     }
+    // A port of its own is for checks alone, and speaks as they do everywhere.
+    let way = match settings.port {
+        Some(_) => &Way::Plain,
+        None => way,
+    };
+    let stream = match timeout_at(limit_at, way.enter(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(CheckFailure::Tls(error.to_string())),
+        Err(_) => return Err(CheckFailure::Timeout),
+    };
     match &settings.check {
         Check::Off | Check::Tcp | Check::Udp { .. } => Ok(()),
         Check::Http {
@@ -110,11 +121,11 @@ fn judge(got: u16, want: &[RangeInclusive<u16>]) -> Result<(), CheckFailure> {
 }
 
 /// The connection in the protocol of the target.
-async fn speak(stream: TcpStream, http2: bool) -> Result<Stream, CheckFailure> {
+async fn speak(stream: Stream, http2: bool) -> Result<Stream, CheckFailure> {
     if !http2 {
-        return Ok(Stream::Plain(stream));
+        return Ok(stream);
     }
-    let send = sessions::begin(Stream::Plain(stream)).await;
+    let send = sessions::begin(stream).await;
     let send = send.map_err(|_| CheckFailure::Closed)?;
     Ok(Stream::Upward(Box::new(Upward::new(send, Rc::new(())))))
 }
@@ -135,6 +146,8 @@ async fn ask(
         .write_all(request.as_bytes())
         .await
         .map_err(|_| CheckFailure::Closed)?;
+    let flushed = stream.flush().await;
+    flushed.map_err(|_| CheckFailure::Closed)?;
     let mut input = Vec::with_capacity(1024);
     let head = loop {
         match stream.read_buf(&mut input).await {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server;
+use tokio_rustls::{client, server};
 
 use crate::http2::conduit::Conduit;
 use crate::http2::upward::Upward;
@@ -21,6 +21,8 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// From a client, inside TLS.
     Server(Box<server::TlsStream<TcpStream>>),
+    /// To a target, inside TLS.
+    Client(Box<client::TlsStream<TcpStream>>),
     /// One stream of an HTTP/2 connection.
     Conduit(Conduit),
     /// One stream to a target that speaks HTTP/2.
@@ -33,6 +35,7 @@ impl Stream {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Server(stream) => Some(stream.get_ref().0),
+            Self::Client(stream) => Some(stream.get_ref().0),
             Self::Conduit(_) | Self::Upward(_) => None,
         }
     }
@@ -41,7 +44,7 @@ impl Stream {
     pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Server(_) | Self::Conduit(_) | Self::Upward(_) => None,
+            Self::Server(_) | Self::Client(_) | Self::Conduit(_) | Self::Upward(_) => None,
         }
     }
 
@@ -49,7 +52,7 @@ impl Stream {
     pub(crate) fn is_encrypted(&self) -> bool {
         match self {
             Self::Plain(_) | Self::Upward(_) => false,
-            Self::Server(_) => true,
+            Self::Server(_) | Self::Client(_) => true,
             Self::Conduit(conduit) => conduit.encrypted,
         }
     }
@@ -62,8 +65,16 @@ impl Stream {
     /// True if the peer has asked for HTTP/2 in the handshake.
     pub(crate) fn speaks_http2(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Conduit(_) | Self::Upward(_) => false,
+            Self::Plain(_) | Self::Client(_) | Self::Conduit(_) | Self::Upward(_) => false,
             Self::Server(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// The name the client has asked for in the handshake, in lower case.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) | Self::Client(_) | Self::Conduit(_) | Self::Upward(_) => None,
+            Self::Server(stream) => stream.get_ref().1.server_name(),
         }
     }
 
@@ -86,6 +97,7 @@ impl Stream {
             // Without it the peer sees a plain end: nothing better can be done.
             Self::Plain(stream) => drop(stream.set_zero_linger()),
             Self::Server(stream) => drop(stream.get_ref().0.set_zero_linger()),
+            Self::Client(stream) => drop(stream.get_ref().0.set_zero_linger()),
             Self::Conduit(conduit) => conduit.reset(),
             // A stream that is dropped before its end is reset.
             Self::Upward(_) => {}
@@ -108,6 +120,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Conduit(conduit) => conduit.poll_read(buf),
             Self::Upward(upward) => upward.poll_read(cx, buf),
         }
@@ -123,6 +136,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Server(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Client(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Conduit(conduit) => conduit.poll_write(&[IoSlice::new(data)]),
             Self::Upward(upward) => upward.poll_write(cx, data),
         }
@@ -136,6 +150,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Server(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Client(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Conduit(conduit) => conduit.poll_write(slices),
             Self::Upward(upward) => {
                 let first = slices.iter().find(|slice| !slice.is_empty());
@@ -148,6 +163,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Server(stream) => stream.is_write_vectored(),
+            Self::Client(stream) => stream.is_write_vectored(),
             Self::Conduit(_) => true,
             Self::Upward(_) => false,
         }
@@ -157,6 +173,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Client(stream) => Pin::new(stream).poll_flush(cx),
             Self::Conduit(_) | Self::Upward(_) => Poll::Ready(Ok(())),
         }
     }
@@ -165,6 +182,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Conduit(conduit) => {
                 conduit.shut_down();
                 Poll::Ready(Ok(()))

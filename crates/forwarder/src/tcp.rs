@@ -25,10 +25,41 @@ use crate::upstream::{Announced, Upstream};
 use crate::waiting;
 use crate::worker::Worker;
 
+/// A connection as it comes in.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// The connection.
+    pub(crate) stream: Stream,
+    /// What was read of it already.
+    pub(crate) read: Buffer,
+    /// The name the client asks for in TLS.
+    pub(crate) sni: Option<String>,
+}
+
+impl Opening {
+    /// A connection of which nothing is known.
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self {
+            stream: Stream::Plain(stream),
+            read: Buffer::default(),
+            sni: None,
+        }
+    }
+
+    /// A connection whose TLS ends here.
+    pub(crate) fn decrypted(stream: Stream) -> Self {
+        Self {
+            sni: stream.server_name().map(str::to_owned),
+            stream,
+            read: Buffer::default(),
+        }
+    }
+}
+
 /// Serves one connection.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    client: TcpStream,
+    opening: Opening,
     peer: SocketAddr,
     admission: Admission,
 ) {
@@ -36,13 +67,14 @@ pub(crate) async fn serve(
     let mut record = Record::new(Instant::now());
     record.tell_connection(&worker.pen, peer.ip());
     let met = |rule: &Arc<Rule>| record.tell_rule(&worker.pen, Some(rule));
-    let Some(group) = route(&worker, &listener, peer, met) else {
+    let asked = (peer, opening.sni.as_deref());
+    let Some(group) = route(&worker, &listener, asked, met) else {
         record.close_by_rule();
         return record.write(&worker.pen, &listener, peer);
     };
     admission.listener().count_request(worker.index);
     let causes = &admission.listener().causes;
-    let end = forward(&worker, &listener, &group, (client, peer), &mut record).await;
+    let end = forward(&worker, &listener, &group, (opening, peer), &mut record).await;
     if let Err(cause) = end {
         causes.count(cause);
         record.fault = Some((cause, ""));
@@ -57,14 +89,18 @@ async fn forward(
     worker: &Worker,
     listener: &Listener,
     group: &Group,
-    (client, peer): (TcpStream, SocketAddr),
+    (opening, peer): (Opening, SocketAddr),
     record: &mut Record,
 ) -> Result<(), Cause> {
     let settings = listener.settings();
+    let Opening {
+        stream: mut client,
+        read,
+        ..
+    } = opening;
     // Without an address the connection is gone already.
-    let local = client.local_addr();
-    let local = local.map_err(|_| Cause::TunnelClientReset)?;
-    let mut client = Stream::Plain(client);
+    let local = client.tcp().and_then(|tcp| tcp.local_addr().ok());
+    let local = local.ok_or(Cause::TunnelClientReset)?;
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     let mut slot = IdleSlot::new(&worker.idlers);
     let waits = (&mut client, &mut alarm, &mut slot);
@@ -85,7 +121,7 @@ async fn forward(
         let streams = (&mut client, &mut target.stream);
         let mut relaying = pin!(relay::run(
             streams,
-            Buffer::default(),
+            read,
             Buffer::default(),
             (timeouts, &moved),
             &mut alarm
@@ -108,10 +144,13 @@ async fn forward(
 pub(crate) fn route(
     worker: &Worker,
     listener: &Listener,
-    peer: SocketAddr,
+    (peer, sni): (SocketAddr, Option<&str>),
     met: impl FnOnce(&Arc<Rule>),
 ) -> Option<Arc<Group>> {
-    let view = RequestView::of_connection(peer.ip().to_canonical());
+    let view = RequestView {
+        sni,
+        ..RequestView::of_connection(peer.ip().to_canonical())
+    };
     // Without a path nothing can be understood in two ways.
     let Route { rule, action } = listener.route(&view, &mut String::new()).ok()?;
     if let Some(rule) = rule {
@@ -137,6 +176,7 @@ async fn open(
     let by_source = group.hash_key() == Some(&HashKey::Source);
     let key = by_source.then(|| PickKey::of_address(peer.ip()));
     let settings = group.settings();
+    let way = worker.targets.way(settings);
     let mut tried: Vec<TargetId> = Vec::new();
     let mut failed = None;
     loop {
@@ -154,9 +194,9 @@ async fn open(
         let target = Arc::clone(lease.target());
         record.attempt(Arc::clone(&target));
         let begun_at = Instant::now();
-        let announced = Announced::to(group, (peer, local));
+        let way = (&way, Announced::to(group, (peer, local)));
         let limit = settings.timeouts.connect;
-        let opened = Upstream::connect(&target, announced, limit, alarm, slot).await;
+        let opened = Upstream::connect(&target, way, limit, alarm, slot).await;
         record.connected(begun_at);
         match opened {
             Ok(upstream) => return Ok((lease, upstream)),

@@ -5,11 +5,16 @@
 //! - [`certificates`]: a chain with its key, and which of them a client gets.
 //! - [`acceptor`]: what a listener does with a client that wants TLS.
 //! - [`handshake`]: from a TCP connection to an encrypted one.
+//! - [`hello`]: whom a client asks for, read in passing.
+//! - [`targets`]: connections to targets.
 
 pub(crate) mod acceptor;
 pub(crate) mod certificates;
 pub(crate) mod handshake;
+mod hello;
+pub(crate) mod targets;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
@@ -21,6 +26,8 @@ pub use certificates::CertificateMaterial;
 pub struct Materials {
     /// Certificates by the names that listeners use.
     pub certificates: Vec<CertificateMaterial>,
+    /// Whom targets may be vouched for by, in PEM form, by the names of the files that groups use.
+    pub authorities: BTreeMap<String, String>,
 }
 
 /// Why TLS cannot be set up. Whoever reads the files finds out before.
@@ -53,6 +60,12 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
+    /// There is nobody to vouch for targets.
+    #[error("{0} holds no certificate of an authority")]
+    NoAuthority(String),
+    /// The name targets should have is none.
+    #[error("{0:?} is no name a certificate can have")]
+    BadName(String),
     /// The settings cannot be used.
     #[error("the settings for TLS cannot be used")]
     Settings(#[source] rustls::Error),

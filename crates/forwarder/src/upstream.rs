@@ -21,6 +21,7 @@ use crate::leaving::Watch;
 use crate::proxy_protocol;
 use crate::sockets;
 use crate::stream::Stream;
+use crate::tls::targets::Way;
 
 /// Whose a connection to a target says it is, in the PROXY protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,6 +43,16 @@ impl Announced {
             local,
         })
     }
+
+    /// Says it on a new connection, before anything else.
+    fn write(&self, stream: &TcpStream) -> Result<(), ConnectError> {
+        let header = proxy_protocol::header(self.version, Some((self.client, self.local)));
+        // Nothing has been sent before: there is room for it.
+        match stream.try_write(&header).map_err(ConnectError::Failed)? {
+            count if count == header.len() => Ok(()),
+            _ => Err(ConnectError::Failed(io::ErrorKind::WriteZero.into())),
+        }
+    }
 }
 
 /// What makes connections to targets alike: one can do the work of another with the same.
@@ -51,6 +62,18 @@ pub(crate) struct PoolKey {
     pub(crate) address: SocketAddr,
     /// A connection that carries a client's address is for this client only.
     pub(crate) announced: Option<Announced>,
+    /// Whom the target was found to be, and by whose word ([`Way::id`]).
+    pub(crate) way: u64,
+}
+
+impl PoolKey {
+    /// The same for a connection that is for every client.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            announced: None,
+            ..self
+        }
+    }
 }
 
 /// A connection to a target.
@@ -78,6 +101,9 @@ pub(crate) enum ConnectError {
     /// The system said why.
     #[error("no connection")]
     Failed(#[source] io::Error),
+    /// The target is not whom it should be, or does not speak as it should.
+    #[error("no TLS")]
+    Tls(#[source] io::Error),
 }
 
 impl ConnectError {
@@ -87,6 +113,7 @@ impl ConnectError {
             Self::TimedOut => Cause::ConnectTimeout,
             Self::TargetDied => Cause::ConnectDied,
             Self::Failed(_) => Cause::ConnectFailed,
+            Self::Tls(_) => Cause::TlsFailed,
         }
     }
 }
@@ -95,7 +122,7 @@ impl ConnectError {
     /// What it says about the target. That it was found dead, its check has said already.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::TimedOut | Self::Failed(_) => Outcome::ConnectFailed,
+            Self::TimedOut | Self::Failed(_) | Self::Tls(_) => Outcome::ConnectFailed,
             Self::TargetDied => Outcome::ClientGone,
         }
     }
@@ -105,7 +132,7 @@ impl Upstream {
     /// Opens a connection to a target; `alarm` is set to the limit.
     pub(crate) async fn connect(
         target: &Target,
-        announced: Option<Announced>,
+        (way, announced): (&Way, Option<Announced>),
         limit: Duration,
         alarm: &mut Alarm,
         slot: &mut IdleSlot,
@@ -113,10 +140,17 @@ impl Upstream {
         alarm.set(limit);
         let address = target.settings().address;
         let watch = Watch::new(target.state());
-        let mut connecting = pin!(TcpStream::connect(address));
+        let mut connecting = pin!(async {
+            let stream = TcpStream::connect(address).await;
+            let stream = stream.map_err(ConnectError::Failed)?;
+            stream.set_nodelay(true).map_err(ConnectError::Failed)?;
+            sockets::keep_alive(&stream).map_err(ConnectError::Failed)?;
+            announced.map_or(Ok(()), |announced| announced.write(&stream))?;
+            way.enter(stream).await.map_err(ConnectError::Tls)
+        });
         let connected = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(ConnectError::Failed));
+                return Poll::Ready(result);
             }
             slot.register(cx.waker());
             if watch.is_dead() {
@@ -124,40 +158,25 @@ impl Upstream {
             }
             alarm.poll(cx).map(|()| Err(ConnectError::TimedOut))
         });
-        let stream = connected.await?;
-        stream.set_nodelay(true).map_err(ConnectError::Failed)?;
-        sockets::keep_alive(&stream).map_err(ConnectError::Failed)?;
-        if let Some(Announced {
-            version,
-            client,
-            local,
-        }) = announced
-        {
-            let header = proxy_protocol::header(version, Some((client, local)));
-            // Nothing has been sent before: there is room for it.
-            match stream.try_write(&header).map_err(ConnectError::Failed)? {
-                count if count == header.len() => {}
-                _ => return Err(ConnectError::Failed(io::ErrorKind::WriteZero.into())),
-            }
-        }
         Ok(Upstream {
-            stream: Stream::Plain(stream),
+            stream: connected.await?,
             input: Buffer::default(),
             reused: false,
-            key: PoolKey { address, announced },
+            key: PoolKey {
+                address,
+                announced,
+                way: way.id(),
+            },
         })
     }
 
     /// A stream on a connection that has served others.
-    pub(crate) fn sharing(upward: Upward, address: SocketAddr) -> Upstream {
+    pub(crate) fn sharing(upward: Upward, key: PoolKey) -> Upstream {
         Upstream {
             stream: Stream::Upward(Box::new(upward)),
             input: Buffer::default(),
             reused: true,
-            key: PoolKey {
-                address,
-                announced: None,
-            },
+            key,
         }
     }
 

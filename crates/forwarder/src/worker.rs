@@ -26,6 +26,7 @@ use crate::listener::SharedListener;
 use crate::seal::Sealer;
 use crate::sockets::OpenSocket;
 use crate::tls::handshake::Handshakes;
+use crate::tls::targets::Targets;
 use crate::udp;
 use crate::upstream::Pool;
 
@@ -86,6 +87,8 @@ pub(crate) struct Worker {
     pub(crate) sessions: Sessions,
     /// TLS handshakes under way.
     pub(crate) handshakes: Rc<Handshakes>,
+    /// How targets are reached inside TLS.
+    pub(crate) targets: Arc<Targets>,
     /// Connections to wake when a listener closes.
     pub(crate) idlers: Rc<Idlers>,
     /// What access log lines are written with.
@@ -104,6 +107,7 @@ impl Worker {
             pool: Pool::default(),
             sessions: Sessions::default(),
             handshakes: Rc::default(),
+            targets: Arc::default(),
             idlers: Rc::default(),
             pen,
             sealer,
@@ -177,12 +181,14 @@ pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
     (index, access_log, sealer): (usize, Inlet, Sealer),
     pulse: Arc<Pulse>,
-    leaving: Arc<Leaving>,
+    (leaving, targets): (Arc<Leaving>, Arc<Targets>),
     orders: UnboundedReceiver<Order>,
 ) {
     let local = LocalSet::new();
     local.block_on(runtime, async move {
-        let worker = Rc::new(Worker::new(index, Pen::new(access_log), sealer));
+        let mut worker = Worker::new(index, Pen::new(access_log), sealer);
+        worker.targets = targets;
+        let worker = Rc::new(worker);
         spawn_local(tick(Rc::clone(&worker), pulse, leaving));
         obey(worker, orders).await;
     });

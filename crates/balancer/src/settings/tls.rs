@@ -28,6 +28,15 @@ impl TlsSettings {
     }
 }
 
+/// `tls` of a `[group.NAME]`: targets are believed only if their certificate says so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TargetTlsSettings {
+    /// The name every target must have in its certificate, and is asked for; `None` (default) for its address.
+    pub name: Option<String>,
+    /// The file with those who may vouch for a target.
+    pub ca: String,
+}
+
 /// A version of TLS.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum TlsVersion {

@@ -68,7 +68,7 @@ pub(super) fn of(config: &Config) -> BTreeMap<(Subject, String), Part> {
         config
             .groups
             .iter()
-            .map(|value| ((Subject::Group, value.name.clone()), group(value))),
+            .map(|value| ((Subject::Group, value.name.clone()), group(value, config))),
     );
     let certificates = config.certificates.iter();
     parts.extend(certificates.map(|value| {
@@ -382,7 +382,7 @@ fn action(action: &RuleAction) -> String {
     }
 }
 
-fn group(group: &GroupSettings) -> Part {
+fn group(group: &GroupSettings, config: &Config) -> Part {
     let targets: Vec<&str> = group
         .targets
         .iter()
@@ -445,6 +445,13 @@ fn group(group: &GroupSettings) -> Part {
     part.time("timeouts.idle", timeouts.idle);
     part.time("timeouts.pool_idle", timeouts.pool_idle);
     part.time("drain", group.drain);
+    let tls = group.tls.as_ref().map(|tls| {
+        let name = tls.name.as_deref().unwrap_or("each its own address");
+        let ca = config.authorities.get(&tls.ca);
+        let digest = ca.map_or(String::new(), |ca| format!(" ({})", crate::hash(ca)));
+        format!("{name}, vouched for by {}{digest}", tls.ca)
+    });
+    part.set("tls", or(tls, "off"));
     part.set("http", if group.http2 { "2" } else { "1.1" });
     part.set(
         "on_all_down",

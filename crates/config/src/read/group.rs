@@ -12,7 +12,8 @@ use super::algorithm;
 use super::health::{self, HealthDraft};
 use super::protection::ProtectionDraft;
 use super::sticky;
-use super::{duplicate, duplicates, too_many, unbuilt};
+use super::target_tls::{self, TargetTlsDraft};
+use super::{Files, duplicate, duplicates, too_many};
 use crate::Code;
 use crate::tree::{At, Findings, Item, Place, Section};
 
@@ -62,6 +63,11 @@ impl GroupDraft {
         value.map(|value| At { value, place })
     }
 
+    /// How its targets are reached inside TLS, if they are.
+    pub(crate) fn tls(&self) -> Option<&TargetTlsDraft> {
+        self.common.tls.as_ref()?.as_ref()
+    }
+
     /// The settings, with the defaults of the product for what nobody wrote.
     pub(crate) fn settings(&self) -> GroupSettings {
         let name = self.name.value.clone();
@@ -73,6 +79,7 @@ impl GroupDraft {
         settings.health = common.health.settings();
         settings.http2 = common.http2.unwrap_or_default();
         settings.health.http2 = settings.http2;
+        settings.tls = self.tls().map(|tls| tls.settings.clone());
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
         settings.send_proxy = common.send_proxy.as_ref().and_then(|at| at.value);
@@ -108,6 +115,7 @@ pub(super) struct Common {
     send_proxy: Option<At<Option<SendProxy>>>,
     drain: Option<Duration>,
     http2: Option<bool>,
+    tls: Option<Option<TargetTlsDraft>>,
     protection: ProtectionDraft,
     sticky: Option<At<Option<StickySettings>>>,
     udp: UdpDraft,
@@ -115,7 +123,7 @@ pub(super) struct Common {
 
 impl Common {
     /// Reads every key but `targets`.
-    pub(super) fn read(section: &Section<'_>) -> Common {
+    pub(super) fn read(section: &Section<'_>, files: Files<'_>) -> Common {
         let algorithm = section
             .get("algorithm")
             .and_then(|item| algorithm::read(&item));
@@ -154,8 +162,11 @@ impl Common {
             .get("sticky")
             .and_then(|item| Some(item.at(sticky::read(&item)?)));
         let udp = section.get("udp").map(|item| UdpDraft::read(&item));
-        unbuilt::refuse(section);
+        let tls = section
+            .get("tls")
+            .and_then(|item| target_tls::read(&item, files));
         Common {
+            tls,
             sticky,
             http2,
             udp: udp.unwrap_or_default(),
@@ -180,6 +191,7 @@ impl Common {
             send_proxy: self.send_proxy.or_else(|| defaults.send_proxy.clone()),
             drain: self.drain.or(defaults.drain),
             http2: self.http2.or(defaults.http2),
+            tls: self.tls.or_else(|| defaults.tls.clone()),
             protection: self.protection.over(&defaults.protection),
             sticky: self.sticky.or_else(|| defaults.sticky.clone()),
             udp: self.udp.over(&defaults.udp),
@@ -187,9 +199,14 @@ impl Common {
     }
 }
 
-pub(super) fn read(name: At<String>, section: Section<'_>, defaults: &Common) -> GroupDraft {
+pub(super) fn read(
+    name: At<String>,
+    section: Section<'_>,
+    defaults: &Common,
+    files: Files<'_>,
+) -> GroupDraft {
     let targets = targets(&section);
-    let common = Common::read(&section).over(defaults);
+    let common = Common::read(&section, files).over(defaults);
     common.protection.check(&section);
     section.finish();
     GroupDraft {

@@ -163,25 +163,7 @@ fn protocol(section: &Section<'_>, binds: &[At<SocketAddr>]) -> ListenerProtocol
             .found()
             .error(Code::MissingKey, section.place(), message, remedy);
     }
-    let protocol = said.flatten().unwrap_or(first);
-    if matches!(protocol, ListenerProtocol::Tls) {
-        let what = format!("protocol {:?}", protocol.as_str());
-        let instead = "write `protocol = \"tcp\"` to relay the bytes, or remove the listener";
-        match (&item, binds.first()) {
-            (Some(item), _) => item.not_supported(&what, instead),
-            (None, Some(bind)) => {
-                let message = format!(
-                    "{what}, guessed from port {}, is not supported yet",
-                    bind.value.port()
-                );
-                section
-                    .found()
-                    .error(Code::NotSupported, &bind.place, message, instead.to_owned());
-            }
-            (None, None) => {}
-        }
-    }
-    protocol
+    said.flatten().unwrap_or(first)
 }
 
 /// Reports a key that makes sense for HTTP only.
@@ -281,12 +263,14 @@ fn tls(
 ) -> (Option<TlsSettings>, Vec<At<String>>) {
     let item = listener.get("tls");
     let section = item.as_ref().and_then(Item::section);
-    let read = section.map(tls_table).unwrap_or_default();
+    let read = section
+        .map(|section| tls_table(section, protocol))
+        .unwrap_or_default();
     if let Some(item) = &item
-        && protocol != ListenerProtocol::Https
+        && !protocol.speaks_tls()
     {
         let message = format!(
-            "`tls` is for https, but the listener's protocol is {}",
+            "`tls` is for https and tls, but the listener's protocol is {}",
             protocol.as_str()
         );
         item.found().error(
@@ -296,8 +280,15 @@ fn tls(
             "remove it".to_owned(),
         );
     }
-    if protocol == ListenerProtocol::Https && read.1.is_empty() {
-        let message = format!("the https listener {} has no certificate", listener.label());
+    // Without the table, a tls listener leaves TLS to the targets.
+    let needed =
+        protocol == ListenerProtocol::Https || protocol == ListenerProtocol::Tls && item.is_some();
+    if needed && read.1.is_empty() {
+        let message = format!(
+            "the {} listener {} has no certificate",
+            protocol.as_str(),
+            listener.label()
+        );
         let remedy = "add a `tls` table with `certificates = [\"NAME\"]`".to_owned();
         listener
             .found()
@@ -306,7 +297,10 @@ fn tls(
     read
 }
 
-fn tls_table(section: Section<'_>) -> (Option<TlsSettings>, Vec<At<String>>) {
+fn tls_table(
+    section: Section<'_>,
+    protocol: ListenerProtocol,
+) -> (Option<TlsSettings>, Vec<At<String>>) {
     let names = section.get("certificates").map(|item| {
         let names = item.strings();
         too_many(&item, names.len());
@@ -321,10 +315,14 @@ fn tls_table(section: Section<'_>) -> (Option<TlsSettings>, Vec<At<String>>) {
     if let Some(min) = section.get("min").and_then(|item| item.word(versions)) {
         settings.min = min;
     }
-    if let Some(item) = section.get("alpn") {
+    if !protocol.speaks_http() {
+        // What is spoken inside is nobody's business here.
+        settings.alpn.clear();
+    }
+    if let Some(item) = http_only(&section, "alpn", protocol) {
         settings.alpn = alpn(&item).unwrap_or(settings.alpn);
     }
-    if let Some(item) = section.get("hsts")
+    if let Some(item) = http_only(&section, "hsts", protocol)
         && !item.is_off()
     {
         settings.hsts =

@@ -622,8 +622,10 @@ pub(crate) const CASES: &[Case] = &[
     // E090
     (
         "",
-        "[listener.web]\nbind = \"0.0.0.0:80\"\nforward = \"a\"\n[group.a]\ntargets = [\"10.0.0.21:80\"]\ntls = { name = \"x\" }\n",
-        &["6:1: error[E090]: `tls` is not supported yet; remove the line"],
+        "[listener.web]\nbind = \"0.0.0.0:443\"\nrespond = 404\n[listener.web.tls]\ncertificates = [\"a\"]\nclient_ca = \"/ca\"\n[certificate.a]\ncert = \"/a\"\nkey = \"/a\"\n",
+        &[
+            "6:1: error[E090]: `client_ca` is not supported yet; remove the line; clients are not asked who they are",
+        ],
     ),
     // W074
     (

@@ -63,6 +63,13 @@ pub(super) fn texts(config: &Config) -> Vec<CertificateText> {
     config.certificates.iter().filter_map(text).collect()
 }
 
+/// Whom targets may be vouched for by, for the forwarder.
+pub(super) fn authorities(config: &Config) -> BTreeMap<String, String> {
+    let all = config.authorities.iter();
+    all.map(|(path, text)| (path.clone(), text.to_string()))
+        .collect()
+}
+
 impl Director {
     /// Has the files of the running configuration watched from here on.
     pub(super) fn watch_certificates(&mut self) {

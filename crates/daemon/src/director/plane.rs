@@ -212,6 +212,7 @@ pub(super) fn configure(generation: u64, path: &Path, text: &str, config: &Confi
         text: text.to_owned(),
         cookie_keys: keys.into_iter().map(DerivedKey).collect(),
         certificates: super::certificates::texts(config),
+        authorities: super::certificates::authorities(config),
     }
 }
 

@@ -102,6 +102,11 @@ impl Forwarder {
 pub(super) fn is_in_force(result: &Result<(), ApplyError>) -> bool {
     match result {
         Ok(()) | Err(ApplyError::Unconfirmed(_)) => true,
-        Err(ApplyError::Plan(_) | ApplyError::Tls { .. } | ApplyError::Bind { .. }) => false,
+        Err(
+            ApplyError::Plan(_)
+            | ApplyError::Tls { .. }
+            | ApplyError::TargetTls { .. }
+            | ApplyError::Bind { .. },
+        ) => false,
     }
 }

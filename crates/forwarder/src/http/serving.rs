@@ -297,18 +297,20 @@ async fn open(
     target: &Target,
     fresh: bool,
 ) -> Result<Upstream, ConnectError> {
+    let settings = group.settings();
+    let worker = Rc::clone(&connection.worker);
+    let way = worker.targets.way(settings);
     let key = PoolKey {
         address: target.settings().address,
         announced: Announced::to(group, connection.ends()),
+        way: way.id(),
     };
-    let settings = group.settings();
-    let worker = Rc::clone(&connection.worker);
     let kept = match settings.http2 {
         _ if fresh => None,
         true => worker
             .sessions
-            .take(key.address, Instant::now())
-            .map(|stream| Upstream::sharing(stream, key.address)),
+            .take(key.shared(), Instant::now())
+            .map(|stream| Upstream::sharing(stream, key.shared())),
         false => worker.pool.take(&key, Instant::now()),
     };
     if let Some(kept) = kept {
@@ -318,7 +320,7 @@ async fn open(
     let Connection { client, slot, .. } = &mut *connection;
     let limit = settings.timeouts.connect;
     let (alarm, announced) = (&mut client.alarm, key.announced);
-    let connecting = Upstream::connect(target, announced, limit, alarm, slot);
+    let connecting = Upstream::connect(target, (&way, announced), limit, alarm, slot);
     let opened = Box::pin(connecting).await;
     client.record.connected(begun_at);
     if settings.http2 {
@@ -333,17 +335,14 @@ async fn share(
     opened: Upstream,
     limit: Duration,
 ) -> Result<Upstream, ConnectError> {
-    let Upstream {
-        stream,
-        key: PoolKey { address, .. },
-        ..
-    } = opened;
+    let Upstream { stream, key, .. } = opened;
+    let key = key.shared();
     // Apart, so that the others are not as large as these.
-    let begun = Box::pin(worker.sessions.open(address, stream, limit)).await;
+    let begun = Box::pin(worker.sessions.open(key, stream, limit)).await;
     let upward = begun.map_err(ConnectError::Failed)?;
     Ok(Upstream {
         reused: false,
-        ..Upstream::sharing(upward, address)
+        ..Upstream::sharing(upward, key)
     })
 }
 

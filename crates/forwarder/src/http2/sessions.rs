@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use tokio::task::spawn_local;
 
 use crate::http2::upward::Upward;
 use crate::stream::Stream;
+use crate::upstream::PoolKey;
 
 /// What a target may send of an answer before its client has taken it.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -49,9 +49,9 @@ impl Session {
     }
 }
 
-/// The connections of one thread, by the target's address.
+/// The connections of one thread, by what tells them apart.
 #[derive(Default)]
-pub(crate) struct Sessions(RefCell<HashMap<SocketAddr, Vec<Session>>>);
+pub(crate) struct Sessions(RefCell<HashMap<PoolKey, Vec<Session>>>);
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,9 +61,9 @@ impl std::fmt::Debug for Sessions {
 
 impl Sessions {
     /// A stream on the connection with the fewest, unless all are full; when as many as allowed are, one that waits.
-    pub(crate) fn take(&self, address: SocketAddr, now: Instant) -> Option<Upward> {
+    pub(crate) fn take(&self, key: PoolKey, now: Instant) -> Option<Upward> {
         let mut sessions = self.0.borrow_mut();
-        let open = sessions.get_mut(&address)?;
+        let open = sessions.get_mut(&key)?;
         open.retain_mut(Session::lives);
         let may_open = open.len() < MAX_PER_TARGET;
         let least = open.iter_mut().min_by_key(|session| session.streams())?;
@@ -79,7 +79,7 @@ impl Sessions {
     /// has no streams.
     pub(crate) async fn open(
         &self,
-        address: SocketAddr,
+        key: PoolKey,
         stream: Stream,
         limit: Duration,
     ) -> io::Result<Upward> {
@@ -92,11 +92,7 @@ impl Sessions {
             used_at: Instant::now(),
             limit,
         };
-        self.0
-            .borrow_mut()
-            .entry(address)
-            .or_default()
-            .push(session);
+        self.0.borrow_mut().entry(key).or_default().push(session);
         Ok(upward)
     }
 

@@ -41,7 +41,10 @@ fn of_listener(
     match (listener.protocol, &listener.tls) {
         (Protocol::Http | Protocol::Tcp | Protocol::Udp, _) => Ok(None),
         (Protocol::Https, None) => Err(TlsError::NoSettings),
-        (Protocol::Https, Some(settings)) => build(settings, materials, tickets).map(Some),
+        (Protocol::Tls, None) => Ok(None),
+        (Protocol::Https | Protocol::Tls, Some(settings)) => {
+            build(settings, materials, tickets).map(Some)
+        }
     }
 }
 

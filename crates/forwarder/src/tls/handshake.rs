@@ -4,16 +4,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
+use super::hello::{self, Hello, MAX_HELLO_BYTES};
+use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
 use crate::listener::Admission;
 use crate::stream::Stream;
+use crate::tcp::Opening;
 use crate::worker::Worker;
 
 /// Handshakes of one thread at once.
@@ -88,6 +93,59 @@ pub(crate) async fn accept(
         Err(cause) => {
             listener.causes.count(cause);
             None
+        }
+    }
+}
+
+/// Reads of a connection what its client asks for, and answers nothing; `None` if it does not ask in TLS, which is counted.
+pub(crate) async fn overhear(
+    worker: &Worker,
+    mut stream: TcpStream,
+    admission: &Admission,
+) -> Option<Opening> {
+    let listener = admission.listener();
+    let limit = listener.current.load().settings().timeouts.handshake;
+    let pending = worker.handshakes.begin();
+    let result = tokio::select! {
+        biased;
+        result = read_hello(&mut stream) => result,
+        () = pending.evicted.notified() => Err(Cause::HandshakeLimit),
+        () = tokio::time::sleep(limit) => Err(Cause::HandshakeTimeout),
+    };
+    drop(pending);
+    match result {
+        Ok((sni, read)) => Some(Opening {
+            sni,
+            read,
+            ..Opening::plain(stream)
+        }),
+        Err(cause) => {
+            listener.causes.count(cause);
+            None
+        }
+    }
+}
+
+/// The name asked for, and all that was read on the way.
+async fn read_hello(stream: &mut TcpStream) -> Result<(Option<String>, Buffer), Cause> {
+    let mut read = Buffer::default();
+    loop {
+        let more = poll_fn(|cx| {
+            with_scratch(|scratch| {
+                let room = MAX_HELLO_BYTES - read.held();
+                let count = ready!(buffers::poll_read(stream, cx, &mut scratch[..room]));
+                let count = count.map_err(|_| Cause::HandshakeAborted)?;
+                read.extend(&scratch[..count]);
+                Poll::Ready(Ok(count > 0))
+            })
+        });
+        if !more.await? {
+            return Err(Cause::HandshakeAborted);
+        }
+        match hello::read(read.as_slice()) {
+            Hello::More => {}
+            Hello::Asks(name) => return Ok((name, read)),
+            Hello::Malformed => return Err(Cause::HandshakeRefused),
         }
     }
 }

@@ -226,7 +226,8 @@ impl Flow {
     /// Finds a target, and a way to it. One that could not be reached is chosen again only if there is no other.
     fn link(&self, worker: &Worker, listener: &SharedListener) -> Result<(), Cause> {
         let current = listener.current.load();
-        let group = tcp::route(worker, &current, self.key.peer, |_| {}).ok_or(Cause::Refused)?;
+        let group =
+            tcp::route(worker, &current, (self.key.peer, None), |_| {}).ok_or(Cause::Refused)?;
         let lease = self.pick(worker, &group)?;
         let target = lease.target();
         let falls = target.state().falls();

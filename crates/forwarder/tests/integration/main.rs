@@ -22,4 +22,5 @@ mod sticky;
 mod support;
 mod tcp;
 mod tls;
+mod tls_targets;
 mod udp;

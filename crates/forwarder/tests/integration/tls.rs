@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, Strea
 use crate::support::*;
 
 /// A certificate that signs itself.
-fn certificate(name: &str, names: &[&str]) -> CertificateMaterial {
+pub(crate) fn certificate(name: &str, names: &[&str]) -> CertificateMaterial {
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let params = CertificateParams::new(names.clone()).unwrap();
@@ -27,9 +27,10 @@ fn certificate(name: &str, names: &[&str]) -> CertificateMaterial {
     }
 }
 
-fn materials(certificates: &[&CertificateMaterial]) -> Materials {
+pub(crate) fn materials(certificates: &[&CertificateMaterial]) -> Materials {
     Materials {
         certificates: certificates.iter().map(|one| (*one).clone()).collect(),
+        ..Materials::default()
     }
 }
 
@@ -79,13 +80,13 @@ static ONLY_1_2: Versions = &[&rustls::version::TLS12];
 static ONLY_1_3: Versions = &[&rustls::version::TLS13];
 pub(crate) static ANY: Versions = rustls::ALL_VERSIONS;
 
-struct TlsClient {
-    stream: StreamOwned<ClientConnection, TcpStream>,
-    input: Vec<u8>,
+pub(crate) struct TlsClient {
+    pub(crate) stream: StreamOwned<ClientConnection, TcpStream>,
+    pub(crate) input: Vec<u8>,
 }
 
 impl TlsClient {
-    fn connect(
+    pub(crate) fn connect(
         address: SocketAddr,
         config: &Arc<ClientConfig>,
         name: &str,
@@ -105,12 +106,38 @@ impl TlsClient {
         })
     }
 
-    fn get(&mut self, path: &str) -> Answer {
+    /// The same, the first message sent in pieces of this many bytes.
+    pub(crate) fn connect_in_pieces(
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        name: &str,
+        size: usize,
+    ) -> std::io::Result<Self> {
+        let tcp = TcpStream::connect(address)?;
+        tcp.set_read_timeout(Some(LIMIT))?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+        let mut stream = StreamOwned::new(connection, tcp);
+        let mut hello = Vec::new();
+        stream.conn.write_tls(&mut hello)?;
+        for piece in hello.chunks(size) {
+            stream.sock.write_all(piece)?;
+            // So that each piece is a read of its own.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self {
+            stream,
+            input: Vec::new(),
+        })
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
         self.answer()
     }
 
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self.stream.flush().unwrap();
     }
@@ -120,11 +147,15 @@ impl TlsClient {
     }
 }
 
-fn get(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Answer> {
+pub(crate) fn get(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<Answer> {
     Ok(TlsClient::connect(address, config, name)?.get("/"))
 }
 
-fn causes(forwarder: &Forwarder, word: &str) -> u64 {
+pub(crate) fn causes(forwarder: &Forwarder, word: &str) -> u64 {
     let listeners = forwarder.snapshot().listeners;
     let causes = listeners.iter().flat_map(|listener| &listener.causes);
     causes

@@ -1,0 +1,178 @@
+//! TLS to targets: whom a group's connections trust and whom they expect.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use balancer::{GroupSettings, Plan, TargetTlsSettings};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client};
+
+use super::{Materials, TlsError, provider};
+use crate::error::ApplyError;
+use crate::stream::Stream;
+
+/// The name of HTTP/2 inside TLS (RFC 9113 §3.2).
+const H2: &[u8] = b"h2";
+
+/// What the connections of one group have in common.
+#[derive(Debug)]
+pub(crate) struct TargetTls {
+    /// No two that differ have the same: part of what tells one kept connection from another.
+    pub(crate) id: u64,
+    settings: TargetTlsSettings,
+    http2: bool,
+    authorities: String,
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+}
+
+impl TargetTls {
+    fn build(
+        settings: &TargetTlsSettings,
+        http2: bool,
+        authorities: &str,
+    ) -> Result<Self, TlsError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let pem = |source| TlsError::Pem {
+            name: settings.ca.clone(),
+            source,
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+            // Of a system's hundreds one that is not understood takes no trust from the others.
+            roots.add_parsable_certificates([authority.map_err(pem)?]);
+        }
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthority(settings.ca.clone()));
+        }
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .map_err(TlsError::Settings)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        if http2 {
+            config.alpn_protocols = vec![H2.to_vec()];
+        }
+        let name = settings.name.clone().map(ServerName::try_from);
+        let name = name.transpose();
+        Ok(Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            settings: settings.clone(),
+            http2,
+            authorities: authorities.to_owned(),
+            config: Arc::new(config),
+            name: name.map_err(|_| TlsError::BadName(settings.name.clone().unwrap_or_default()))?,
+        })
+    }
+
+    /// Encrypts a new connection; fails unless the target is whom it should be: the configured name, or its address.
+    async fn connect(&self, stream: TcpStream) -> io::Result<client::TlsStream<TcpStream>> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ServerName::IpAddress(stream.peer_addr()?.ip().into()),
+        };
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let stream = connector.connect(name, stream).await?;
+        if self.http2 && stream.get_ref().1.alpn_protocol() != Some(H2) {
+            return Err(io::Error::other("the target does not speak HTTP/2"));
+        }
+        Ok(stream)
+    }
+}
+
+/// By the names of the groups.
+type ByGroup = BTreeMap<String, Arc<TargetTls>>;
+
+/// What all threads know of TLS to targets.
+#[derive(Debug, Default)]
+pub(crate) struct Targets(ArcSwap<ByGroup>);
+
+/// How a group's targets are reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// As they are.
+    Plain,
+    /// Inside TLS.
+    Tls(Arc<TargetTls>),
+    /// Inside TLS, but the group is of a plan that is no longer in force and nobody knows how any more.
+    Unknown,
+}
+
+impl Way {
+    /// Makes of a new connection what is spoken with the target.
+    pub(crate) async fn enter(&self, stream: TcpStream) -> io::Result<Stream> {
+        match self {
+            Self::Plain => Ok(Stream::Plain(stream)),
+            Self::Tls(tls) => Ok(Stream::Client(Box::new(tls.connect(stream).await?))),
+            Self::Unknown => Err(io::Error::other("the settings for TLS have changed")),
+        }
+    }
+
+    /// What tells a kept connection of this way from others to the same address.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Plain | Self::Unknown => 0,
+            Self::Tls(tls) => tls.id,
+        }
+    }
+}
+
+impl Targets {
+    /// What a plan wants; what stays as it was keeps its identity, its sessions and its connections.
+    pub(crate) fn prepare(
+        &self,
+        plan: &Plan,
+        materials: &Materials,
+    ) -> Result<Prepared, ApplyError> {
+        let known = self.0.load();
+        let mut wanted = ByGroup::new();
+        for group in plan.groups() {
+            let Some(settings) = &group.settings().tls else {
+                continue;
+            };
+            let (name, http2) = (&group.settings().name, group.settings().http2);
+            let failed = |source| ApplyError::TargetTls {
+                group: name.clone(),
+                source,
+            };
+            let authorities = materials.authorities.get(&settings.ca);
+            let missing = || failed(TlsError::NoAuthority(settings.ca.clone()));
+            let authorities = authorities.ok_or_else(missing)?;
+            let kept = known.get(name).filter(|kept| {
+                kept.settings == *settings
+                    && kept.http2 == http2
+                    && kept.authorities == *authorities
+            });
+            let tls = match kept {
+                Some(kept) => Arc::clone(kept),
+                None => Arc::new(TargetTls::build(settings, http2, authorities).map_err(failed)?),
+            };
+            wanted.insert(name.clone(), tls);
+        }
+        Ok(Prepared(Arc::new(wanted)))
+    }
+
+    /// Puts it in force; what was before. Nobody who still serves the plan before is left without a way that stays.
+    pub(crate) fn set(&self, prepared: Prepared) -> Prepared {
+        Prepared(self.0.swap(prepared.0))
+    }
+
+    /// How the targets of a group are reached.
+    pub(crate) fn way(&self, group: &GroupSettings) -> Way {
+        if group.tls.is_none() {
+            return Way::Plain;
+        }
+        let known = self.0.load().get(&group.name).map(Arc::clone);
+        known.map_or(Way::Unknown, Way::Tls)
+    }
+}
+
+/// What a plan wants, not in force yet.
+#[derive(Debug)]
+pub(crate) struct Prepared(Arc<ByGroup>);

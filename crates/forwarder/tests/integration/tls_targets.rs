@@ -1,0 +1,285 @@
+//! TLS beyond https: connections routed by the name they ask for, TLS that ends before a TCP target, TLS to targets.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use balancer::{
+    Check, Condition, Glob, GroupSettings, ListenerSettings, Protocol, RuleAction, RuleSettings,
+    TargetTlsSettings, TlsSettings,
+};
+use forwarder::{CertificateMaterial, Materials};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::support::*;
+use crate::tls::{ANY, TlsClient, causes, certificate, get, materials, trusting};
+
+/// A target that speaks TLS; `serve` gets what is inside.
+fn tls_origin(
+    certificate: &CertificateMaterial,
+    serve: impl Fn(&mut dyn ReadWrite) + Send + Sync + 'static,
+) -> Origin {
+    let chain = CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .unwrap();
+    let config = Arc::new(config);
+    Origin::start(move |tcp, _| {
+        let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+        serve(&mut StreamOwned::new(connection, tcp));
+    })
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+/// The same, answering each request with this body.
+fn https_origin(certificate: &CertificateMaterial, body: &'static str) -> Origin {
+    tls_origin(certificate, move |mut stream| {
+        let mut input = Vec::new();
+        while read_request(&mut stream, &mut input).is_some() {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            if stream
+                .write_all(format!("{head}{body}").as_bytes())
+                .is_err()
+            {
+                return;
+            }
+        }
+    })
+}
+
+fn by_name(name: &str, group: &str) -> RuleSettings {
+    RuleSettings::new(
+        name,
+        vec![Condition::Sni(vec![Glob::any_case(name)])],
+        group,
+    )
+}
+
+fn tls_listener(place: &Place) -> ListenerSettings {
+    ListenerSettings {
+        default: RuleAction::Close,
+        ..ListenerSettings::new("web", Protocol::Tls, vec![place.address], "g")
+    }
+}
+
+#[test]
+fn connections_go_where_their_names_lead_and_nobody_looks_inside() {
+    let (place, forwarder) = (place(), forwarder());
+    let (a, b) = (
+        certificate("a", &["a.example"]),
+        certificate("b", &["x.b.example"]),
+    );
+    let (first, second) = (https_origin(&a, "first"), https_origin(&b, "second"));
+    let listener = ListenerSettings {
+        rules: vec![by_name("a.example", "a"), by_name("*.b.example", "b")],
+        ..tls_listener(&place)
+    };
+    let groups = vec![group("a", &[first.address]), group("b", &[second.address])];
+    forwarder.apply(vec![listener], groups).unwrap();
+    let (trust_a, trust_b) = (trusting(&[&a], ANY), trusting(&[&b], ANY));
+    assert_eq!(
+        get(place.address, &trust_a, "a.example").unwrap().text(),
+        "first"
+    );
+    assert_eq!(
+        get(place.address, &trust_b, "x.b.example").unwrap().text(),
+        "second"
+    );
+    assert!(
+        get(place.address, &trust_a, "c.example").is_err(),
+        "nobody waits for that name"
+    );
+    let slow = TlsClient::connect_in_pieces(place.address, &trust_a, "a.example", 50);
+    assert_eq!(slow.unwrap().get("/").text(), "first");
+
+    let mut plain = Client::connect(place.address);
+    plain.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(plain.rest().unwrap_or_default(), b"");
+    eventually("it is counted", || {
+        causes(&forwarder, "client-malformed@handshake") == 1
+    });
+    let listener = &forwarder.snapshot().listeners[0];
+    assert_eq!(
+        (listener.protocol.as_str(), listener.handshakes_total),
+        ("tls", 0)
+    );
+}
+
+#[test]
+fn a_client_that_never_asks_is_cut() {
+    let (place, forwarder) = (place(), forwarder());
+    let mut listener = tls_listener(&place);
+    listener.timeouts.handshake = Duration::from_millis(200);
+    forwarder.apply(vec![listener], Vec::new()).unwrap();
+    let mut silent = Client::connect(place.address);
+    silent.send([0x16, 0x03, 0x01]);
+    assert_eq!(silent.rest().unwrap_or_default(), b"");
+    eventually("it is counted", || {
+        causes(&forwarder, "client-timeout@handshake") == 1
+    });
+}
+
+#[test]
+fn tls_can_end_before_a_target_that_speaks_anything() {
+    let (place, forwarder) = (place(), forwarder());
+    let one = certificate("one", &["a.example"]);
+    let origin = Origin::start(|mut stream, _| {
+        let mut buf = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut buf) {
+            stream.write_all(&buf[..count]).unwrap();
+        }
+    });
+    let mut tls = TlsSettings::new(["one"]);
+    tls.alpn.clear();
+    let listener = ListenerSettings {
+        tls: Some(tls),
+        rules: vec![by_name("a.example", "g")],
+        ..tls_listener(&place)
+    };
+    let groups = vec![group("g", &[origin.address])];
+    forwarder
+        .apply_with(vec![listener], groups, &materials(&[&one]))
+        .unwrap();
+    let mut client =
+        TlsClient::connect(place.address, &trusting(&[&one], ANY), "a.example").unwrap();
+    for word in ["one", "two"] {
+        client.send(word);
+        let read = read_until(&mut client.stream, &mut client.input, word.as_bytes());
+        assert_eq!(read.unwrap(), word.as_bytes());
+    }
+    client.stream.conn.send_close_notify();
+    client.stream.flush().unwrap();
+    assert_eq!(
+        client.stream.read(&mut [0; 16]).unwrap(),
+        0,
+        "the end comes back"
+    );
+}
+
+fn encrypted(targets: &[SocketAddr], name: &str) -> GroupSettings {
+    GroupSettings {
+        tls: Some(TargetTlsSettings {
+            name: Some(name.to_owned()),
+            ca: "ca.pem".to_owned(),
+        }),
+        ..group("g", targets)
+    }
+}
+
+fn vouching(certificate: &CertificateMaterial) -> Materials {
+    let authority = ("ca.pem".to_owned(), certificate.chain.clone());
+    Materials {
+        authorities: [authority].into(),
+        ..Materials::default()
+    }
+}
+
+#[test]
+fn targets_are_reached_inside_tls_if_they_are_who_they_should_be() {
+    let (place, forwarder) = (place(), forwarder());
+    let internal = certificate("internal", &["web.internal"]);
+    let origin = https_origin(&internal, "inside");
+    let apply = |name: &str, authority: &CertificateMaterial| {
+        let groups = vec![encrypted(&[origin.address], name)];
+        forwarder
+            .apply_with(vec![http_listener(&place)], groups, &vouching(authority))
+            .unwrap();
+    };
+    apply("web.internal", &internal);
+    let mut client = Client::connect(place.address);
+    for _ in 0..5 {
+        assert_eq!(client.get("/").text(), "inside");
+    }
+    assert_eq!(origin.connections(), 1, "the connection is kept");
+    apply("web.internal", &internal);
+    assert_eq!(client.get("/").text(), "inside");
+    assert_eq!(
+        origin.connections(),
+        1,
+        "what stays as it was keeps its connections"
+    );
+
+    apply("other.internal", &internal);
+    let refused = client.get("/");
+    assert_eq!(
+        refused.status, 502,
+        "a kept connection to somebody else is not used"
+    );
+    assert!(
+        refused.text().contains("tls-failed@connect"),
+        "{}",
+        refused.text()
+    );
+    let stranger = certificate("stranger", &["web.internal"]);
+    apply("web.internal", &stranger);
+    assert_eq!(
+        Client::connect(place.address).get("/").status,
+        502,
+        "nobody vouches for it"
+    );
+    assert_eq!(causes(&forwarder, "tls-failed@connect"), 2);
+}
+
+#[test]
+fn a_plain_target_is_no_encrypted_one() {
+    let (place, forwarder) = (place(), forwarder());
+    let internal = certificate("internal", &["web.internal"]);
+    let origin = Origin::start(|mut stream, _| {
+        stream.write_all(b"220 ready\r\n").unwrap();
+        // Until the other has had enough.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let groups = vec![encrypted(&[origin.address], "web.internal")];
+    let listener = http_listener(&place);
+    forwarder
+        .apply_with(vec![listener.clone()], groups, &vouching(&internal))
+        .unwrap();
+    assert_eq!(Client::connect(place.address).get("/").status, 502);
+    let nobody = vec![encrypted(&[origin.address], "web.internal")];
+    let refused = forwarder
+        .apply(vec![listener], nobody)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(refused, "group g cannot do TLS");
+}
+
+#[test]
+fn checks_speak_as_requests_do() {
+    let (place, forwarder) = (place(), forwarder());
+    let internal = certificate("internal", &["web.internal"]);
+    let origin = https_origin(&internal, "well");
+    let apply = |name: &str, check: Check| {
+        let mut group = encrypted(&[origin.address], name);
+        group.health.check = check;
+        group.health.every = Duration::from_millis(50);
+        group.health.fast = Duration::from_millis(20);
+        forwarder
+            .apply_with(
+                vec![http_listener(&place)],
+                vec![group],
+                &vouching(&internal),
+            )
+            .unwrap();
+    };
+    let target = || {
+        let target = forwarder.snapshot().groups[0].targets[0].clone();
+        (target.check.as_str(), target.why)
+    };
+    apply("web.internal", Check::http("/"));
+    eventually("it is well", || target().0 == "up");
+    apply("other.internal", Check::Tcp);
+    eventually("it is somebody else", || {
+        let (check, why) = target();
+        check == "down" && why.contains("tls: invalid peer certificate")
+    });
+}
