@@ -46,6 +46,8 @@ impl NetNs {
                 ("ipv6/conf/default/accept_ra", "0"),
                 ("ipv6/conf/default/router_solicitations", "0"),
                 ("ipv4/ip_local_port_range", "1024 65535"),
+                // Servers listen there: a client's own port among them would keep one from starting.
+                ("ipv4/ip_local_reserved_ports", "8000-9999"),
                 ("ipv4/tcp_tw_reuse", "1"),
             ] {
                 write_sysctl(key, value)?;

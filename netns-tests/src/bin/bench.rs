@@ -146,17 +146,21 @@ fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<
         "{:<26} {:<8} {:>9} {:>6} {:>9} {:>9} {:>9} {:>6}",
         "", "", "CPU us", "x", "per s", "p50 us", "p99 us", "bad"
     );
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), 0);
     for comparison in all.iter().filter(|one| wanted(one.title, &options.only)) {
         let time = std::time::Duration::from_millis(options.time);
-        let measured = compare(comparison, &rivals, options.rounds, time, |row| {
-            eprintln!(
+        let measured = compare(comparison, &rivals, options.rounds, time, |row| match row {
+            Ok(row) => eprintln!(
                 "  round {}  {:<24} {:<8} {:>8.2} us",
                 row.round,
                 row.title,
                 row.rival.title(),
                 row.cpu_us
-            );
+            ),
+            Err(error) => {
+                failed += 1;
+                eprintln!("  a round failed: {error:#}");
+            }
         })?;
         for rival in &rivals {
             let line = line(comparison.title, *rival, Rival::Haproxy, &measured);
@@ -174,7 +178,9 @@ fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<
             println!("{:<35} {octets:>9.0} octets", rival.title());
         }
     }
-    write_json(&options.json, &rows)
+    write_json(&options.json, &rows)?;
+    anyhow::ensure!(failed == 0, "{failed} rounds failed, see above");
+    Ok(())
 }
 
 /// As above, without HAProxy; the ratio is to nginx.

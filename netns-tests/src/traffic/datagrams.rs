@@ -81,7 +81,7 @@ fn measure(
     namespace: &NetNs,
     folder: &Path,
 ) -> anyhow::Result<(Tally, Duration)> {
-    let running = rival.start(namespace, folder)?;
+    let running = rival.start(namespace, folder, false)?;
     let mut core = CpuSet::new();
     core.set(LOAD_CORE)?;
     namespace.enter(|| -> anyhow::Result<_> {

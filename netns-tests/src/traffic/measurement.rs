@@ -16,6 +16,8 @@ use crate::NetNs;
 
 /// Before it counts: connections are open, pools filled, pages there.
 const WARM_UP: Duration = Duration::from_millis(500);
+/// It goes on until every client has had an answer, but no longer than this.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(20);
 
 /// One kind of work for every proxy.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct Comparison {
     pub work: Work,
     /// Through the TCP listener instead of the HTTP one.
     pub raw: bool,
+    /// With an access log in a file, where the proxy writes such.
+    pub log: bool,
 }
 
 impl Comparison {
@@ -35,6 +39,7 @@ impl Comparison {
             title,
             work,
             raw: false,
+            log: false,
         };
         let keep = |answer, post| Work::KeepAlive {
             clients: 64,
@@ -43,6 +48,10 @@ impl Comparison {
         };
         vec![
             one("1 KiB, keep-alive", keep(Answer::Sized(1_024), 0)),
+            Comparison {
+                log: true,
+                ..one("1 KiB, with access log", keep(Answer::Sized(1_024), 0))
+            },
             one("64 KiB answers", keep(Answer::Sized(65_536), 0)),
             one("POST of 64 KiB", keep(Answer::Sized(128), 65_536)),
             one("20 kB chunked", keep(Answer::Chunked(20_000), 0)),
@@ -70,6 +79,7 @@ impl Comparison {
             title,
             work,
             raw: true,
+            log: false,
         };
         vec![
             one(
@@ -121,16 +131,17 @@ pub struct Row {
 }
 
 /// Measures `comparison` for each of `rivals`, round by round, each for `time`. Rounds are on the outside: what the
-/// machine does meanwhile hits all alike. `each` is told every row as it comes.
+/// machine does meanwhile hits all alike. `each` is told every row as it comes, and a round without one: because a proxy did not
+/// start, or because nothing got through.
 ///
 /// # Errors
-/// When a proxy does not start or nothing gets through.
+/// When no namespace can be made.
 pub fn compare(
     comparison: &Comparison,
     rivals: &[Rival],
     rounds: usize,
     time: Duration,
-    mut each: impl FnMut(&Row),
+    mut each: impl FnMut(Result<&Row, anyhow::Error>),
 ) -> anyhow::Result<Vec<Row>> {
     let namespace = NetNs::create(&format!("tdm-{}-bench", std::process::id()))?;
     let folder = tempfile::tempdir()?;
@@ -138,9 +149,14 @@ pub fn compare(
     for round in 1..=rounds {
         for rival in rivals {
             let row = measure(comparison, *rival, round, time, &namespace, folder.path())
-                .with_context(|| format!("{}, {}", rival.title(), comparison.title))?;
-            each(&row);
-            rows.push(row);
+                .with_context(|| format!("{}, {}", rival.title(), comparison.title));
+            match row {
+                Ok(row) => {
+                    each(Ok(&row));
+                    rows.push(row);
+                }
+                Err(error) => each(Err(error)),
+            }
         }
     }
     Ok(rows)
@@ -160,13 +176,13 @@ fn measure(
         rival.http()
     };
     let (tally, cpu) = with_load(
-        rival,
+        (rival, comparison.log),
         namespace,
         folder,
         target,
         comparison.work,
         |load, running| {
-            load.run(WARM_UP, false)?;
+            warm_up(load, comparison.work)?;
             let before = running.cpu();
             let tally = load.run(time, true)?;
             Ok((tally, running.cpu() - before))
@@ -176,9 +192,23 @@ fn measure(
     Ok(row(comparison.title, rival, round, time, tally, cpu))
 }
 
+/// Lets the clients work until each of them has had an answer: the first large bodies may take seconds on a busy machine.
+fn warm_up(load: &mut Load, work: Work) -> anyhow::Result<()> {
+    let begun_at = Instant::now();
+    let mut good = 0;
+    while begun_at.elapsed() < WARM_UP || good < u64::from(work.clients()) {
+        anyhow::ensure!(
+            begun_at.elapsed() < WARM_UP_LIMIT,
+            "{good} answers in {WARM_UP_LIMIT:?}"
+        );
+        good += load.run(WARM_UP / 5, true)?.good;
+    }
+    Ok(())
+}
+
 /// Starts origin, proxy and clients, each on its core, and lets `work` use them.
 fn with_load<T: Send>(
-    rival: Rival,
+    (rival, log): (Rival, bool),
     namespace: &NetNs,
     folder: &Path,
     target: std::net::SocketAddr,
@@ -199,7 +229,7 @@ fn with_load<T: Send>(
                 }
                 Ok(())
             });
-            let running = rival.start(namespace, folder);
+            let running = rival.start(namespace, folder, log);
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             answering
                 .join()
@@ -258,7 +288,7 @@ pub fn idle_memory(rival: Rival, clients: u32) -> anyhow::Result<f64> {
     };
     let target = rival.http();
     with_load(
-        rival,
+        (rival, false),
         &namespace,
         folder.path(),
         target,
@@ -281,6 +311,7 @@ pub fn idle_memory(rival: Rival, clients: u32) -> anyhow::Result<f64> {
             open(load, BATCH * 10)?;
             let before = running.memory_kib();
             open(load, clients)?;
+            load.run(WARM_UP, false)?;
             let grown = running.memory_kib().saturating_sub(before);
             Ok(grown as f64 * 1024.0 / f64::from(clients))
         },

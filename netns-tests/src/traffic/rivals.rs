@@ -79,10 +79,15 @@ impl Rival {
         }
     }
 
-    /// Starts it on its core and waits until it listens. Its files go to `folder`.
-    pub(super) fn start(self, namespace: &NetNs, folder: &Path) -> anyhow::Result<Running> {
+    /// Starts it on its core and waits until it listens. Its files go to `folder`; `log`: an access log as well.
+    pub(super) fn start(
+        self,
+        namespace: &NetNs,
+        folder: &Path,
+        log: bool,
+    ) -> anyhow::Result<Running> {
         let file = folder.join(format!("{}.conf", self.title()));
-        std::fs::write(&file, self.config(folder))?;
+        std::fs::write(&file, self.config(folder, log))?;
         let mut command = self.command(&file, folder)?;
         let mut core = CpuSet::new();
         core.set(PROXY_CORE)?;
@@ -131,12 +136,13 @@ impl Rival {
         Ok(command)
     }
 
-    fn config(self, folder: &Path) -> String {
+    fn config(self, folder: &Path, log: bool) -> String {
         let (http, tcp) = (self.http(), self.tcp());
         let (short, long) = (self.udp(Flows::Short), self.udp(Flows::Long));
+        let to = folder.join(format!("{}.access", self.title()));
         match self {
             Rival::Tandem => format!(
-                "[global]\nthreads = 1\n\n\
+                "[global]\nthreads = 1\naccess_log = {{ to = {:?} }}\n\n\
                  [listener.web]\nbind = \"{http}\"\nprotocol = \"http\"\nforward = \"app\"\n\n\
                  [listener.raw]\nbind = \"{tcp}\"\nprotocol = \"tcp\"\nforward = \"raw\"\n\n\
                  [group.app]\ntargets = [\"{ORIGIN}\"]\nhealth = {{ http = \"/s/2\", every = \"5s\" }}\n\n\
@@ -144,8 +150,10 @@ impl Rival {
                  [listener.short]\nbind = \"{short}\"\nprotocol = \"udp\"\nforward = \"short\"\n\n\
                  [listener.long]\nbind = \"{long}\"\nprotocol = \"udp\"\nforward = \"long\"\n\n\
                  [group.short]\ntargets = [\"{ORIGIN}\"]\nhealth = \"off\"\nudp = {{ responses = 1 }}\n\n\
-                 [group.long]\ntargets = [\"{ORIGIN}\"]\nhealth = \"off\"\n"
+                 [group.long]\ntargets = [\"{ORIGIN}\"]\nhealth = \"off\"\n",
+                if log { to } else { "off".into() },
             ),
+            // It writes no files, so that it has no access log in any case.
             Rival::Haproxy => format!(
                 "global\n  nbthread 1\n  maxconn 9000\n\n\
                  defaults\n  timeout connect 3s\n  timeout client 75s\n  timeout server 60s\n  timeout http-request 10s\n  option http-keep-alive\n  http-reuse always\n\n\
@@ -155,10 +163,12 @@ impl Rival {
             ),
             Rival::Nginx => {
                 let folder = folder.display();
+                let to = if log { to } else { "off".into() };
+                let to = to.display();
                 format!(
                     "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off;\nworker_processes 1;\npid {folder}/nginx.pid;\nuser root;\nerror_log stderr crit;\n\
                      events {{ worker_connections 9000; }}\n\
-                     http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  client_body_buffer_size 128k;\n  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
+                     http {{\n  access_log {to};\n  keepalive_requests 1000000000;\n  client_body_buffer_size 128k;\n  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
                      fastcgi_temp_path {folder}/f;\n  uwsgi_temp_path {folder}/u;\n  scgi_temp_path {folder}/s;\n  \
                      upstream app {{ server {ORIGIN}; keepalive 1024; keepalive_requests 1000000000; }}\n  \
                      server {{\n    listen {http} backlog=4096;\n    location / {{\n      proxy_pass http://app;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      proxy_set_header Host $host;\n      \
