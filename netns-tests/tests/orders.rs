@@ -11,9 +11,6 @@ use std::time::{Duration, Instant};
 use common::{LIMIT, assert_lost, measured, probe, watch_on};
 use netns_tests::{Address, Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
 
-/// Probes a kill of a part of the Active node may cost.
-const KILLS_COST: usize = 150;
-
 fn cli(node: &Tandem<'_>, words: &[&str]) -> String {
     let (code, out, err) = node.cli(words).unwrap();
     assert_eq!(code, 0, "{words:?}: {out}{err}\n{}", node.tail());
@@ -45,7 +42,13 @@ fn a_target_that_drains_gets_nothing_whatever_dies_and_its_requests_finish() {
         let begun = Instant::now();
 
         // Some of them are at the target that is about to drain.
-        let slow: Vec<TcpStream> = (0..12).map(|_| ask(&lab, &config, "/slow/1500")).collect();
+        let slow: Vec<TcpStream> = (0..12).map(|_| ask(&lab, &config, "/slow/3000")).collect();
+        let at_target = || {
+            let status = one.status().unwrap();
+            let count = status["groups"][0]["targets"][0]["in_flight"].as_u64();
+            count.unwrap()
+        };
+        wait_until("some are in flight there", LIMIT, || at_target() >= 3).unwrap();
         for node in [&one, &two] {
             let said = cli(node, &["drain", &target, "--why", "disk swap"]);
             assert!(
@@ -57,21 +60,11 @@ fn a_target_that_drains_gets_nothing_whatever_dies_and_its_requests_finish() {
         }
         let shown = cli(&one, &["targets"]);
         assert!(shown.contains("drain 4m5"), "{shown}");
-        let at_target = one.status().unwrap()["groups"][0]["targets"][0]["in_flight"].clone();
-        assert!(
-            at_target.as_u64().unwrap() > 0,
-            "nothing is in flight there"
-        );
         for stream in slow {
             let answer = answer(stream);
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         }
-        let summary = prober.finish().unwrap().summary(Some(begun));
-        assert_lost(&summary, 0, [&one, &two]);
-
         let drained = origin.requests();
-        let prober = probe(&lab, &config);
-        let begun = Instant::now();
         for node in [&one, &two] {
             let other = PairConfig {
                 health_every: Duration::from_millis(700),
@@ -80,10 +73,15 @@ fn a_target_that_drains_gets_nothing_whatever_dies_and_its_requests_finish() {
             node.write_config(&other.tandem(node.host())).unwrap();
             cli(node, &["reload"]);
         }
+        let (_, summary) = watch_on(prober, begun);
+        assert_lost(&summary, 0, [&one, &two]);
+
+        // What the kills cost is measured elsewhere; here counts who is asked.
+        let prober = probe(&lab, &config);
         replace(&lab, &one, Part::Director);
         replace(&lab, &one, Part::Forwarder);
-        let (_, summary) = watch_on(prober, begun);
-        assert_lost(&summary, KILLS_COST, [&one, &two]);
+        prober.wait_steady(300, LIMIT).unwrap();
+        drop(prober);
         assert_eq!(origin.requests(), drained, "{}", one.tail());
         assert!(cli(&one, &["overrides"]).contains("disk swap"));
 
@@ -105,7 +103,14 @@ fn a_node_in_maintenance_gives_the_address_away_and_takes_it_only_when_nobody_el
             preempt: Some("false".into()),
             ..PairConfig::default()
         };
-        let (mut one, mut two) = Tandem::pair(&lab, &config).unwrap();
+        let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+        one.start().unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+        two.start().unwrap();
+        one.wait_ready(LIMIT).unwrap();
+        two.wait_ready(LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
         let prober = probe(&lab, &config);
         let begun = Instant::now();
         let said = cli(&one, &["maint", "on", "--why", "new kernel"]);
