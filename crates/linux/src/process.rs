@@ -15,5 +15,6 @@ pub use child::{ChildFd, Signal, die_with_parent};
 pub use group::{lead_group, signal_group};
 pub use identity::{become_user, group_id, user_ids, user_name};
 pub use resources::{
-    boottime, lock_memory, monotonic, nofile_limit, oom_score, raise_nofile, realtime, trim_memory,
+    boottime, lock_memory, lock_program, monotonic, nofile_limit, oom_score, raise_nofile,
+    realtime, trim_memory,
 };

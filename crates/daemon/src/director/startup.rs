@@ -294,6 +294,7 @@ fn harden(config: &config::Config) -> Result<Vec<String>, Powerless> {
             refused.push(format!("{what}: {error}"));
         }
     };
+    note("the program is not locked", linux::process::lock_program());
     note(
         "no real-time scheduling",
         linux::process::realtime(REALTIME_PRIORITY),
@@ -363,7 +364,7 @@ impl Director {
         );
     }
 
-    /// Reading a configuration and taking over leaves much behind, and so does the code for it; locked, it could not be given back.
+    /// Reading a configuration and taking over leaves much behind; locked, it could not be given back.
     pub(super) fn lock_memory(&mut self) {
         self.lock_memory_at = None;
         linux::process::trim_memory();

@@ -8,20 +8,34 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Locks the memory of the process: what has been touched once never waits for a disk again. What is never touched takes no memory:
-/// most of the stacks of threads, and of a program that does other work in other processes.
+/// Locks the memory of the process, so that it never waits for a disk: its program whole, everything else from its first touch
+/// on, because most of the stacks of threads is never touched.
 ///
 /// # Errors
 /// `ENOMEM` or `EPERM` when the limit is too low and CAP_IPC_LOCK is missing.
 pub fn lock_memory() -> io::Result<()> {
     let always = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
-    Ok(mlockall(
-        always | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT),
-    )?)
+    mlockall(always | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT))?;
+    lock_program()
 }
 
-/// Gives the system back what was needed for the start only: memory that was allocated and freed again, and the pages of the program,
-/// which come back from the system's cache as they are used. Call it before [`lock_memory`], or they are locked with the rest.
+/// Locks the program and its libraries in memory, all of them: what is needed on the worst day may never have run before.
+///
+/// # Errors
+/// As [`lock_memory`].
+#[allow(unsafe_code)]
+pub fn lock_program() -> io::Result<()> {
+    for program in programs() {
+        // SAFETY: the range is one mapping of this process; locking reads its pages in and changes nothing.
+        let locked = unsafe { libc::mlock(program.start as *const libc::c_void, program.len()) };
+        if locked != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Gives the system back memory that was allocated and freed again. Call it before [`lock_memory`], or it is locked with the rest.
 #[allow(unsafe_code)]
 pub fn trim_memory() {
     #[cfg(target_env = "gnu")]
@@ -29,35 +43,23 @@ pub fn trim_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
-    for code in own_code() {
-        let address = code.start as *mut libc::c_void;
-        // SAFETY: the range is one mapping of this process, of a file, that cannot be written: its pages are always what the file
-        // says, and are read from it again when they are used next. A refusal leaves them where they are.
-        unsafe {
-            libc::madvise(address, code.len(), libc::MADV_DONTNEED);
-        }
-    }
 }
 
-/// Where the code of the program is: mappings of its file that can be executed and not written; none if that cannot be told.
-fn own_code() -> Vec<std::ops::Range<usize>> {
-    let (Ok(program), Ok(maps)) = (
-        std::fs::read_link("/proc/self/exe"),
-        std::fs::read_to_string("/proc/self/maps"),
-    ) else {
-        return Vec::new();
-    };
-    let program = program.to_string_lossy();
-    maps.lines()
-        .filter_map(|line| code_mapping(line, &program))
-        .collect()
+/// Where the program and its libraries are, code and constants; none if that cannot be told.
+fn programs() -> Vec<std::ops::Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    maps.lines().filter_map(program_mapping).collect()
 }
 
 /// `55d0c0a00000-55d0c0c00000 r-xp 00200000 fe:00 1234    /usr/sbin/tandemd`
-fn code_mapping(line: &str, program: &str) -> Option<std::ops::Range<usize>> {
+fn program_mapping(line: &str) -> Option<std::ops::Range<usize>> {
     let (range, rest) = line.split_once(' ')?;
-    let of_program = rest.starts_with("r-xp ") && rest.ends_with(&format!(" {program}"));
-    let (from, to) = range.split_once('-').filter(|_| of_program)?;
+    let of_file = rest
+        .split_ascii_whitespace()
+        .nth(4)
+        .is_some_and(|path| path.starts_with('/'));
+    let unchanging = rest.starts_with("r-xp ") || rest.starts_with("r--p ");
+    let (from, to) = range.split_once('-').filter(|_| of_file && unchanging)?;
     let number = |hex| usize::from_str_radix(hex, 16).ok();
     Some(number(from)?..number(to)?)
 }
@@ -133,21 +135,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_code_of_the_program_is_its_code() {
+    fn what_is_of_a_file_and_cannot_be_written_is_program() {
         let line = |rights, path| format!("1000-3000 {rights} 00000000 fe:00 12    {path}");
-        let program = "/usr/sbin/tandemd";
-        let found = |line: String| code_mapping(&line, program);
-        assert_eq!(found(line("r-xp", program)), Some(0x1000..0x3000));
-        assert_eq!(found(line("rwxp", program)), None);
-        assert_eq!(found(line("r--p", program)), None);
-        assert_eq!(found(line("r-xp", "/usr/lib/libc.so.6")), None);
-        assert_eq!(found("1000-3000 r-xp".to_owned()), None);
-    }
-
-    #[test]
-    fn a_program_runs_on_without_the_pages_of_its_code() {
-        assert!(!own_code().is_empty());
-        trim_memory();
-        assert!(!own_code().is_empty());
+        let found = |line: String| program_mapping(&line);
+        for rights in ["r-xp", "r--p"] {
+            assert_eq!(
+                found(line(rights, "/usr/sbin/tandemd")),
+                Some(0x1000..0x3000)
+            );
+        }
+        assert_eq!(found(line("rw-p", "/usr/sbin/tandemd")), None);
+        assert_eq!(found(line("r-xp", "[vdso]")), None);
+        assert_eq!(found("1000-3000 r-xp 00000000 00:00 0".to_owned()), None);
+        assert!(!programs().is_empty());
     }
 }
