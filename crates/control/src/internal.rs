@@ -245,6 +245,9 @@ pub enum ToForwarder {
         text: String,
         /// What the pair's cookies are made with, the one in use first; none without a key of the pair.
         cookie_keys: Vec<DerivedKey>,
+        /// What session tickets are made with, the one in use first; none without a key of the pair.
+        #[serde(default)]
+        ticket_keys: Vec<DerivedKey>,
         /// What the files of its certificates hold: only the director may read them.
         #[serde(default)]
         certificates: Vec<CertificateText>,

@@ -17,7 +17,7 @@ use control::internal::{
 use control::{GroupStatus, TargetCondition, Timestamp};
 use forwarder::{
     AccessLogFormat, AccessLogSettings, AccessLogTarget, CertificateMaterial, CookieKey, Forwarder,
-    ForwarderSettings, Materials,
+    ForwarderSettings, Materials, TicketSecret,
 };
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
@@ -168,10 +168,11 @@ impl Data {
                 node,
                 text,
                 cookie_keys,
+                ticket_keys,
                 certificates,
                 authorities,
             } => {
-                let secrets = Secrets::new(cookie_keys, certificates, authorities);
+                let secrets = Secrets::new(cookie_keys, ticket_keys, certificates, authorities);
                 let error = self
                     .configure(link, generation, path, node, text, secrets)
                     .await
@@ -403,15 +404,18 @@ struct Secrets {
 impl Secrets {
     fn new(
         cookie_keys: Vec<DerivedKey>,
+        ticket_keys: Vec<DerivedKey>,
         certificates: Vec<CertificateText>,
         authorities: BTreeMap<String, String>,
     ) -> Self {
         let keys = cookie_keys.into_iter().map(|key| CookieKey(key.0));
+        let tickets = ticket_keys.into_iter().map(|key| TicketSecret(key.0));
         Self {
             cookie_keys: keys.collect(),
             materials: Materials {
                 certificates: certificates.into_iter().map(material).collect(),
                 authorities,
+                tickets: tickets.collect(),
             },
         }
     }

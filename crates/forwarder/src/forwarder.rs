@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use balancer::{GroupSettings, Listener, ListenerSettings, Overrides, Plan, TargetState};
-use rustls::server::ProducesTickets;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::access_log::pen::Shape;
@@ -22,9 +21,9 @@ use crate::listener::SharedListener;
 use crate::seal::{CookieKey, Sealer};
 use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot};
 use crate::sockets::{self, OpenSocket};
-use crate::tls::Materials;
 use crate::tls::acceptor::{self, Acceptors};
 use crate::tls::targets::Targets;
+use crate::tls::{Materials, TicketSecret};
 use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
 
 use orders::{Settings, Wanted, is_in_force};
@@ -65,8 +64,8 @@ pub struct Forwarder {
     leaving: Arc<Leaving>,
     /// How targets are reached inside TLS.
     targets: Arc<Targets>,
-    /// How clients come back to their TLS sessions.
-    tickets: Arc<dyn ProducesTickets>,
+    /// What tickets are made with where nobody shares a secret.
+    tickets: TicketSecret,
     access_log: Desk,
     sealer: Sealer,
     /// Held by one change at a time, from its beginning to its confirmation.
@@ -122,7 +121,8 @@ impl Forwarder {
             connections: Arc::default(),
             leaving,
             targets,
-            tickets: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(io::Error::other)?,
+            tickets: TicketSecret::random()
+                .ok_or_else(|| io::Error::other("the system has no randomness"))?,
             access_log,
             sealer,
             changing: Mutex::default(),

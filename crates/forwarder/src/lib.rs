@@ -56,4 +56,4 @@ pub use snapshot::{
     CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, QueueTotals, Readiness,
     RuleSnapshot, Snapshot, StickySnapshot, TargetSnapshot, TargetStanding,
 };
-pub use tls::{CertificateMaterial, Materials, TlsError};
+pub use tls::{CertificateMaterial, Materials, TicketSecret, TlsError};

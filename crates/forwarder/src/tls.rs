@@ -7,12 +7,14 @@
 //! - [`handshake`]: from a TCP connection to an encrypted one.
 //! - [`hello`]: whom a client asks for, read in passing.
 //! - [`targets`]: connections to targets.
+//! - [`tickets`]: how clients come back to their sessions.
 
 pub(crate) mod acceptor;
 pub(crate) mod certificates;
 pub(crate) mod handshake;
 mod hello;
 pub(crate) mod targets;
+pub(crate) mod tickets;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -20,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 
 pub use certificates::CertificateMaterial;
+pub use tickets::TicketSecret;
 
 /// What goes with a plan and is no setting: what the named files hold.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,6 +31,8 @@ pub struct Materials {
     pub certificates: Vec<CertificateMaterial>,
     /// Whom targets may be vouched for by, in PEM form, by the names of the files that groups use.
     pub authorities: BTreeMap<String, String>,
+    /// What session tickets are made with, the one in use first; without any they are this process's own.
+    pub tickets: Vec<TicketSecret>,
 }
 
 /// Why TLS cannot be set up. Whoever reads the files finds out before.

@@ -200,17 +200,23 @@ impl Plane {
 
 /// What cookie keys are derived for: another purpose or form of cookie is another text.
 const COOKIES: &str = "tandem cookies 1";
+/// The same for session tickets.
+const TICKETS: &str = "tandem tickets 1";
 
 /// The order to serve a configuration.
 pub(super) fn configure(generation: u64, path: &Path, text: &str, config: &Config) -> ToForwarder {
     let secret = config.pair.as_ref().and_then(|pair| pair.secret.as_ref());
-    let keys = secret.map_or_else(Vec::new, |secret| secret.derive(COOKIES));
+    let derive = |purpose| {
+        let keys = secret.map_or_else(Vec::new, |secret| secret.derive(purpose));
+        keys.into_iter().map(DerivedKey).collect()
+    };
     ToForwarder::Configure {
         generation,
         path: path.display().to_string(),
         node: config.node.clone(),
         text: text.to_owned(),
-        cookie_keys: keys.into_iter().map(DerivedKey).collect(),
+        cookie_keys: derive(COOKIES),
+        ticket_keys: derive(TICKETS),
         certificates: super::certificates::texts(config),
         authorities: super::certificates::authorities(config),
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use balancer::{ListenerSettings, Plan, Protocol, TlsSettings, TlsVersion};
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::certificates::Chooser;
+use super::tickets::{TicketSecret, Tickets};
 use super::{Materials, TlsError, provider};
 use crate::error::ApplyError;
 
@@ -18,16 +19,15 @@ pub(crate) type Acceptors = BTreeMap<String, Arc<ServerConfig>>;
 pub(crate) fn of_plan(
     plan: &Plan,
     materials: &Materials,
-    tickets: &Arc<dyn ProducesTickets>,
+    own: &TicketSecret,
 ) -> Result<Acceptors, ApplyError> {
     let mut acceptors = Acceptors::new();
     for listener in plan.listeners() {
         let listener = listener.settings();
-        let acceptor =
-            of_listener(listener, materials, tickets).map_err(|source| ApplyError::Tls {
-                listener: listener.name.clone(),
-                source,
-            })?;
+        let acceptor = of_listener(listener, materials, own).map_err(|source| ApplyError::Tls {
+            listener: listener.name.clone(),
+            source,
+        })?;
         acceptors.extend(acceptor.map(|acceptor| (listener.name.clone(), Arc::new(acceptor))));
     }
     Ok(acceptors)
@@ -36,13 +36,18 @@ pub(crate) fn of_plan(
 fn of_listener(
     listener: &ListenerSettings,
     materials: &Materials,
-    tickets: &Arc<dyn ProducesTickets>,
+    own: &TicketSecret,
 ) -> Result<Option<ServerConfig>, TlsError> {
     match (listener.protocol, &listener.tls) {
         (Protocol::Http | Protocol::Tcp | Protocol::Udp, _) => Ok(None),
         (Protocol::Https, None) => Err(TlsError::NoSettings),
         (Protocol::Tls, None) => Ok(None),
         (Protocol::Https | Protocol::Tls, Some(settings)) => {
+            let secrets = match &materials.tickets[..] {
+                [] => std::slice::from_ref(own),
+                shared => shared,
+            };
+            let tickets = Tickets::new(secrets, &listener.name);
             build(settings, materials, tickets).map(Some)
         }
     }
@@ -51,7 +56,7 @@ fn of_listener(
 fn build(
     settings: &TlsSettings,
     materials: &Materials,
-    tickets: &Arc<dyn ProducesTickets>,
+    tickets: Tickets,
 ) -> Result<ServerConfig, TlsError> {
     let chooser = Chooser::new(&settings.certificates, &materials.certificates)?;
     let builder = ServerConfig::builder_with_provider(provider())
@@ -64,7 +69,7 @@ fn build(
     config.alpn_protocols = alpn.map(|alpn| alpn.as_str().into()).collect();
     // All that is needed to resume is in the ticket: no memory is spent on clients that may come back.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = Arc::clone(tickets);
+    config.ticketer = Arc::new(tickets);
     // What comes with the first flight can be sent again by anybody who has seen it (RFC 8446 §8).
     config.max_early_data_size = 0;
     Ok(config)

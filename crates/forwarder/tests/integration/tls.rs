@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balancer::{ListenerSettings, Protocol, RuleAction, TlsSettings, TlsVersion};
-use forwarder::{CertificateMaterial, Forwarder, Materials};
+use forwarder::{CertificateMaterial, Forwarder, Materials, TicketSecret};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -262,6 +262,35 @@ fn a_client_that_comes_back_resumes_on_any_thread_and_over_a_reload() {
         }
         let listener = &forwarder.snapshot().listeners[0];
         assert_eq!((listener.handshakes_total, listener.resumed_total), (9, 8));
+    }
+}
+
+#[test]
+fn a_client_resumes_on_another_node_that_has_the_secret_of_the_pair() {
+    let origin = Origin::answering("x");
+    let one = certificate("one", &["a.example"]);
+    let node = |secret: u8| {
+        let (place, forwarder) = (place(), forwarder());
+        let materials = Materials {
+            tickets: vec![TicketSecret([secret; 32])],
+            ..materials(&[&one])
+        };
+        let groups = vec![group("g", &[origin.address])];
+        let listeners = vec![https(&place, &["one"])];
+        forwarder.apply_with(listeners, groups, &materials).unwrap();
+        (forwarder, place)
+    };
+    let (first, second, stranger) = (node(1), node(1), node(2));
+    for versions in [ONLY_1_2, ONLY_1_3] {
+        let config = trusting(&[&one], versions);
+        let kind_at = |node: &(Forwarder, Place)| {
+            let mut client = TlsClient::connect(node.1.address, &config, "a.example").unwrap();
+            assert_eq!(client.get("/").status, 200);
+            client.stream.conn.handshake_kind()
+        };
+        assert_ne!(kind_at(&first), Some(HandshakeKind::Resumed));
+        assert_eq!(kind_at(&second), Some(HandshakeKind::Resumed));
+        assert_ne!(kind_at(&stranger), Some(HandshakeKind::Resumed));
     }
 }
 
