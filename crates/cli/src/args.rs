@@ -274,6 +274,27 @@ Examples:
   tandem restart           after an upgrade of the package")]
     Restart,
 
+    /// Tell what an event would do, without doing it
+    #[command(after_help = "\
+Goes through the election of this node and of the other one in made-up time,
+with the state and the configuration of now. Nothing is touched.
+
+  IFACE down|up            an interface that is used or tracked
+  peer silent              the other router is gone
+  peer priority N          the other router has this priority
+  track NAME ok|fail       a script, file, process or probe
+  forwarder down           the data plane has died
+  maint on                 this node in maintenance
+
+Examples:
+  tandem simulate eth0 down
+  tandem simulate track disk fail")]
+    Simulate {
+        /// What is assumed
+        #[arg(required = true)]
+        what: Vec<String>,
+    },
+
     /// Check a configuration file, without a daemon
     #[command(after_help = "\
 Prints every error and warning with place and remedy; 78 if there are errors.

@@ -10,6 +10,7 @@ mod file;
 mod output;
 mod restart;
 mod screen;
+mod simulate;
 
 use std::io;
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ async fn run(args: &Args) -> Result<Code, Failure> {
         Command::Why { list: true, .. } => call.recordings().await,
         Command::Why { which, all, .. } => call.why(which.as_deref(), *all).await,
         Command::Reload => call.reload().await,
+        Command::Simulate { what } => simulate::simulate(call, what.join(" ")).await,
         Command::Restart => restart::restart(call).await,
         Command::Handover { name } => call.handover(name.clone()).await,
         Command::Drain { target, terms } => {

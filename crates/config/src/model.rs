@@ -269,6 +269,8 @@ pub struct Vrrp {
     pub announce: Announce,
     /// What the priority follows.
     pub track: Track,
+    /// The base priority of the other node, where there are two and the file says it.
+    pub peer_priority: Option<u8>,
     /// What is run on a change of state.
     pub hooks: Hooks,
     /// Adverts to addresses rather than to the multicast group.

@@ -17,6 +17,7 @@
 //! | `POST /orders` ([`OrderRequest`]) | [`OrderResult`] |
 //! | `POST /reload` ([`ReloadRequest`]) | [`ReloadResult`], also when the file was refused |
 //! | `POST /handover` ([`HandoverRequest`]) | [`HandoverResult`], also when nobody took over |
+//! | `POST /simulate` ([`SimulateRequest`]) | [`SimulateResult`]; touches nothing |
 //! | `POST /restart` | [`RestartResult`], just before the director is replaced by another one |
 //!
 //! Any other outcome has a status of 400 or above and an [`ErrorAnswer`]. The conventions of all messages: enums are lower snake
@@ -30,6 +31,7 @@ pub mod order;
 pub mod recording;
 pub mod request;
 pub mod response;
+pub mod simulation;
 pub mod status;
 pub mod timestamp;
 pub mod vrrp;
@@ -38,11 +40,12 @@ pub use client::{Client, ClientError};
 pub use event::{Event, EventKind};
 pub use order::{OrderRequest, OrderResult, OverrideKind, OverrideStatus, ShareStatus};
 pub use recording::{Fact, RecorderStatus, Recording, RecordingSummary, Run, What};
-pub use request::{HandoverRequest, ReloadRequest, path};
+pub use request::{HandoverRequest, ReloadRequest, SimulateRequest, path};
 pub use response::{
     ConfigText, ErrorAnswer, HandoverResult, HandoverRouter, Problem, ReloadOutcome, ReloadResult,
     RestartResult, Severity,
 };
+pub use simulation::{SimulateResult, SimulatedRouter, SimulatedStep};
 pub use status::{
     AccessLogStatus, CertificateStatus, CheckState, ConfigStatus, DatagramTotals, ForwarderState,
     ForwarderStatus, GroupStatus, ListenerStatus, Order, Overall, PairNode, PairStatus,

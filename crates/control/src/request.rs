@@ -26,6 +26,8 @@ pub mod path {
     pub const RELOAD: &str = "/reload";
     /// `POST`: [`crate::HandoverRequest`] to [`crate::HandoverResult`].
     pub const HANDOVER: &str = "/handover";
+    /// `POST`: [`crate::SimulateRequest`] to [`crate::SimulateResult`]. Touches nothing.
+    pub const SIMULATE: &str = "/simulate";
     /// `POST`: [`crate::RestartResult`], when the director is about to be replaced.
     pub const RESTART: &str = "/restart";
 }
@@ -40,4 +42,11 @@ pub struct HandoverRequest {
     /// Only this `[vrrp.NAME]`; `None` for every one this node is Active for.
     #[serde(default)]
     pub name: Option<String>,
+}
+
+/// What would happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SimulateRequest {
+    /// What is assumed: `eth0 down`, `peer silent`, `peer priority 150`, `track disk fail`, `forwarder down`, `maint on`.
+    pub what: String,
 }

@@ -38,7 +38,10 @@ pub use authentication::{
 };
 pub use counters::{Counters, Reject};
 pub use event::Event;
-pub use machine::{Directive, MemberId, PeerStatus, PhaseName, Status, Timer, VirtualRouter};
+pub use machine::{
+    Directive, MemberId, Outlook, PeerStatus, PhaseName, Rehearsal, Status, Step, Timer,
+    VirtualRouter,
+};
 pub use priority::{Contribution, effective_priority};
 pub use receive::{
     Accepted, Datagram, Expectation, Guard, Notes, accept, accept_authentic, claimed_skew_s,

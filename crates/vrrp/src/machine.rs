@@ -23,6 +23,7 @@ mod leaving;
 mod member;
 mod peers;
 mod phase;
+mod rehearsal;
 mod status;
 mod terms;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use peers::Heard;
 use phase::{Fault, Phase};
 
 pub use member::{Directive, MemberId};
+pub use rehearsal::{Outlook, Rehearsal, Step};
 pub use status::{PeerStatus, PhaseName, Status, Timer};
 
 /// One decision: a configured virtual router, or several that are tied into a group and are Active together or not at

@@ -68,6 +68,7 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         vips: vrrp.vips.iter().map(|vip| vip.value).collect(),
         settings,
         hooks: vrrp.hooks.clone(),
+        peer_priority: peer_priority(vrrp, nodes),
         lease: vrrp.lease,
         announce: vrrp.announce.clone(),
         evidence: vrrp.evidence,
@@ -176,10 +177,24 @@ fn shared_interface(first: &VrrpDraft, second: &VrrpDraft, nodes: &Nodes<'_>) ->
 
 // ---- priority ----
 
-fn priority(vrrp: &VrrpDraft, nodes: &Nodes<'_>, found: &Findings<'_>) -> Option<u8> {
-    let by_order = |index: usize| {
-        u32::try_from(index).map_or(0, |shift| FIRST_PRIORITY.checked_shr(shift).unwrap_or(0))
+/// The priority of the other node of two, as the file has it.
+fn peer_priority(vrrp: &VrrpDraft, nodes: &Nodes<'_>) -> Option<u8> {
+    let own = nodes.index()?;
+    let (2, other) = (nodes.listed.len(), 1_usize.checked_sub(own)?) else {
+        return None;
     };
+    match &vrrp.priority {
+        Some(value) => Some(value.of(&nodes.listed[other].value.name)?.value),
+        None => Some(by_order(other).max(1)),
+    }
+}
+
+/// What a node has that the file gives no priority, by its place in the file.
+fn by_order(index: usize) -> u8 {
+    u32::try_from(index).map_or(0, |shift| FIRST_PRIORITY.checked_shr(shift).unwrap_or(0))
+}
+
+fn priority(vrrp: &VrrpDraft, nodes: &Nodes<'_>, found: &Findings<'_>) -> Option<u8> {
     let mut all: Vec<u8> = match &vrrp.priority {
         Some(value) => nodes
             .listed

@@ -202,6 +202,10 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         },
     );
     part.set("priority", settings.priority);
+    part.set(
+        "priority of the other node",
+        or(vrrp.peer_priority, "not known"),
+    );
     vrrp_times(&mut part, vrrp);
     part.set("virtual_mac", vrrp.virtual_mac);
     part.set("accept_mode", vrrp.accept_mode);

@@ -39,6 +39,7 @@ mod seat;
 mod second_path;
 mod server;
 mod signing;
+mod simulate;
 mod startup;
 mod status;
 mod steer;

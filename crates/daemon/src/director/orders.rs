@@ -42,6 +42,7 @@ impl Director {
             Request::Reload(answer) => self.begin_reload(Some(answer)),
             Request::Order { order, by, answer } => self.on_order(now, (order, by), answer),
             Request::Overrides(answer) => drop(answer.send(self.overrides_status())),
+            Request::Simulate { what, answer } => self.simulate(now, &what, answer),
             Request::Restart(answer) => self.begin_restart(now, Some(answer)),
             Request::Handover { order, answer } => self.begin_handover(now, &order, answer),
         }

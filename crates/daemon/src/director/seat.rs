@@ -125,6 +125,16 @@ impl Seat {
         &self.expectation
     }
 
+    /// A copy of its decision, to think about.
+    pub(super) fn copy(&self) -> VirtualRouter {
+        self.core.borrow().clone()
+    }
+
+    /// Its name in its decision.
+    pub(super) fn member(&self) -> MemberId {
+        self.member
+    }
+
     /// Its part of the last will.
     pub(super) fn release_adverts(&self) -> Vec<Advertisement> {
         self.core.borrow().release_adverts_of(self.member)

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use control::{
     ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, OrderRequest, OverrideStatus,
-    Recording, RecordingSummary, ReloadResult, RestartResult, Status, VrrpDetail, path,
+    Recording, RecordingSummary, ReloadResult, RestartResult, SimulateRequest, SimulateResult,
+    Status, VrrpDetail, path,
 };
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -74,6 +75,10 @@ pub(super) enum Request {
         /// The user who orders.
         by: String,
         answer: super::overrides::Answer,
+    },
+    Simulate {
+        what: String,
+        answer: oneshot::Sender<Result<SimulateResult, ErrorAnswer>>,
     },
     Restart(oneshot::Sender<Result<RestartResult, ErrorAnswer>>),
     Handover {
@@ -187,6 +192,7 @@ async fn dispatch(
         (&Method::POST, path::ORDERS) => ordering::order(request, uid, requests).await,
         (&Method::POST, path::RELOAD) => json(ask(requests, Request::Reload).await),
         (&Method::POST, path::HANDOVER) => handover(request, requests).await,
+        (&Method::POST, path::SIMULATE) => simulate(request, requests).await,
         (&Method::POST, path::RESTART) => match ask(requests, Request::Restart).await {
             Some(Ok(result)) => json(Some(result)),
             Some(Err(refusal)) => full_json(StatusCode::CONFLICT, &refusal),
@@ -205,7 +211,8 @@ async fn dispatch(
             | path::ORDERS
             | path::RELOAD
             | path::HANDOVER
-            | path::RESTART,
+            | path::RESTART
+            | path::SIMULATE,
         ) => refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             &format!("{wanted} does not take {method}"),
@@ -278,6 +285,30 @@ async fn read_body(request: hyper::Request<Incoming>) -> Result<Bytes, Response<
             None,
         )
     })
+}
+
+async fn simulate(
+    request: hyper::Request<Incoming>,
+    requests: &mpsc::Sender<Request>,
+) -> Response<Body> {
+    let body = Limited::new(request.into_body(), BODY_LIMIT)
+        .collect()
+        .await;
+    let order = body
+        .ok()
+        .and_then(|body| serde_json::from_slice::<SimulateRequest>(&body.to_bytes()).ok());
+    let Some(SimulateRequest { what }) = order else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "the body is no assumption",
+            Some("send {\"what\": \"eth0 down\"}"),
+        );
+    };
+    match ask(requests, |answer| Request::Simulate { what, answer }).await {
+        Some(Ok(result)) => json(Some(result)),
+        Some(Err(refusal)) => full_json(StatusCode::CONFLICT, &refusal),
+        None => gone(),
+    }
 }
 
 async fn why(query: &str, requests: &mpsc::Sender<Request>) -> Response<Body> {

@@ -412,7 +412,7 @@ fn role_of(routers: &[VrrpStatus]) -> Role {
     }
 }
 
-fn state(state: State) -> VrrpState {
+pub(super) fn state(state: State) -> VrrpState {
     match state {
         State::Initialize => VrrpState::Initialize,
         State::Backup => VrrpState::Backup,

@@ -18,6 +18,7 @@ mod groups;
 mod leaving;
 mod pairs;
 mod properties;
+mod rehearsal;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()

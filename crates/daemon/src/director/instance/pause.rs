@@ -93,7 +93,8 @@ impl Instance {
 
     /// Whether everything is known that could keep it from going on, and nothing does.
     pub(in crate::director) fn may_resume(&self) -> bool {
-        let waits = |contribution: &vrrp::Contribution| contribution.cap.is_some();
+        // Not known yet; a limit for another reason, such as maintenance, is one that the director before had as well.
+        let waits = |contribution: &vrrp::Contribution| contribution.what.ends_with("pending");
         !self.started
             && !self.is_preparing()
             && self.verdict.fault.is_none()

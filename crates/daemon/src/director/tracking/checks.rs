@@ -12,7 +12,7 @@ use crate::runner::Finding;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that is looked at for any virtual router, each thing once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::director) struct Checks {
     standings: BTreeMap<Key, Standing>,
     numbers: u64,
@@ -109,6 +109,14 @@ impl Checks {
             why: standing.why.clone(),
             watch: key.0.clone(),
         })
+    }
+
+    /// Has something stand as it does not, for a copy that is only thought about.
+    pub(in crate::director) fn assume(&mut self, tracked: &TrackedCheck, up: bool) {
+        if let Some(standing) = self.standings.get_mut(&key(tracked)) {
+            standing.debounce = Debounce::assumed(tracked.rise, tracked.fall, up);
+            standing.why = "assumed".to_owned();
+        }
     }
 
     /// How something that a virtual router tracks stands.

@@ -41,6 +41,14 @@ impl Debounce {
         }
     }
 
+    /// A standing without looks.
+    pub(super) fn assumed(rise: u32, fall: u32, up: bool) -> Self {
+        Self {
+            up: Some(up),
+            ..Self::new(rise, fall)
+        }
+    }
+
     /// The standing; none before the first look.
     pub(super) fn up(&self) -> Option<bool> {
         self.up

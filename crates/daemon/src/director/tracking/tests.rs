@@ -25,6 +25,7 @@ fn instance(track: Track) -> Vrrp {
         announce: Announce::default(),
         track,
         hooks: config::Hooks::default(),
+        peer_priority: None,
         evidence: config::Evidence::default(),
         unicast: None,
         virtual_mac: false,
