@@ -104,6 +104,13 @@ impl Stream {
         }
     }
 
+    /// Says that nothing more comes, where being dropped right after does not say it.
+    pub(crate) async fn finish(&mut self) {
+        if !matches!(self, Self::Plain(_)) {
+            self.shut_down().await;
+        }
+    }
+
     /// Says that nothing more comes.
     pub(crate) async fn shut_down(&mut self) {
         // A peer that is gone need not be told.

@@ -148,7 +148,7 @@ impl Connection {
             record.end(&self.worker.pen, &self.listener, self.peer);
             match after {
                 After::Next => first = false,
-                After::Close => return self.client.stream.shut_down().await,
+                After::Close => return self.client.stream.finish().await,
                 After::Linger => return self.linger().await,
                 After::Reset => return self.client.stream.reset_on_close(),
             }
