@@ -152,3 +152,60 @@ fn a_cookie_of_one_node_is_honoured_by_the_other() {
     let moved = metrics.lines().find_map(|line| line.strip_prefix(moved));
     assert!(moved.is_some_and(|count| count != "0"), "{metrics}");
 }
+
+#[test]
+fn a_request_is_explained_by_the_daemon_and_by_the_file() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig {
+        extra: "sticky = { cookie = \"T\", ttl = \"1h\" }\n".to_owned(),
+        ..PairConfig::default()
+    };
+    let (one, two) = sticky_pair(&lab, &config);
+    let visitor = ask(&lab, &config, "a=b").unwrap();
+    let cookie = format!("Cookie: {}", visitor.cookie.unwrap());
+    let url = format!("http://{}/x", config.address());
+    // The backup explains a cookie of the other node.
+    for node in [&one, &two] {
+        let (code, out, err) = node
+            .cli(&["--json", "explain", "GET", &url, "-H", &cookie])
+            .unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+        let told: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (&told["listener"], &told["live"]),
+            (&"web".into(), &true.into())
+        );
+        let bound = told["groups"][0]["certain"].as_str().unwrap();
+        let number = if visitor.target == "backend1" {
+            Host::Backend1
+        } else {
+            Host::Backend2
+        };
+        assert_eq!(
+            bound,
+            format!("{}:{}", number.v4(), Address::ORIGIN),
+            "{told:#}"
+        );
+    }
+    let before = counted(&one, "hit_total");
+    assert_eq!(before, 0, "nothing was counted");
+    let (code, out, err) = one.cli(&["explain", "GET", &url]).unwrap();
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.contains("candidate") && out.contains("healthy"),
+        "{out}"
+    );
+    let file = one.config_path();
+    let file = file.to_str().unwrap();
+    let (code, out, err) = one
+        .cli(&["explain", "GET", &url, "--config", file, "--node", "lb1"])
+        .unwrap();
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("not checked yet"), "{out}");
+    let (code, _, err) = one.cli(&["explain", "GET", "http://x.test:99/"]).unwrap();
+    assert_eq!(code, 2, "nobody takes it: {err}");
+    assert!(err.contains("no listener takes http on port 99"), "{err}");
+    let (code, out, err) = one.cli(&["rules"]).unwrap();
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("web  http"), "{out}");
+}

@@ -25,6 +25,7 @@ use pick::Candidates;
 pub use bound::BoundPick;
 
 mod bound;
+mod candidates;
 mod pick;
 
 /// A group in one plan. The positions in the schedules are shared with the plans before and after.

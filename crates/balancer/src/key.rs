@@ -7,6 +7,9 @@
 
 use std::net::IpAddr;
 
+use crate::rule::{RequestView, pairs};
+use crate::settings::HashKey;
+
 /// A hashed key; any number is possible.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PickKey(pub(crate) u64);
@@ -24,6 +27,37 @@ impl PickKey {
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(hash([bytes]))
     }
+}
+
+impl HashKey {
+    /// The key of a request; `None` if it does not have what is wanted, or has it empty. Of several fields, cookies or
+    /// parameters the first counts.
+    pub fn of_request(&self, view: &RequestView<'_>) -> Option<PickKey> {
+        let mut found = None;
+        let mut keep = |value: &[u8]| {
+            found = (!value.is_empty()).then(|| PickKey::of_bytes(value));
+            true
+        };
+        match self {
+            Self::Source => return Some(PickKey::of_address(view.source)),
+            Self::Path => keep(view.path.as_bytes()),
+            // An absolute target says better than the field what the host is.
+            Self::Header(name) if name.eq_ignore_ascii_case("host") => keep(view.host.as_bytes()),
+            Self::Header(name) => view.fields.any(name, &mut keep),
+            Self::Cookie(name) => view.fields.any("cookie", &mut |value| {
+                named(value, b';', name).is_some_and(&mut keep)
+            }),
+            Self::Query(name) => named(view.query.as_bytes(), b'&', name).is_some_and(&mut keep),
+        };
+        found
+    }
+}
+
+/// The value of the first pair of this name.
+fn named<'t>(text: &'t [u8], separator: u8, name: &str) -> Option<&'t [u8]> {
+    let mut pairs = pairs(text, separator);
+    let found = pairs.find(|(other, _)| *other == name.as_bytes());
+    found.map(|(_, value)| value)
 }
 
 /// The hash of the parts, as if they were one text.
@@ -84,5 +118,67 @@ mod tests {
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
         assert_eq!(key("192.0.2.1"), PickKey::of_bytes(&[192, 0, 2, 1]));
         assert_ne!(key("2001:db8::1"), key("2001:db8::2"));
+    }
+
+    fn key(wanted: &HashKey, path: &str, query: &str, fields: &[(&str, &str)]) -> Option<PickKey> {
+        let fields: Vec<(String, String)> = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        wanted.of_request(&RequestView {
+            source: "192.0.2.7".parse().unwrap(),
+            host: "a.test",
+            path,
+            query,
+            fields: &fields,
+            ..RequestView::of_connection("192.0.2.8".parse().unwrap())
+        })
+    }
+
+    fn text(value: &str) -> Option<PickKey> {
+        Some(PickKey::of_bytes(value.as_bytes()))
+    }
+
+    #[test]
+    fn the_source_is_the_address_of_the_client_and_the_path_has_no_query() {
+        let source = PickKey::of_address("192.0.2.7".parse().unwrap());
+        assert_eq!(key(&HashKey::Source, "/", "", &[]), Some(source));
+        assert_eq!(key(&HashKey::Path, "/a/b", "c=/d", &[]), text("/a/b"));
+    }
+
+    #[test]
+    fn a_header_is_found_in_any_case_and_the_host_is_that_of_the_request() {
+        let header =
+            |fields: &[(&str, &str)]| key(&HashKey::Header("X-User".to_owned()), "/", "", fields);
+        assert_eq!(header(&[("x-uSER", "ann")]), text("ann"));
+        assert_eq!(header(&[("X-User", "ann"), ("X-User", "bob")]), text("ann"));
+        assert_eq!(header(&[("X-User", ""), ("X-User", "bob")]), None);
+        assert_eq!(header(&[("X-Users", "ann")]), None);
+        let host = HashKey::Header("host".to_owned());
+        assert_eq!(key(&host, "/", "", &[("Host", "b.test")]), text("a.test"));
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let cookie = |values: &[&str]| {
+            let fields: Vec<_> = values.iter().map(|value| ("Cookie", *value)).collect();
+            key(&HashKey::Cookie("SID".to_owned()), "/", "", &fields)
+        };
+        assert_eq!(cookie(&["a=1; SID=x=y;b=2"]), text("x=y"));
+        assert_eq!(cookie(&["a=1", "SID=2"]), text("2"));
+        assert_eq!(cookie(&["XSID=1; SIDX=2; sid=3"]), None);
+        assert_eq!(cookie(&["SID"]), None);
+        assert_eq!(cookie(&["SID=; "]), None);
+        assert_eq!(cookie(&[]), None);
+    }
+
+    #[test]
+    fn a_query_parameter_is_found_by_its_whole_name() {
+        let query = |query: &str| key(&HashKey::Query("user".to_owned()), "/", query, &[]);
+        assert_eq!(query("a=1&user=ann%20b&user=c"), text("ann%20b"));
+        assert_eq!(query("xuser=1&user=2"), text("2"));
+        assert_eq!(query("user"), None);
+        assert_eq!(query("user=&a=1"), None);
+        assert_eq!(query(""), None);
     }
 }

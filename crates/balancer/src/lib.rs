@@ -10,6 +10,7 @@
 //! - [`plan`]: the immutable whole of listeners and groups, built from settings and the plan before it.
 //! - [`group`]: picks a target and hands out a [`Lease`] that accounts for it.
 //! - [`sticky`]: what a client is bound to, and how often that held.
+//! - [`explain`]: what rules and groups would decide about a request, in words.
 //! - [`key`]: what consistent hashing goes by.
 //! - [`ring`]: who owns which keys.
 //! - [`schedule`]: the order of turns of smooth weighted round robin.
@@ -20,6 +21,7 @@
 //! - [`overrides`]: what operators have ordered beside the settings of the file.
 //! - [`retry`]: may a failed attempt be made again, and where; how many may.
 
+pub mod explain;
 pub mod group;
 pub mod health;
 pub mod key;
@@ -40,6 +42,7 @@ pub mod split;
 pub mod sticky;
 pub mod target;
 
+pub use explain::{Candidate, Chance, Judged};
 pub use group::{BoundPick, Group, Lease, NoPick};
 pub use health::{CheckFailure, HealthChange, HealthMachine};
 pub use key::PickKey;

@@ -92,6 +92,19 @@ Examples:
   tandem --json certs | jq -r '.[] | .name + \" \" + .not_after'")]
     Certs,
 
+    /// List the rules of listeners, and how often each was met
+    #[command(after_help = "\
+Counters begin with the forwarder and stay over a reload with the rule's name.
+
+Examples:
+  tandem rules
+  tandem rules https
+  tandem --json rules https | jq '.[].rules[] | select(.requests_total == 0)'")]
+    Rules {
+        /// Only the listener of this name; all without it
+        listener: Option<String>,
+    },
+
     /// Show what changed on this node, when and why
     #[command(after_help = "\
 Examples:
@@ -295,6 +308,20 @@ Examples:
         what: Vec<String>,
     },
 
+    /// Explain where a request would go, and why
+    #[command(after_help = "\
+Nothing is sent and nothing counted. The daemon is asked, with what it knows of
+targets and cookies; with --config a file is, as if every target were unknown.
+The exit code is 0 if the request would be answered by a target or a rule, 1 if
+it would be refused, closed or find no target, 2 if no listener takes it.
+
+Examples:
+  tandem explain GET https://app.example.com/api/x -H 'X-Beta: yes'
+  tandem explain GET http://shop.example.com/ --from 198.51.100.7
+  tandem explain POST https://app.example.com/ --config new.toml
+  tandem --json explain GET http://a.test/ | jq -r .rule")]
+    Explain(Asked),
+
     /// Check a configuration file, without a daemon
     #[command(after_help = "\
 Prints every error and warning with place and remedy; 78 if there are errors.
@@ -362,6 +389,30 @@ impl Terms {
 
 fn length(text: &str) -> Result<Duration, String> {
     age(text).ok_or_else(|| "expected a time like 90s, 10m, 2h or 1d".to_owned())
+}
+
+/// A request to be explained.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asked {
+    /// The method
+    pub(crate) method: String,
+    /// The URL, as a client would write it
+    pub(crate) url: String,
+    /// A header of the request, as often as needed
+    #[arg(short = 'H', long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+    /// Address of the client (127.0.0.1 unless given)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: Option<std::net::IpAddr>,
+    /// The listener (by scheme and port unless given)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) listener: Option<String>,
+    /// Ask this file instead of the daemon
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read the file as this node of the pair
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) node: Option<String>,
 }
 
 /// Where a list of events begins.

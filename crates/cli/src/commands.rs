@@ -1,5 +1,6 @@
 //! The commands that ask the daemon: fetch, print, judge. How it looks is in [`crate::screen`].
 
+mod explain;
 pub(crate) mod orders;
 
 use std::time::{Duration, SystemTime};
@@ -104,6 +105,24 @@ impl Call {
         } else {
             let screen = screen::certificates(&status.certificates, now());
             self.output.screen(&screen)?;
+        }
+        Ok(Code::Good)
+    }
+
+    pub(crate) async fn rules(mut self, listener: Option<&str>) -> Result<Code, Failure> {
+        let (mut status, mut raw): (Status, Value) = self.get(path::STATUS).await?;
+        let mut raw = raw["listeners"].take();
+        if let Some(name) = listener {
+            let known = status.listeners.iter();
+            let known = known.map(|listener| listener.name.as_str());
+            must_be_known("listener", name, known)?;
+            status.listeners.retain(|listener| listener.name == name);
+            retain(&mut raw, name);
+        }
+        if self.json {
+            self.output.json(&raw)?;
+        } else {
+            self.output.screen(&screen::rules(&status.listeners))?;
         }
         Ok(Code::Good)
     }

@@ -156,6 +156,17 @@ fn not_readable(old: &Source, against: Option<&Path>) -> Failure {
 
 /// How this program finds its node: by name only. Addresses and limits of this machine play no part, so that a file
 /// can be checked anywhere; `tandemd --check` judges them where it will run.
+/// The configuration of a file that has no errors.
+pub(crate) fn load(file: &Path, node: Option<String>) -> Result<Config, Failure> {
+    let source = Source::read(file)?;
+    let outcome = config::load(&source.path, &source.text, &facts(node));
+    let errors = outcome.report.errors();
+    outcome.config.ok_or_else(|| Failure::Configuration {
+        message: format!("{} has {errors} errors", file.display()),
+        remedy: format!("tandem check {}", file.display()),
+    })
+}
+
 fn facts(node: Option<String>) -> Facts {
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Facts {

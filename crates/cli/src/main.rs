@@ -42,6 +42,7 @@ async fn run(args: &Args) -> Result<Code, Failure> {
         Command::Status => call.status().await,
         Command::Vrrp { name } => call.vrrp(name.as_deref()).await,
         Command::Targets { group } => call.targets(group.as_deref()).await,
+        Command::Rules { listener } => call.rules(listener.as_deref()).await,
         Command::Certs => call.certificates().await,
         Command::Events { follow, since } => call.events(*follow, *since).await,
         Command::Why { list: true, .. } => call.recordings().await,
@@ -82,6 +83,7 @@ async fn run(args: &Args) -> Result<Code, Failure> {
             subject,
             clear: false,
         } => call.overrides(subject.as_deref()).await,
+        Command::Explain(asked) => call.explain(asked).await,
         Command::Check { file, node } => call.check(file, node.clone()),
         Command::Diff {
             file,

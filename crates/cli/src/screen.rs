@@ -5,8 +5,10 @@
 
 mod certificates;
 mod event;
+mod explain;
 mod order;
 mod overrides;
+mod rules;
 mod status;
 mod table;
 mod targets;
@@ -18,8 +20,10 @@ mod words;
 
 pub(crate) use certificates::certificates;
 pub(crate) use event::event;
+pub(crate) use explain::explanation;
 pub(crate) use order::{handover, reload};
 pub(crate) use overrides::{ordered, overrides};
+pub(crate) use rules::rules;
 pub(crate) use status::status;
 pub(crate) use targets::targets;
 pub(crate) use vrrp::vrrp;

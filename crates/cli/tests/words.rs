@@ -24,6 +24,8 @@ fn help_names_every_command_and_exit_code() {
         "overrides",
         "restart",
         "simulate",
+        "explain",
+        "rules",
         "check",
         "diff",
         "completion",

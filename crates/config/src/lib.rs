@@ -14,12 +14,13 @@
 //! - `read` has one file for each table; it checks types and ranges and refuses what is not built yet.
 //! - `certificate` reads certificates and keys, also by themselves.
 //! - `check` compares parts with each other: names, addresses, nodes.
-//! - [`diff()`] tells what a reload would change.
+//! - [`diff()`] tells what a reload would change, [`explain()`] what would become of a request.
 
 mod certificate;
 mod check;
 mod code;
 mod diff;
+mod explain;
 mod model;
 mod read;
 mod report;
@@ -39,6 +40,10 @@ pub use certificate::{
 };
 pub use code::Code;
 pub use diff::{Change, Subject, diff};
+pub use explain::{
+    Cookies, ExplainError, Explanation, GroupVerdict, Question, RuleVerdict, ShareVerdict,
+    TargetVerdict, explain, explain_offline,
+};
 pub use model::{
     AccessLog, AccessLogFormat, AccessLogTo, Announce, Config, Effect, Evidence, FileExpectation,
     Global, Heartbeat, Hook, HookOn, Hooks, Level, Log, LogFormat, Node, OnEvidence, Pair,

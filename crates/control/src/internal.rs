@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::response::ErrorAnswer;
 use crate::status::{GroupStatus, ListenerStatus, TargetCondition};
 
 /// Largest frame on the stream between director and forwarder, in octets: a configuration or a snapshot of thousands of targets.
@@ -259,6 +260,13 @@ pub enum ToForwarder {
     Overrides(overrides::Overrides),
     /// Say everything about listeners and groups.
     Snapshot,
+    /// Say what would become of a request.
+    Explain {
+        /// Given back in the answer.
+        id: u64,
+        /// The request, as it came over the control socket.
+        question: serde_json::Value,
+    },
 }
 
 /// A key derived from that of the pair. `Debug` hides it.
@@ -290,6 +298,13 @@ pub enum FromForwarder {
         number: u64,
         /// Why they are not followed.
         error: Option<String>,
+    },
+    /// Answer to [`ToForwarder::Explain`].
+    Explained {
+        /// As in the question.
+        id: u64,
+        /// What would become of the request, or why nobody can tell.
+        answer: Result<serde_json::Value, ErrorAnswer>,
     },
     /// A target has changed its state.
     Health(HealthChange),

@@ -15,6 +15,7 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /overrides` | a list of [`OverrideStatus`]: what operators have ordered, until they clear it |
 //! | `POST /orders` ([`OrderRequest`]) | [`OrderResult`] |
+//! | `POST /explain` (`{method, scheme, host, path, headers, from, listener}`) | what would become of the request, as `tandem --json explain` prints it |
 //! | `POST /reload` ([`ReloadRequest`]) | [`ReloadResult`], also when the file was refused |
 //! | `POST /handover` ([`HandoverRequest`]) | [`HandoverResult`], also when nobody took over |
 //! | `POST /simulate` ([`SimulateRequest`]) | [`SimulateResult`]; touches nothing |

@@ -22,6 +22,8 @@ pub mod path {
     pub const OVERRIDES: &str = "/overrides";
     /// `POST`: [`crate::OrderRequest`] to [`crate::OrderResult`].
     pub const ORDERS: &str = "/orders";
+    /// `POST`: a question of `tandem explain` to what would become of the request; both are types of the configuration.
+    pub const EXPLAIN: &str = "/explain";
     /// `POST`: [`crate::ReloadRequest`] to [`crate::ReloadResult`].
     pub const RELOAD: &str = "/reload";
     /// `POST`: [`crate::HandoverRequest`] to [`crate::HandoverResult`].

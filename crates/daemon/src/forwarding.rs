@@ -186,6 +186,10 @@ impl Data {
                 FromForwarder::Overridden { number, error }
             }
             ToForwarder::Snapshot => self.snapshot(),
+            ToForwarder::Explain { id, question } => {
+                let answer = crate::explaining::answer(self.forwarder.as_deref(), question);
+                FromForwarder::Explained { id, answer }
+            }
         };
         if let Some(link) = link {
             link.answer(answer);

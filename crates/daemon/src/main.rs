@@ -5,6 +5,7 @@
 
 mod args;
 mod director;
+mod explaining;
 mod figures;
 mod forwarding;
 mod keeper;

@@ -28,6 +28,7 @@ use crate::worker::{self, Command, Pulse, SocketKey, SocketOwner};
 
 use orders::{Settings, Wanted, is_in_force};
 
+mod asked;
 mod orders;
 
 /// What cannot change while the forwarder runs.

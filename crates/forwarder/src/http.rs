@@ -10,7 +10,6 @@
 //! - [`origin`]: who the client is, behind proxies.
 //! - [`routing`]: where a request goes.
 //! - [`sticky`]: cookies that keep a client where it is.
-//! - [`key`]: what of a request a group hashes.
 //! - [`chunked`], [`body`]: where a body ends, and what of it is passed on.
 //! - [`answer`]: answers of our own; [`direct`]: requests that need no more than one.
 //! - [`exchange`]: one request on one connection to a target.
@@ -27,7 +26,6 @@ pub(crate) mod exchange;
 pub(crate) mod fields;
 #[cfg(test)]
 mod fuzz;
-mod key;
 mod origin;
 pub(crate) mod request;
 pub(crate) mod response;
@@ -35,3 +33,5 @@ mod routing;
 pub(crate) mod scan;
 mod serving;
 mod sticky;
+
+pub(crate) use sticky::wall_seconds;

@@ -80,6 +80,10 @@ impl Group {
         self.targets.get(self.marks.find(mark)?.index())
     }
 
+    pub(super) fn is_down(&self, target: &Target) -> bool {
+        self.settings.health.check.is_on() && target.state.health() == Health::Down
+    }
+
     /// Whether the target serves those that are bound to it.
     pub(super) fn keeps(&self, target: &Target, now: Instant, exclude: &[TargetId]) -> bool {
         let state = &target.state;
@@ -92,7 +96,7 @@ impl Group {
         if ordered_away || exclude.contains(&target.id) {
             return false;
         }
-        let down = self.settings.health.check.is_on() && state.health() == Health::Down;
+        let down = self.is_down(target);
         let out = self.guard.outlier.is_some() && !state.passive.may_be_used(now);
         if !down && !out {
             return true;

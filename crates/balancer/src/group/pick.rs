@@ -134,7 +134,7 @@ impl<'g> Candidates<'g> {
         last // one before it has become unusable in between
     }
 
-    fn owner(&self, key: PickKey) -> Option<&'g Arc<Target>> {
+    pub(super) fn owner(&self, key: PickKey) -> Option<&'g Arc<Target>> {
         let targets = &self.group.targets;
         let at = |index: u32| targets.get(index as usize);
         let allowed = |index| at(index).is_some_and(|target| self.allows(target));

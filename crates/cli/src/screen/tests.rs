@@ -281,6 +281,118 @@ not on disk, a restart would lose it: No space left on device
 }
 
 #[test]
+fn rules_with_what_they_counted() {
+    let mut listeners = recorded_status().listeners;
+    listeners.truncate(1);
+    let listener = &mut listeners[0];
+    listener.name = "web".to_owned();
+    listener.protocol = "http".to_owned();
+    listener.action = "2 rules, else app".to_owned();
+    listener.requests_total = 1_234_567;
+    let rule = |name: &str, action: &str, requests_total| control::RuleStatus {
+        name: name.to_owned(),
+        action: action.to_owned(),
+        requests_total,
+        sticky: None,
+    };
+    listener.rules = vec![
+        rule("api", "api", 1_200_000),
+        rule("site", "web-v1 95, web-v2 5", 0),
+    ];
+    listener.rules[1].sticky = Some(control::StickyStatus {
+        cookie: "G".to_owned(),
+        new_total: 2500,
+        hit_total: 12_000,
+        moved_total: 34,
+        none_total: 0,
+        refused_total: 0,
+    });
+    let expected = "\
+web  http  2 rules, else app  1,234,567 requests
+  RULE   REQUESTS  ACTION
+  api   1,200,000  api
+  site          0  web-v1 95, web-v2 5
+                   sticky G: 34 moved, 2,500 new, 12,000 stayed
+";
+    assert_screen(&super::rules(&listeners), expected);
+    assert_eq!(super::rules(&[]), "no listeners\n");
+}
+
+#[test]
+fn an_explanation_step_by_step() {
+    let question = config::Question {
+        method: "GET".to_owned(),
+        scheme: "https".to_owned(),
+        host: "app.example.com".to_owned(),
+        path: "/a/../api/x?q=1".to_owned(),
+        headers: Vec::new(),
+        from: "198.51.100.7".parse().unwrap(),
+        listener: None,
+    };
+    let rule = |rule: &str, matches, because: &str| config::RuleVerdict {
+        rule: rule.to_owned(),
+        matches,
+        because: because.to_owned(),
+        action: "app".to_owned(),
+    };
+    let target = |target: &str, chance: &str, why: &str| config::TargetVerdict {
+        target: target.to_owned(),
+        chance: chance.to_owned(),
+        why: why.to_owned(),
+        weight: 1,
+        in_flight: 1200,
+    };
+    let explanation = config::Explanation {
+        listener: "https".to_owned(),
+        live: true,
+        path: "/api/x".to_owned(),
+        rules_left_out: 0,
+        rules: vec![
+            rule("status page", false, "path /lb-status"),
+            rule("api", true, "host app.example.com, path /api/*"),
+        ],
+        rule: Some("api".to_owned()),
+        action: "app".to_owned(),
+        answered: true,
+        answer: None,
+        shares: Vec::new(),
+        sticky: None,
+        groups: vec![config::GroupVerdict {
+            group: "app".to_owned(),
+            algorithm: "round-robin".to_owned(),
+            sticky: Some("no cookie T: one is set".to_owned()),
+            certain: None,
+            targets: vec![
+                target("10.0.0.21:8080", "candidate", "healthy"),
+                target("10.0.0.22:8080", "later", "connect refused 3/3"),
+            ],
+        }],
+        sent: vec![
+            "GET /a/../api/x?q=1 HTTP/1.1".to_owned(),
+            "set X-Edge: 1".to_owned(),
+        ],
+        answer_changes: vec!["remove Server".to_owned()],
+    };
+    let screen = super::explanation(&question, &explanation);
+    assert_narrow(&screen);
+    for line in [
+        "listener https  by the daemon",
+        "  rules see the path /api/x",
+        "  status page  no   not path /lb-status",
+        "  api          yes  host app.example.com, path /api/*",
+        "rule api decides  app",
+        "group app  round-robin",
+        "  10.0.0.21:8080  candidate       1     1,200  healthy",
+        "  10.0.0.22:8080  later           1     1,200  connect refused 3/3",
+        "sent to the target",
+        "changed in the answer",
+    ] {
+        let found = screen.lines().any(|shown| shown.trim() == line.trim());
+        assert!(found, "{line:?} is missing:\n{screen}");
+    }
+}
+
+#[test]
 fn targets_of_a_group_that_binds_its_clients() {
     let mut groups = recorded_status().groups;
     groups.truncate(1);

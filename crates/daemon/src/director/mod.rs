@@ -29,6 +29,7 @@ mod outlook;
 mod overrides;
 mod parent_settings;
 mod plane;
+mod questions;
 mod receive;
 mod refusal;
 mod reload;
@@ -130,6 +131,7 @@ struct Director {
     reload: reload::Reload,
     handover: Option<orders::Handover>,
     overrides: overrides::Overrides,
+    questions: questions::Questions,
     maintenance: maintenance::Maintenance,
     started_at: Instant,
     next_beat_at: Instant,
@@ -511,6 +513,7 @@ impl Director {
                 self.on_configured(now, generation, error)
             }
             FromForwarder::Overridden { number, error } => self.on_overridden(now, number, error),
+            FromForwarder::Explained { id, answer } => self.on_explained(id, answer),
             FromForwarder::Health(change) => {
                 let subject = format!("target {}/{}", change.group, change.target);
                 let entry = Entry::new(EventKind::Health, subject, change.why);

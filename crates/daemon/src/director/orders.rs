@@ -41,6 +41,7 @@ impl Director {
             Request::Metrics(answer) => drop(answer.send(self.metrics(now))),
             Request::Reload(answer) => self.begin_reload(Some(answer)),
             Request::Order { order, by, answer } => self.on_order(now, (order, by), answer),
+            Request::Explain { question, answer } => self.on_question(question, answer),
             Request::Overrides(answer) => drop(answer.send(self.overrides_status())),
             Request::Simulate { what, answer } => self.simulate(now, &what, answer),
             Request::Restart(answer) => self.begin_restart(now, Some(answer)),

@@ -26,6 +26,7 @@ use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
+use super::questions::NoAnswer;
 use super::stories::Wanted;
 
 /// Connections served at once; further ones wait in the kernel.
@@ -36,6 +37,8 @@ const QUEUED_REQUESTS: usize = 32;
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer may take to begin.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long the forwarder may take to say what would become of a request.
+const EXPLAIN_LIMIT: Duration = Duration::from_secs(3);
 /// How long an answer waits for fresh figures of the forwarder before it takes the last known.
 const SNAPSHOT_LIMIT: Duration = Duration::from_millis(300);
 /// Largest body of a request, in octets.
@@ -69,6 +72,10 @@ pub(super) enum Request {
     },
     Metrics(oneshot::Sender<String>),
     Reload(oneshot::Sender<ReloadResult>),
+    Explain {
+        question: serde_json::Value,
+        answer: super::questions::Answer,
+    },
     Overrides(oneshot::Sender<Vec<OverrideStatus>>),
     Order {
         order: OrderRequest,
@@ -190,6 +197,7 @@ async fn dispatch(
         }),
         (&Method::GET, path::OVERRIDES) => json(ask(requests, Request::Overrides).await),
         (&Method::POST, path::ORDERS) => ordering::order(request, uid, requests).await,
+        (&Method::POST, path::EXPLAIN) => explain(request, requests).await,
         (&Method::POST, path::RELOAD) => json(ask(requests, Request::Reload).await),
         (&Method::POST, path::HANDOVER) => handover(request, requests).await,
         (&Method::POST, path::SIMULATE) => simulate(request, requests).await,
@@ -209,6 +217,7 @@ async fn dispatch(
             | path::METRICS
             | path::OVERRIDES
             | path::ORDERS
+            | path::EXPLAIN
             | path::RELOAD
             | path::HANDOVER
             | path::RESTART
@@ -240,6 +249,32 @@ async fn ask<T>(
 pub(super) async fn metrics(requests: &mpsc::Sender<Request>) -> Option<String> {
     refresh(requests).await;
     ask(requests, Request::Metrics).await
+}
+
+/// What would become of a request.
+async fn explain(
+    request: hyper::Request<Incoming>,
+    requests: &mpsc::Sender<Request>,
+) -> Response<Body> {
+    let body = match read_body(request).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let Ok(question) = serde_json::from_slice(&body) else {
+        return refuse(StatusCode::BAD_REQUEST, "the body is no JSON", None);
+    };
+    let asked = ask(requests, |answer| Request::Explain { question, answer });
+    match tokio::time::timeout(EXPLAIN_LIMIT, asked).await {
+        Ok(Some(Ok(explanation))) => json(Some(explanation)),
+        Ok(Some(Err(NoAnswer::Nobody(refusal)))) => full_json(StatusCode::CONFLICT, &refusal),
+        Ok(Some(Err(NoAnswer::Senseless(refusal)))) => full_json(StatusCode::BAD_REQUEST, &refusal),
+        Ok(None) => gone(),
+        Err(_) => refuse(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the forwarder did not answer in time",
+            Some("ask a file: --config FILE"),
+        ),
+    }
 }
 
 async fn refresh(requests: &mpsc::Sender<Request>) {

@@ -212,6 +212,7 @@ async fn assemble(
         reload: Reload::default(),
         handover: None,
         overrides,
+        questions: super::questions::Questions::default(),
         maintenance: super::maintenance::Maintenance::default(),
         started_at: now,
         next_beat_at: now,

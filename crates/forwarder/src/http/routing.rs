@@ -9,7 +9,6 @@ use balancer::{Action, Group, Listener, PickKey, RequestView, Route, Rule, Split
 use crate::buffers::Buffer;
 use crate::cause::Cause;
 use crate::http::answer::{self, OwnAnswer, Refusal};
-use crate::http::key;
 use crate::http::request::{Rejection, RequestHead};
 use crate::http::sticky::{self, Sticking};
 use crate::worker::Worker;
@@ -111,9 +110,7 @@ pub(super) fn route(
     let mut cookies = Buffer::default();
     let to_group = |group: &Arc<Group>, cookies: &Buffer| Destination::Group {
         group: Arc::clone(group),
-        key: group
-            .hash_key()
-            .and_then(|wanted| key::of_request(wanted, head, asking.source)),
+        key: group.hash_key().and_then(|wanted| wanted.of_request(&view)),
         sticking: Sticking::of_request(group, head, asking, cookies),
     };
     let destination = match action {

@@ -222,7 +222,7 @@ fn write(
 }
 
 /// Seconds since 1970. A clock before that is at 1970.
-fn wall_seconds() -> u64 {
+pub(crate) fn wall_seconds() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.as_ref().map_or(0, Duration::as_secs)
 }

@@ -1,0 +1,45 @@
+//! Single facts of an explanation as text.
+
+use balancer::normal::{Reading, normalise};
+use balancer::{HeaderEdits, NoFields, Redirect, RequestView, Url};
+
+use super::Question;
+
+/// The path as rules see it.
+pub(super) fn normal_path(path: &str) -> String {
+    let mut room = String::new();
+    normalise(path, Reading::Strict, &mut room).map_or_else(|_| path.to_owned(), str::to_owned)
+}
+
+/// `set X-Api-Edge: 1`, `remove X-Internal`.
+pub(super) fn edits(edits: &HeaderEdits) -> Vec<String> {
+    let set = edits
+        .set
+        .iter()
+        .map(|(name, value)| format!("set {name}: {value}"));
+    let removed = edits.remove.iter().map(|name| format!("remove {name}"));
+    set.chain(removed).collect()
+}
+
+/// Where a redirect leads; `None` for a host that is no plain name.
+pub(super) fn location(redirect: &Redirect, question: &Question) -> Option<String> {
+    let (path, query) = question
+        .path
+        .split_once('?')
+        .unwrap_or((&question.path, ""));
+    let view = RequestView {
+        host: &question.host,
+        fields: &NoFields,
+        ..RequestView::of_connection(question.from)
+    };
+    let url = Url {
+        https: question.scheme == "https",
+        host: view.host_name(),
+        port: view.host_port(),
+        path,
+        query,
+    };
+    let mut out = Vec::new();
+    redirect.write_location(&mut out, &url).ok()?;
+    String::from_utf8(out).ok()
+}
