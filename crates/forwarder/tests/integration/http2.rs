@@ -34,7 +34,7 @@ fn client<R>(work: impl Future<Output = R>) -> R {
         .build()
         .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(LIMIT, work)
+        tokio::time::timeout(3 * LIMIT, work)
             .await
             .expect("it ends in time")
     })
