@@ -1,6 +1,6 @@
 //! Why a request goes where it goes: what rules and groups would decide, told without deciding anything.
 //!
-//! Nothing here counts, takes a turn or a place. Live traffic goes by [`Listener::route`] and [`Group::try_pick`]; these
+//! Nothing here counts, takes a turn or a place. Live traffic goes by [`Listener::route`] and [`crate::Group::try_pick`]; these
 //! words are made of the same conditions and the same standings.
 
 use std::sync::Arc;
