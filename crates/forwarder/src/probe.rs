@@ -125,9 +125,9 @@ async fn speak(stream: Stream, http2: bool) -> Result<Stream, CheckFailure> {
     if !http2 {
         return Ok(stream);
     }
-    let send = sessions::begin(stream).await;
-    let send = send.map_err(|_| CheckFailure::Closed)?;
-    Ok(Stream::Upward(Box::new(Upward::new(send, Rc::new(())))))
+    let opener = sessions::begin(stream).await;
+    let opener = opener.map_err(|_| CheckFailure::Closed)?;
+    Ok(Stream::Upward(Box::new(Upward::new(opener, Rc::new(())))))
 }
 
 /// Asks with one GET, and judges the answer.

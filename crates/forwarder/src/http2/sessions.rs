@@ -7,11 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::Builder;
 use tokio::task::spawn_local;
 
-use crate::http2::upward::Upward;
+use crate::http2::upward::{Opener, Upward};
 use crate::stream::Stream;
 use crate::upstream::PoolKey;
 
@@ -30,7 +29,7 @@ const MAX_PER_TARGET: usize = 16;
 
 /// A connection to a target.
 struct Session {
-    send: SendRequest<Bytes>,
+    opener: Opener,
     /// Held by each of its streams.
     share: Rc<()>,
     used_at: Instant,
@@ -45,7 +44,7 @@ impl Session {
     /// False once the connection has ended.
     fn lives(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        !matches!(self.send.poll_ready(&mut cx), Poll::Ready(Err(_)))
+        !matches!(self.opener.send.poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 }
 
@@ -67,12 +66,16 @@ impl Sessions {
         open.retain_mut(Session::lives);
         let may_open = open.len() < MAX_PER_TARGET;
         let least = open.iter_mut().min_by_key(|session| session.streams())?;
-        let room = least.send.current_max_send_streams().min(MAX_STREAMS);
+        let room = least
+            .opener
+            .send
+            .current_max_send_streams()
+            .min(MAX_STREAMS);
         if least.streams() >= room && may_open {
             return None;
         }
         least.used_at = now;
-        Some(Upward::new(least.send.clone(), Rc::clone(&least.share)))
+        Some(Upward::new(least.opener.clone(), Rc::clone(&least.share)))
     }
 
     /// Begins to speak HTTP/2 on a connection that was just opened; a stream on it. It is kept for as long as told when it
@@ -83,11 +86,11 @@ impl Sessions {
         stream: Stream,
         limit: Duration,
     ) -> io::Result<Upward> {
-        let send = begin(stream).await?;
+        let opener = begin(stream).await?;
         let share = Rc::new(());
-        let upward = Upward::new(send.clone(), Rc::clone(&share));
+        let upward = Upward::new(opener.clone(), Rc::clone(&share));
         let session = Session {
-            send,
+            opener,
             share,
             used_at: Instant::now(),
             limit,
@@ -111,7 +114,12 @@ impl Sessions {
 }
 
 /// Begins to speak HTTP/2; the connection lives in a task of its own until nobody can ask by it any more.
-pub(crate) async fn begin(stream: Stream) -> io::Result<SendRequest<Bytes>> {
+pub(crate) async fn begin(stream: Stream) -> io::Result<Opener> {
+    let scheme = if stream.is_encrypted() {
+        "https"
+    } else {
+        "http"
+    };
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -124,5 +132,5 @@ pub(crate) async fn begin(stream: Stream) -> io::Result<SendRequest<Bytes>> {
         // Each of its streams is told by itself what went wrong.
         let _ = connection.await;
     });
-    Ok(send)
+    Ok(Opener { send, scheme })
 }

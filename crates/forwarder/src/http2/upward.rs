@@ -29,6 +29,15 @@ use crate::http::scan::{HeadScan, Scanned};
 use crate::http2::request::{write_chunk, write_end};
 use crate::http2::response::{append, trailers};
 
+/// How streams on one connection are opened.
+#[derive(Clone)]
+pub(crate) struct Opener {
+    /// The connection.
+    pub(crate) send: SendRequest<Bytes>,
+    /// What it is: `http` or `https`.
+    pub(crate) scheme: &'static str,
+}
+
 /// A stream to a target.
 pub(crate) struct Upward {
     asking: Asking,
@@ -47,7 +56,7 @@ impl std::fmt::Debug for Upward {
 
 enum Asking {
     /// The head as far as it has come.
-    Head(Buffer, SendRequest<Bytes>),
+    Head(Buffer, Opener),
     /// The whole head, waiting for its turn, and the bytes of the body that came with it.
     Turn(Box<Turn>),
     /// The body is on the way.
@@ -89,10 +98,10 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Err
 }
 
 impl Upward {
-    /// A stream that asks by `send`, which is as good as a connection nothing was written to.
-    pub(crate) fn new(send: SendRequest<Bytes>, share: Rc<()>) -> Self {
+    /// A stream that is as good as a connection nothing was written to.
+    pub(crate) fn new(opener: Opener, share: Rc<()>) -> Self {
         Self {
-            asking: Asking::Head(Buffer::default(), send),
+            asking: Asking::Head(Buffer::default(), opener),
             answering: Answering::Unasked,
             out: Buffer::default(),
             _share: share,
@@ -131,18 +140,18 @@ impl Upward {
         else {
             return Ok(());
         };
-        let Asking::Head(head, send) = std::mem::replace(&mut self.asking, Asking::Failed) else {
+        let Asking::Head(head, opener) = std::mem::replace(&mut self.asking, Asking::Failed) else {
             return Ok(());
         };
         let mut bytes = head.into_vec();
         let rest = bytes.split_off(end);
-        let (request, body) =
-            translate(&mut bytes[start..]).ok_or_else(|| broken("no head for http/2"))?;
+        let (request, body) = translate(&mut bytes[start..], opener.scheme)
+            .ok_or_else(|| broken("no head for http/2"))?;
         self.asking = Asking::Turn(Box::new(Turn {
             request,
             body,
             rest,
-            send,
+            send: opener.send,
         }));
         Ok(())
     }
@@ -285,7 +294,7 @@ fn filtered(body: &mut Body, mut bytes: Vec<u8>) -> io::Result<Bytes> {
 }
 
 /// A head of ours as a request of HTTP/2 (RFC 9113 §8.3.1), and its body.
-fn translate(head: &mut [u8]) -> Option<(Request<()>, Body)> {
+fn translate(head: &mut [u8], scheme: &str) -> Option<(Request<()>, Body)> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let head = request::parse(head, &mut room, RESPONSE_LIMITS.first_line).ok()?;
     let mut fields = HeaderMap::with_capacity(16);
@@ -310,7 +319,7 @@ fn translate(head: &mut [u8]) -> Option<(Request<()>, Body)> {
         }
     }
     let uri = Uri::builder()
-        .scheme("http")
+        .scheme(scheme)
         .authority(head.host)
         .path_and_query(head.path);
     let mut request = Request::new(());
@@ -362,7 +371,7 @@ mod tests {
     #[test]
     fn a_head_of_ours_becomes_a_request() {
         let mut head = b"POST /a?b HTTP/1.1\r\nHost: example.com:8080\r\nX-A: 1\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-        let (request, mut body) = translate(&mut head).unwrap();
+        let (request, mut body) = translate(&mut head, "http").unwrap();
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.uri(), "http://example.com:8080/a?b");
         let names: Vec<&str> = request
@@ -380,6 +389,6 @@ mod tests {
 
     #[test]
     fn what_no_uri_can_say_is_no_request() {
-        assert!(translate(&mut b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_vec()).is_none());
+        assert!(translate(&mut b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_vec(), "http").is_none());
     }
 }

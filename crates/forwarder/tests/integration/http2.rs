@@ -16,11 +16,12 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::access_log::Log;
 use crate::support::*;
-use crate::tls::{ANY, secure, trusting};
+use crate::tls::{ANY, certificate, secure, trusting};
+use crate::tls_targets::{encrypted, server, vouching};
 
 /// A forwarder with one listener that takes HTTP/2 in clear text.
 fn h2c(targets: &[SocketAddr]) -> (Forwarder, Place) {
@@ -491,6 +492,11 @@ fn where_it_is_not_allowed_it_is_no_request() {
 
 /// A target that speaks HTTP/2 only: answers with what it was asked, body and trailers sent back.
 fn echoing() -> (SocketAddr, Arc<AtomicUsize>) {
+    echoing_inside(None)
+}
+
+/// The same, inside TLS if there is an acceptor.
+fn echoing_inside(acceptor: Option<TlsAcceptor>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -505,18 +511,26 @@ fn echoing() -> (SocketAddr, Arc<AtomicUsize>) {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, SeqCst);
+                let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    let Ok(mut connection) = h2::server::handshake(stream).await else {
-                        return;
-                    };
-                    while let Some(Ok((request, respond))) = connection.accept().await {
-                        tokio::spawn(echo(request, respond));
+                    match acceptor {
+                        None => attend(stream).await,
+                        Some(acceptor) => attend(acceptor.accept(stream).await.unwrap()).await,
                     }
                 });
             }
         });
     });
     (address, connections)
+}
+
+async fn attend(stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        tokio::spawn(echo(request, respond));
+    }
 }
 
 async fn echo(request: Request<RecvStream>, mut respond: h2::server::SendResponse<Bytes>) {
@@ -587,6 +601,38 @@ fn requests_share_a_connection_to_a_target_that_speaks_http_2() {
         answer.text().starts_with("3\r\nabc\r\n0\r\n"),
         "{}",
         answer.text()
+    );
+}
+
+#[test]
+fn inside_tls_a_target_is_asked_for_http_2_in_the_handshake() {
+    let internal = certificate("internal", &["web.internal"]);
+    let mut config = server(&internal);
+    // Who asks for anything else is refused.
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (target, connections) = echoing_inside(Some(TlsAcceptor::from(Arc::new(config))));
+    let (place, forwarder) = (place(), forwarder());
+    let mut group = encrypted(&[target], "web.internal");
+    group.http2 = true;
+    group.health.check = balancer::Check::http("/healthz");
+    group.health.http2 = true;
+    let listener = http_listener(&place);
+    forwarder
+        .apply_with(vec![listener], vec![group], &vouching(&internal))
+        .unwrap();
+    eventually("the check passes", || {
+        forwarder.snapshot().groups[0].targets[0].check.as_str() == "up"
+    });
+    let checks = connections.load(SeqCst);
+    let mut client = Client::connect(place.address);
+    for _ in 0..5 {
+        let answer = client.get("/x");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.field("x-asked"), Some("GET https://test/x"));
+    }
+    assert!(
+        connections.load(SeqCst) <= checks + 2,
+        "they share a connection"
     );
 }
 

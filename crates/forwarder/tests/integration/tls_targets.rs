@@ -17,21 +17,25 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::support::*;
 use crate::tls::{ANY, TlsClient, causes, certificate, get, materials, trusting};
 
+/// How a target with this certificate speaks TLS.
+pub(crate) fn server(certificate: &CertificateMaterial) -> ServerConfig {
+    let chain = CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .unwrap()
+}
+
 /// A target that speaks TLS; `serve` gets what is inside.
 fn tls_origin(
     certificate: &CertificateMaterial,
     serve: impl Fn(&mut dyn ReadWrite) + Send + Sync + 'static,
 ) -> Origin {
-    let chain = CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .unwrap();
-    let config = Arc::new(config);
+    let config = Arc::new(server(certificate));
     Origin::start(move |tcp, _| {
         let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
         serve(&mut StreamOwned::new(connection, tcp));
@@ -166,7 +170,7 @@ fn tls_can_end_before_a_target_that_speaks_anything() {
     );
 }
 
-fn encrypted(targets: &[SocketAddr], name: &str) -> GroupSettings {
+pub(crate) fn encrypted(targets: &[SocketAddr], name: &str) -> GroupSettings {
     GroupSettings {
         tls: Some(TargetTlsSettings {
             name: Some(name.to_owned()),
@@ -176,7 +180,7 @@ fn encrypted(targets: &[SocketAddr], name: &str) -> GroupSettings {
     }
 }
 
-fn vouching(certificate: &CertificateMaterial) -> Materials {
+pub(crate) fn vouching(certificate: &CertificateMaterial) -> Materials {
     let authority = ("ca.pem".to_owned(), certificate.chain.clone());
     Materials {
         authorities: [authority].into(),
