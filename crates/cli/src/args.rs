@@ -279,8 +279,8 @@ Examples:
 Replaces it by the program on disk. Announces a pause to the other node, which
 waits meanwhile. The next one takes over addresses and data plane as they are:
 no connection is touched. If it does not get there within some seconds, the
-other node takes over and the exit code is 1. Not possible with VRRPv2 or a
-virtual MAC: there, hand over first.
+other node takes over and the exit code is 1. Not possible with VRRPv2, a
+virtual MAC or accept_mode = false: there, hand over first.
 The same by signal: kill -USR2 of tandemd.
 
 Examples:
