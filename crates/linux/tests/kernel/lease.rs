@@ -14,8 +14,9 @@ use crate::lab::{
     LEFT_V6, Lab, RIGHT_V6, added, find, ip, measured, removed, run, run_alone, wait_for,
 };
 
-/// Some tenths of a second in a quiet kernel. Namespaces of others that end meanwhile, on the same machine, delay it.
-const LATE: Duration = Duration::from_secs(1);
+/// Some tenths of a second in a quiet kernel. It looks for ends of IPv6 leases once a second at most, so a look just before the
+/// end costs a second more, and namespaces that end meanwhile on the same machine hold the lock it needs for this.
+const LATE: Duration = Duration::from_secs(4);
 const RENEW_INTERVAL: Duration = Duration::from_millis(250);
 
 #[test]
@@ -63,7 +64,7 @@ async fn run_out(lab: &Lab, address: &str, prefix_len: u8, lease_s: u64) {
     assert_eq!(find(&kernel, address).await, None);
 }
 
-/// The kernel looks for ends of IPv6 leases once a second at most, and at each renewal: the worst case of many.
+/// Each lease begins while the kernel waits for the end of another one: the worst case of many.
 #[test]
 fn leases_that_begin_at_different_times_end_little_later() {
     measured(|| run_alone(vec![begun_apart]));
@@ -88,7 +89,7 @@ async fn begun_apart(lab: Lab) {
             .position(|(address, _)| *address == gone.address);
         let after = begun.swap_remove(place.unwrap()).1.elapsed();
         assert!(
-            after <= Duration::from_millis(3500),
+            after <= Duration::from_secs(2) + LATE,
             "{} after {after:?}",
             gone.address
         );
