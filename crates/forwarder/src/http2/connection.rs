@@ -1,6 +1,6 @@
 //! A client that speaks HTTP/2: its streams, its limits, its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -54,6 +54,8 @@ pub(crate) struct Client {
     /// The connection is encrypted.
     pub(crate) encrypted: bool,
     manners: RefCell<Manners>,
+    /// What is wrong with the frames that came last; none after them is read.
+    fault: Cell<Option<Reason>>,
 }
 
 impl Client {
@@ -93,6 +95,16 @@ impl Client {
         self.manners.borrow_mut().spend(now, cost);
     }
 
+    /// The client has sent a frame no connection goes on after.
+    pub(crate) fn failed(&self, reason: Reason) {
+        self.fault.set(Some(reason));
+    }
+
+    /// What is wrong with the frames that came last.
+    pub(crate) fn fault(&self) -> Option<Reason> {
+        self.fault.get()
+    }
+
     /// Counts and logs a request that was not passed on.
     pub(crate) fn note_malformed(&self, malformed: Malformed) {
         self.note(Cause::Malformed, malformed.0);
@@ -123,6 +135,7 @@ pub(crate) async fn serve(
         local,
         encrypted,
         manners: RefCell::new(Manners::new(Instant::now())),
+        fault: Cell::new(None),
     });
     let mut alarm = Alarm::new(listener.settings().timeouts.header);
     let metered = Metered {
@@ -214,15 +227,21 @@ impl Serving {
         self.poll_idle(cx)
     }
 
-    /// Tells a client without manners to calm down, once; true if that is just done.
+    /// Tells a client without manners to calm down, or one that does not know the protocol what it did, once; true if that
+    /// is just done.
     fn must_cut(&mut self) -> bool {
-        let cuts = !self.cut && self.client.manners.borrow().is_exhausted();
-        if cuts {
-            self.cut = true;
-            self.client.note(Cause::Malformed, "bad manners");
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-        }
-        cuts
+        let (reason, detail) = match self.client.fault() {
+            _ if self.cut => return false,
+            Some(reason) => (reason, "protocol error"),
+            None if self.client.manners.borrow().is_exhausted() => {
+                (Reason::ENHANCE_YOUR_CALM, "bad manners")
+            }
+            None => return false,
+        };
+        self.cut = true;
+        self.client.note(Cause::Malformed, detail);
+        self.connection.abrupt_shutdown(reason);
+        true
     }
 
     /// A connection without streams is left after a while.

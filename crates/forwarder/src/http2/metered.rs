@@ -1,7 +1,7 @@
 //! Counts the frames of a client that only make work: PING, SETTINGS, PRIORITY, and those of unknown kind. All others are
-//! limited by what they do.
+//! limited by what they do. Judges whether frames have the size of their kind (RFC 9113 §4.2) and SETTINGS come first (§3.4).
 //!
-//! Reads along with the connection and changes nothing.
+//! Reads along with the connection and changes nothing, but that nothing is read any more from a frame on that is wrong.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http2::connection::Client;
@@ -19,12 +20,33 @@ const HEADER_BYTES: usize = 9;
 /// What a connection begins with (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
 
-/// DATA, HEADERS, RST_STREAM, GOAWAY, WINDOW_UPDATE, CONTINUATION (RFC 9113 §6).
-const LIMITED_OTHERWISE: [u8; 6] = [0, 1, 3, 7, 8, 9];
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+const LIMITED_OTHERWISE: [u8; 6] = [
+    DATA,
+    HEADERS,
+    RST_STREAM,
+    GOAWAY,
+    WINDOW_UPDATE,
+    CONTINUATION,
+];
+
+/// The flag of SETTINGS that only confirm.
+const ACK: u8 = 1;
 
 /// Where frames begin in what is read.
 #[derive(Debug)]
 pub(crate) struct Frames {
+    /// SETTINGS have yet to come.
+    first: bool,
     /// Bytes left of the payload at hand.
     skip: usize,
     header: [u8; HEADER_BYTES],
@@ -36,15 +58,17 @@ impl Frames {
     /// At the beginning of a connection.
     pub(crate) fn new() -> Self {
         Self {
+            first: true,
             skip: PREFACE_BYTES,
             header: [0; HEADER_BYTES],
             filled: 0,
         }
     }
 
-    /// How many frames begin in these bytes that only make work.
-    pub(crate) fn idle_work(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut count = 0;
+    /// Goes through bytes that have come.
+    pub(crate) fn look(&mut self, all: &[u8]) -> Seen {
+        let mut bytes = all;
+        let mut work = 0;
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len());
@@ -57,14 +81,49 @@ impl Frames {
             self.filled += taken;
             bytes = &bytes[taken..];
             if self.filled == HEADER_BYTES {
-                let [high, middle, low, kind, ..] = self.header;
+                let [high, middle, low, kind, flags, ..] = self.header;
                 self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
                 self.filled = 0;
-                count += u32::from(!LIMITED_OTHERWISE.contains(&kind));
+                work += u32::from(!LIMITED_OTHERWISE.contains(&kind));
+                if let Some(reason) = self.fault(kind, flags) {
+                    // A header that lacks its last byte is none.
+                    let fit = all.len() - bytes.len() - 1;
+                    return Seen {
+                        work,
+                        fault: Some((fit, reason)),
+                    };
+                }
             }
         }
-        count
+        Seen { work, fault: None }
     }
+
+    /// What is wrong with a frame of this kind that is as long as `skip`.
+    fn fault(&mut self, kind: u8, flags: u8) -> Option<Reason> {
+        if std::mem::take(&mut self.first) && kind != SETTINGS {
+            return Some(Reason::PROTOCOL_ERROR);
+        }
+        let length = self.skip;
+        let fits = match kind {
+            PRIORITY => length == 5,
+            RST_STREAM | WINDOW_UPDATE => length == 4,
+            SETTINGS if flags & ACK != 0 => length == 0,
+            SETTINGS => length.is_multiple_of(6),
+            PING => length == 8,
+            GOAWAY => length >= 8,
+            _ => true,
+        };
+        (!fits).then_some(Reason::FRAME_SIZE_ERROR)
+    }
+}
+
+/// What was seen in bytes that have come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seen {
+    /// Frames that only make work.
+    work: u32,
+    /// How many of the bytes are fit to be read, and what is wrong with those after them.
+    fault: Option<(usize, Reason)>,
 }
 
 /// The connection of a client whose frames are counted.
@@ -84,11 +143,22 @@ impl AsyncRead for Metered {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.client.fault().is_some() {
+            // Who polls the connection sees the fault before long.
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let count = this.frames.idle_work(&buf.filled()[before..]);
-        if count > 0 {
-            this.client.made_work(Instant::now(), count);
+        let seen = this.frames.look(&buf.filled()[before..]);
+        if seen.work > 0 {
+            this.client.made_work(Instant::now(), seen.work);
+        }
+        if let Some((fit, reason)) = seen.fault {
+            this.client.failed(reason);
+            buf.set_filled(before + fit);
+            if fit == 0 {
+                return Poll::Pending;
+            }
         }
         read
     }
@@ -152,14 +222,37 @@ mod tests {
         }
         for size in [1, 2, 7, 9, 10, 64, bytes.len()] {
             let mut frames = Frames::new();
-            let count: u32 = bytes
-                .chunks(size)
-                .map(|piece| frames.idle_work(piece))
-                .sum();
+            let seen: Vec<Seen> = bytes.chunks(size).map(|piece| frames.look(piece)).collect();
+            let work: u32 = seen.iter().map(|seen| seen.work).sum();
             assert_eq!(
-                count, 4,
+                work, 4,
                 "SETTINGS, PING, PRIORITY and one unknown in pieces of {size}"
             );
+            assert!(seen.iter().all(|seen| seen.fault.is_none()));
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_wrong_ends_what_is_fit() {
+        let begin = |first: Vec<u8>| [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), first].concat();
+        for (kind, length, reason) in [
+            (2, 4, Reason::FRAME_SIZE_ERROR),
+            (3, 5, Reason::FRAME_SIZE_ERROR),
+            (4, 3, Reason::FRAME_SIZE_ERROR),
+            (6, 9, Reason::FRAME_SIZE_ERROR),
+            (7, 4, Reason::FRAME_SIZE_ERROR),
+            (8, 3, Reason::FRAME_SIZE_ERROR),
+        ] {
+            let fit = begin(frame(4, 6));
+            let bytes = [fit.clone(), frame(kind, length)].concat();
+            let seen = Frames::new().look(&bytes);
+            assert_eq!(seen.fault, Some((fit.len() + 8, reason)), "kind {kind}");
+        }
+        let mut frames = Frames::new();
+        let bytes = begin(frame(6, 8));
+        let (early, late) = bytes.split_at(PREFACE_BYTES + 8);
+        assert_eq!(frames.look(early).fault, None);
+        let seen = frames.look(late).fault;
+        assert_eq!(seen, Some((0, Reason::PROTOCOL_ERROR)), "no SETTINGS");
     }
 }

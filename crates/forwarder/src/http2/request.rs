@@ -8,7 +8,7 @@ use std::io::Write as _;
 use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use crate::http::fields::write_field;
 
@@ -36,18 +36,19 @@ pub(crate) fn write(
     has_body: bool,
     nonce: u128,
 ) -> Result<Upload, Malformed> {
-    let named = parts.headers.get(HOST).map(http::HeaderValue::as_bytes);
     let authority = parts
         .uri
         .authority()
         .map(|authority| authority.as_str().as_bytes());
-    if let (Some(authority), Some(named)) = (authority, named)
-        && !authority.eq_ignore_ascii_case(named)
-    {
+    let differs = |named: &HeaderValue| {
+        authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(named.as_bytes()))
+    };
+    if parts.headers.get_all(HOST).iter().any(differs) {
         return Err(Malformed("host and :authority differ"));
     }
     let upload = match (has_body, parts.headers.contains_key(CONTENT_LENGTH)) {
-        (true, _) if is_websocket(parts) => Upload::Tunnel,
+        (true, true) if is_websocket(parts) => return Err(Malformed("a tunnel has no length")),
+        (true, false) if is_websocket(parts) => Upload::Tunnel,
         (false, _) => Upload::None,
         (true, true) => Upload::Plain,
         (true, false) => Upload::Chunked,
@@ -58,6 +59,7 @@ pub(crate) fn write(
     };
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
+    // Only CONNECT has none, and is refused for itself.
     let target = parts
         .uri
         .path_and_query()
@@ -68,6 +70,9 @@ pub(crate) fn write(
         write_field(out, "host", authority);
     }
     for (name, value) in &parts.headers {
+        if is_padded(value.as_bytes()) {
+            return Err(Malformed("blanks around a value"));
+        }
         let is_said = *name == COOKIE || *name == HOST && authority.is_some();
         if !is_said {
             write_field(out, name.as_str(), value.as_bytes());
@@ -85,6 +90,12 @@ pub(crate) fn write(
     }
     out.extend_from_slice(b"\r\n");
     Ok(upload)
+}
+
+/// True if a value begins or ends with white space, which would be lost on the way (RFC 9113 §8.2.1).
+fn is_padded(value: &[u8]) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.first()) || is_blank(value.last())
 }
 
 /// True if the client asks for WebSocket on this stream (RFC 8441 §5).
@@ -193,6 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn what_would_be_lost_or_misread_on_the_way_is_malformed() {
+        for value in [" a", "a ", "\ta", "a\t", " "] {
+            let padded = Request::get("https://a/").header("x-a", value);
+            assert_eq!(
+                written(padded, false),
+                Err(Malformed("blanks around a value"))
+            );
+        }
+        let empty = Request::get("https://a/").header("x-a", "");
+        assert!(written(empty, false).is_ok());
+        let tunnel = Request::connect("https://a/chat")
+            .extension(Protocol::from_static("websocket"))
+            .header("content-length", "3");
+        assert_eq!(
+            written(tunnel, true),
+            Err(Malformed("a tunnel has no length"))
+        );
+    }
+
+    #[test]
     fn a_host_may_repeat_the_authority_but_not_contradict_it() {
         let same = Request::get("https://a/").header("host", "A");
         assert_eq!(
@@ -204,6 +235,10 @@ mod tests {
             written(other, false),
             Err(Malformed("host and :authority differ"))
         );
+        let both = Request::get("https://a/")
+            .header("host", "a")
+            .header("host", "b");
+        assert!(written(both, false).is_err());
         let alone = Request::get("/x").header("host", "b");
         assert_eq!(
             written(alone, false).unwrap().0,
