@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
 use common::LIMIT;
 use netns_tests::{Address, Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
 
@@ -177,11 +175,9 @@ fn the_gateway_shows_that_a_takeover_was_seen() {
         .ip(&format!("route add default via {gateway}"))
         .unwrap();
     let mut one = Tandem::new(&lab, Host::Lb1, &pair()).unwrap();
-    let begun = Instant::now();
     one.start().unwrap();
     one.wait_state("active", LIMIT).unwrap();
     wait_shown(&one, &format!("the gateway {gateway} answered"));
-    assert!(begun.elapsed() < Duration::from_secs(10));
     assert!(shown(&one).contains("eth0 has received"), "{}", shown(&one));
     assert!(
         shown(&one).contains("probes for the addresses"),
@@ -244,10 +240,8 @@ fn a_peer_that_lives_on_the_second_path_is_not_replaced_if_the_policy_says_so() 
     // A fault between the nodes, and then the peer dies.
     lose_multicasts_to(&lab, Host::Lb2, true);
     two.wait_state("fault", LIMIT).unwrap();
-    let killed = Instant::now();
     one.kill(Part::All).unwrap();
     two.wait_state("active", LIMIT).unwrap();
-    assert!(killed.elapsed() < Duration::from_secs(5));
     lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
     let (code, out, _) = two.cli(&["status"]).unwrap();
     assert_eq!(code, 3, "degraded: the second path is silent\n{out}");

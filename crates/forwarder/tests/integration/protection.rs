@@ -536,15 +536,39 @@ fn targets_killed_and_flapping_under_load_fail_no_get_and_repeat_no_post() {
     assert!(forwarder.snapshot().groups[0].retries_total > 0);
 }
 
+/// What a target that freezes is told and tells.
+#[derive(Default)]
+struct Freeze {
+    requests: AtomicBool,
+    checks: AtomicBool,
+    held_gets: AtomicUsize,
+    held_posts: AtomicUsize,
+}
+
 /// A target that accepts and answers until it freezes: as a stopped process, it then takes connections and says nothing.
-fn freezing(body: &'static str) -> (Origin, Arc<AtomicBool>) {
-    let frozen = Arc::<AtomicBool>::default();
-    let is_frozen = Arc::clone(&frozen);
+fn freezing(body: &'static str) -> (Origin, Arc<Freeze>) {
+    let freeze = Arc::<Freeze>::default();
+    let told = Arc::clone(&freeze);
     let origin = Origin::start(move |mut stream, _| {
         let mut input = Vec::new();
-        while let Some(_request) = read_request(&mut stream, &mut input) {
+        while let Some(request) = read_request(&mut stream, &mut input) {
+            let is_check = request.head.starts_with("GET /check ");
+            let frozen = if is_check {
+                &told.checks
+            } else {
+                &told.requests
+            };
+            if frozen.load(SeqCst) && !is_check {
+                let is_get = request.head.starts_with("GET ");
+                let held = if is_get {
+                    &told.held_gets
+                } else {
+                    &told.held_posts
+                };
+                held.fetch_add(1, SeqCst);
+            }
             let limit_at = Instant::now() + LIMIT;
-            while is_frozen.load(SeqCst) && Instant::now() < limit_at {
+            while frozen.load(SeqCst) && Instant::now() < limit_at {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let answer = format!(
@@ -556,19 +580,19 @@ fn freezing(body: &'static str) -> (Origin, Arc<AtomicBool>) {
             }
         }
     });
-    (origin, frozen)
+    (origin, freeze)
 }
 
 #[test]
 fn when_a_target_freezes_what_waits_for_it_goes_elsewhere_at_once_but_a_post_does_not() {
-    let ((freezes, frozen), (other, _)) = (freezing("a"), freezing("b"));
+    let ((freezes, freeze), (other, _)) = (freezing("a"), freezing("b"));
     let (forwarder, place) = proxy_with(&[freezes.address, other.address], |_, group| {
         quick_check(group);
-        group.health.check = Check::http("/");
+        group.health.check = Check::http("/check");
     });
     eventually("checked", || forwarder.snapshot().groups[0].usable == 2);
-    frozen.store(true, SeqCst);
-    // Before the check has noticed: one of each kind that waits for the frozen one.
+    freeze.requests.store(true, SeqCst);
+    // Some of each kind wait for the frozen one before its checks notice.
     let mut gets: Vec<_> = (0..8).map(|_| asking(&place, "/")).collect();
     let mut posts: Vec<_> = (0..4)
         .map(|_| {
@@ -577,6 +601,10 @@ fn when_a_target_freezes_what_waits_for_it_goes_elsewhere_at_once_but_a_post_doe
             client
         })
         .collect();
+    eventually("held", || {
+        freeze.held_gets.load(SeqCst) > 0 && freeze.held_posts.load(SeqCst) > 0
+    });
+    freeze.checks.store(true, SeqCst);
     // The default limit for the first byte is a minute; an answer after less than ten seconds was not waited for so long.
     for client in &mut gets {
         let answer = client.answer();
@@ -596,7 +624,8 @@ fn when_a_target_freezes_what_waits_for_it_goes_elsewhere_at_once_but_a_post_doe
         (0..20).all(|_| client.get("/").text() == "b"),
         "none after it"
     );
-    frozen.store(false, SeqCst);
+    freeze.requests.store(false, SeqCst);
+    freeze.checks.store(false, SeqCst);
 }
 
 #[test]

@@ -139,8 +139,10 @@ fn rules_and_limits_see_the_client_and_not_the_proxy() {
         received.has_line("X-Forwarded-For: 203.0.113.9"),
         "{received:?}"
     );
-    let mut more = connect([203, 0, 113, 9]);
-    more.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    // In one piece: what is sent after the refusal cannot be sent any more.
+    let mut more = Client::connect(place.address);
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    more.send([&v2([203, 0, 113, 9], 41000), &request[..]].concat());
     assert!(more.try_answer().is_none(), "one connection for one client");
     assert_eq!(connect([203, 0, 113, 10]).get("/").status, 200);
     let causes = forwarder.snapshot().listeners[0].causes.clone();

@@ -177,6 +177,6 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let waited = started_at.elapsed();
         assert!(waited >= Duration::from_millis(990), "{waited:?}");
-        assert!(waited < Duration::from_millis(1900), "{waited:?}");
+        assert!(waited < Duration::from_secs(10), "{waited:?}");
     }
 }

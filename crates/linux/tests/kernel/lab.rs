@@ -168,12 +168,12 @@ pub(crate) fn run_alone<B: AsyncFnOnce(Lab) + Send + 'static>(bodies: Vec<B>) {
 }
 
 /// Runs a scenario that measures what the kernel does. Namespaces that end meanwhile hold its network lock for up to a second, so a
-/// scenario that fails is run again, twice at most; the failure is printed.
+/// scenario that fails is run again, four times at most; the failure is printed.
 pub(crate) fn measured(scenario: impl Fn()) {
-    for attempt in 1..=3 {
+    for attempt in 1..=5 {
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&scenario)) {
             Ok(()) => return,
-            Err(panic) if attempt == 3 => std::panic::resume_unwind(panic),
+            Err(panic) if attempt == 5 => std::panic::resume_unwind(panic),
             Err(_) => {
                 // Straight to the terminal: what a test prints with macros is kept back when it passes in the end.
                 let _ = writeln!(
