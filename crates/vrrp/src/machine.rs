@@ -246,16 +246,21 @@ impl VirtualRouter {
                 | Event::SendFailed(_),
             ) => Phase::Backup(backup),
 
-            (Phase::Claiming(_), Event::Shutdown) => self.shut_down(now, State::Backup, out),
+            (Phase::Claiming(claiming), Event::Shutdown) => {
+                self.call_off(&claiming, out);
+                self.shut_down(now, State::Backup, out)
+            }
             (Phase::Claiming(claiming), Event::Handover) => {
                 self.refuse_handover(Phase::Claiming(claiming), out)
             }
             (Phase::Claiming(claiming), Event::Timer) => self.claiming_timer(claiming, now, out),
             (Phase::Claiming(claiming), Event::Claimed) => self.claimed(claiming, now, member, out),
-            (Phase::Claiming(_), Event::ClaimFailed(cause)) => {
+            (Phase::Claiming(claiming), Event::ClaimFailed(cause)) => {
+                self.call_off(&claiming, out);
                 self.fail(now, State::Backup, Reason::ClaimFailed(cause), out)
             }
-            (Phase::Claiming(_), Event::AddressLost(cause)) => {
+            (Phase::Claiming(claiming), Event::AddressLost(cause)) => {
+                self.call_off(&claiming, out);
                 self.fail(now, State::Backup, Reason::AddressLost(cause), out)
             }
             (
@@ -424,11 +429,15 @@ impl VirtualRouter {
     }
 
     /// Begins to take part with addresses that are there already: asks the kernel for them again, so that they are held and renewed by us.
+    /// The others wait for a router that announced a pause: one that cannot go on says so.
     fn go_on(&mut self, now: Instant, out: &mut Out) -> Phase {
-        match self.enter(now, State::Initialize, Reason::Startup, out) {
-            Phase::Backup(_) => self.claim(now, Reason::Resumed, out),
-            other => other,
+        if self.standing_fault().is_some() {
+            self.send(Priority::RELEASE, out);
+            return self.enter(now, State::Initialize, Reason::Startup, out);
         }
+        self.forget_intervals();
+        self.moved(now, State::Initialize, State::Backup, Reason::Startup, out);
+        self.claim(now, Reason::Resumed, out)
     }
 
     /// A stop that needs no farewell.

@@ -46,6 +46,7 @@ impl VirtualRouter {
         out: &mut Out,
     ) -> Phase {
         if claiming.give_up_at <= now {
+            self.call_off(&claiming, out);
             let cause = Reason::ClaimFailed("no answer within 5 s".to_owned());
             return self.fail(now, State::Backup, cause, out);
         }
@@ -54,6 +55,13 @@ impl VirtualRouter {
         }
         claiming.seen_at = now;
         Phase::Claiming(claiming)
+    }
+
+    /// A claim comes to nothing. The others wait for a router that announced a pause, and are told not to.
+    pub(super) fn call_off(&self, claiming: &Claiming, out: &mut Out) {
+        if claiming.cause == Reason::Resumed {
+            self.send(Priority::RELEASE, out);
+        }
     }
 
     /// Rows 6 to 8 as for any Backup: a router that has to be obeyed ends the claim.
@@ -86,6 +94,9 @@ impl VirtualRouter {
         let old = &self.members[&member].settings;
         let same_election = old.same_election(&settings);
         let same_vips = old.same_vips(&settings);
+        if !same_election {
+            self.call_off(&claiming, out);
+        }
         self.adopt(member, settings);
         // With a shorter interval the time since the last run would count for more.
         claiming.seen_at = now;

@@ -34,7 +34,12 @@ impl VirtualRouter {
         }
         match phase {
             Phase::Initialize | Phase::Fault(_) => phase,
-            Phase::Backup(_) | Phase::Claiming(_) => {
+            Phase::Claiming(claiming) => {
+                self.call_off(&claiming, out);
+                self.release(out);
+                self.enter_fault(now, State::Backup, None, out)
+            }
+            Phase::Backup(_) => {
                 self.release(out);
                 self.enter_fault(now, State::Backup, None, out)
             }

@@ -1,28 +1,45 @@
 //! What must hold, whatever goes wrong.
 //!
 //! Times by hand, I being the longest interval configured in the run:
-//! - two holders who hear each other: the better one is heard after at most one interval, its timer up to 1 ms late,
-//!   its packet up to 8 ms under way; the other keeps the address 150 ms more, its own timer up to 1 ms late:
-//!   I + 160 ms. A lost packet, a cut, a freeze or a crash starts the time again.
+//! - two holders who hear each other, be it on one wire of several: the better one is heard after at most one interval, its timer up
+//!   to 1 ms late, its packet up to 8 ms under way; the other keeps the address 150 ms more, its own timer up to 1 ms late: I + 160 ms,
+//!   and 50 ms more where the addresses of a group come one after the other. A lost packet, a freeze or a crash starts the time again;
+//!   so does a cut that leaves no way between the two, or any cut where priorities are equal and addresses decide.
 //! - no holder though a node takes part: it waits at most 3 I and a skew of I since the last advertisement of a holder,
 //!   which was up to 8 ms under way; its timer is up to 1 ms late; the kernel takes up to 50 ms: 4 I + 59 ms. A packet
-//!   overtaken by the farewell sent after it may undo a claim and cost one more wait: 8 I + 120 ms in all.
+//!   overtaken by the farewell sent after it may undo a claim and cost one more wait: 8 I + 120 ms in all. Who has heard of a pause
+//!   waits four of the announced intervals, unless a farewell follows.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vrrp::{Action, Event, PhaseName, Reason, State, VirtualRouter};
+use vrrp::{Action, Directive, Event, Family, MemberId, PhaseName, Reason, State, VirtualRouter};
 
-use super::world::{JITTER, MAX_CLAIM, MAX_DELAY, MS, World};
+use super::chance::{JITTER, MAX_CLAIM, MAX_DELAY};
+use super::plan::MS;
+use super::world::{World, sender};
 
 const LINGER: u64 = 150 * MS;
+
+/// An advertisement that was heard.
+#[derive(Clone, Copy)]
+struct Heard {
+    at: u64,
+    from: usize,
+    /// Which it tells.
+    interval: u64,
+}
 
 #[derive(Clone, Default)]
 struct Facts {
     /// Last advertisement this node had to obey, last of any lower router, last farewell.
-    obeyed_at: Option<u64>,
-    lower_at: Option<u64>,
+    obeyed: Option<Heard>,
+    lower: Option<Heard>,
     farewell_at: Option<u64>,
+    /// By member and family, where the last that was heard tells of a pause.
+    pauses: BTreeMap<(MemberId, Family), Heard>,
     claimed_at: u64,
+    started_at: u64,
     thawed_at: Option<u64>,
     healthy_since: Option<u64>,
     sent_at: Vec<u64>,
@@ -30,30 +47,36 @@ struct Facts {
 
 pub(crate) struct Checks {
     longest: u64,
-    /// By pair: since when both hold, and when they last could not hear each other.
-    both_since: Vec<Vec<Option<u64>>>,
+    wires: usize,
+    /// By pair and wire: since when both hold; by pair: when they last could not hear each other.
+    both_since: Vec<Vec<Vec<Option<u64>>>>,
     disturbed_at: Vec<Vec<u64>>,
-    none_since: Option<u64>,
+    /// By pair: when they last could not hear each other everywhere.
+    obstructed_at: Vec<Vec<u64>>,
+    /// By wire.
+    none_since: Vec<Option<u64>>,
     facts: Vec<Facts>,
 }
 
 impl Checks {
-    pub(crate) fn new(count: usize, longest: Duration) -> Self {
+    pub(crate) fn new(count: usize, wires: usize, longest: Duration) -> Self {
         Self {
             longest: longest.as_micros() as u64,
-            both_since: vec![vec![None; count]; count],
+            wires,
+            both_since: vec![vec![vec![None; wires]; count]; count],
             disturbed_at: vec![vec![0; count]; count],
-            none_since: Some(0),
+            obstructed_at: vec![vec![0; count]; count],
+            none_since: vec![Some(0); wires],
             facts: vec![Facts::default(); count],
         }
     }
 
-    pub(crate) fn longest_centis(&self) -> u16 {
-        (self.longest / (10 * MS)) as u16
-    }
-
     pub(crate) fn disturb_pair(&mut self, now: u64, one: usize, other: usize) {
         self.disturbed_at[one.min(other)][one.max(other)] = now;
+    }
+
+    pub(crate) fn obstruct_pair(&mut self, now: u64, one: usize, other: usize) {
+        self.obstructed_at[one.min(other)][one.max(other)] = now;
     }
 
     pub(crate) fn disturb(&mut self, now: u64, node: usize) {
@@ -73,34 +96,65 @@ impl Checks {
         self.facts[node].thawed_at = Some(now);
     }
 
+    /// A process begins, and knows nothing.
+    pub(crate) fn started(&mut self, now: u64, node: usize) {
+        self.facts[node].obeyed = None;
+        self.facts[node].started_at = now;
+        self.facts[node].pauses.clear();
+    }
+
     /// Writes down what the core is about to learn.
     pub(crate) fn before_event(
         &mut self,
         now: u64,
         node: usize,
         router: &VirtualRouter,
-        event: &Event,
+        (member, event): (MemberId, &Event),
     ) {
-        let Event::Advertisement { accepted, .. } = event else {
+        let Event::Advertisement {
+            accepted,
+            source,
+            family,
+        } = event
+        else {
             return;
         };
         let facts = &mut self.facts[node];
         let ours = router.status().effective_priority;
-        let slot = match accepted.priority() {
-            theirs if theirs.is_release() => &mut facts.farewell_at,
-            theirs if theirs < ours => &mut facts.lower_at,
-            _ => &mut facts.obeyed_at,
+        let heard = Heard {
+            at: now,
+            from: sender(*source),
+            interval: accepted.interval().as_duration().as_micros() as u64,
         };
-        *slot = Some(now);
+        if heard.interval > self.longest {
+            facts.pauses.insert((member, *family), heard);
+        } else if !accepted.priority().is_release() {
+            facts.pauses.remove(&(member, *family));
+        }
+        let heard = Some(heard);
+        match accepted.priority() {
+            theirs if theirs.is_release() => facts.farewell_at = Some(now),
+            theirs if theirs < ours => facts.lower = heard,
+            _ if matches!(router.state(), State::Backup | State::Active) => facts.obeyed = heard,
+            _ => {}
+        }
     }
 
     /// Nothing is said before it is true, replies are bounded, and no transition comes without a cause.
-    pub(crate) fn action(world: &mut World, node: usize, event: &Event, action: &Action) {
+    pub(crate) fn action(world: &mut World, node: usize, event: &Event, directive: &Directive) {
         let now = world.now;
-        let confirmed = world.nodes[node].confirmed && world.holds(node);
-        let longest = world.checks.longest;
+        let wires = world.checks.wires;
+        let confirmed = (0..wires)
+            .all(|member| world.nodes[node].links[member].confirmed && world.holds(node, member));
+        // What came while the process was away may be over by now.
+        let impaired = world.nodes[node].is_impaired()
+            || matches!(
+                event,
+                Event::Fault(_) | Event::SourceChanged { source: None, .. }
+            );
+        let resuming = world.nodes[node].is_resuming();
         let facts = &mut world.checks.facts[node];
-        match action {
+        match &directive.action {
             Action::Send(advert) if !advert.priority.is_release() => {
                 assert!(
                     confirmed,
@@ -108,11 +162,9 @@ impl Checks {
                 );
                 facts.sent_at.retain(|at| now < at + 100 * MS);
                 facts.sent_at.push(now);
-                // Two families; a reply each 10 ms, a regular one each 50 ms, and four by other causes.
-                assert!(
-                    facts.sent_at.len() <= 2 * (10 + 2 + 4),
-                    "node {node} talks too much"
-                );
+                // Two families; a reply each 10 ms, a regular one each 50 ms, a pause each 50 ms, and four by other causes.
+                let most = 2 * (10 + 2 + 3 + 4) * wires;
+                assert!(facts.sent_at.len() <= most, "node {node} talks too much");
             }
             Action::Announce(_) => assert!(
                 confirmed,
@@ -120,8 +172,15 @@ impl Checks {
             ),
             Action::Claim => facts.claimed_at = now,
             Action::Transition(transition) => {
-                let caused = facts.explain(&transition.reason, now, longest, event);
+                let caused = match &transition.reason {
+                    Reason::Fault(_) | Reason::NoSource => impaired,
+                    Reason::Startup => matches!(event, Event::Startup) || resuming,
+                    reason => facts.explain(reason, now, event),
+                };
                 assert!(caused, "node {node} without cause: {transition}");
+                if matches!(transition.to, State::Fault | State::Initialize) {
+                    facts.obeyed = None;
+                }
             }
             Action::Send(_)
             | Action::Release
@@ -135,13 +194,10 @@ impl Checks {
 
     pub(crate) fn after_step(world: &mut World) {
         let now = world.now;
-        let holders: Vec<usize> = (0..world.nodes.len())
-            .filter(|&node| world.holds(node))
-            .collect();
         for node in 0..world.nodes.len() {
             let takes_part = world.nodes[node].router.as_ref().is_some_and(|router| {
                 matches!(router.state(), State::Backup | State::Active)
-                    && !world.nodes[node].stopping
+                    && world.nodes[node].stopping.is_none()
             });
             if world.nodes[node].frozen || world.nodes[node].router.is_none() {
                 world.checks.disturb(now, node);
@@ -151,95 +207,147 @@ impl Checks {
                 world.checks.facts[node].healthy_since = None;
             }
         }
-        for from in 0..world.nodes.len() {
-            for to in (0..world.nodes.len()).filter(|&to| world.cut[from][to]) {
-                world.checks.disturb_pair(now, from, to);
+        Self::note_deafness(world);
+        for wire in 0..world.checks.wires {
+            let holders: Vec<usize> = (0..world.nodes.len())
+                .filter(|&node| world.holds(node, wire))
+                .collect();
+            let leaves = |node: &usize| world.nodes[*node].router.as_ref().is_some_and(is_leaving);
+            if holders.len() > 1 && holders.iter().filter(|node| leaves(node)).count() > 1 {
+                // Neither says a word until it stops or gives up: 2 I + 100 ms, and only after a cut.
+                holders
+                    .iter()
+                    .for_each(|&node| world.checks.leave_alone(now, node));
             }
+            world.checks.check_two(now, wire, &holders);
+            world.checks.check_none(now, wire, &holders);
         }
-        let leaves = |node: &usize| world.nodes[*node].router.as_ref().is_some_and(is_leaving);
-        if holders.len() > 1 && holders.iter().filter(|node| leaves(node)).count() > 1 {
-            // Neither says a word until it stops or gives up: 2 I + 100 ms, and only after a cut.
-            holders
-                .iter()
-                .for_each(|&node| world.checks.leave_alone(now, node));
-        }
-        world.checks.check_two(now, &holders);
-        world.checks.check_none(now, &holders);
     }
 
-    fn check_two(&mut self, now: u64, holders: &[usize]) {
-        let limit = self.longest + MAX_DELAY + LINGER + 2 * JITTER;
+    /// Which pairs have no way to each other at this moment.
+    fn note_deafness(world: &mut World) {
+        let priority = |node: usize| {
+            let router = world.nodes[node].router.as_ref();
+            router.map(|router| router.status().effective_priority)
+        };
+        let mut deaf = Vec::new();
+        for one in 0..world.nodes.len() {
+            for other in one + 1..world.nodes.len() {
+                let ways = [world.hearing(one, other), world.hearing(other, one)];
+                if ways.iter().any(|&(_, all)| !all) {
+                    world.checks.obstruct_pair(world.now, one, other);
+                }
+                let by_address = priority(one) == priority(other);
+                if ways
+                    .iter()
+                    .any(|&(some, all)| if by_address { !all } else { !some })
+                {
+                    deaf.push((one, other));
+                }
+            }
+        }
+        for (one, other) in deaf {
+            world.checks.disturb_pair(world.now, one, other);
+        }
+    }
+
+    fn check_two(&mut self, now: u64, wire: usize, holders: &[usize]) {
+        let one_by_one = if self.wires > 1 { MAX_CLAIM } else { 0 };
+        let limit = self.longest + MAX_DELAY + LINGER + 2 * JITTER + one_by_one;
         for one in 0..self.facts.len() {
             for other in one + 1..self.facts.len() {
+                let both_since = &mut self.both_since[one][other][wire];
                 if !(holders.contains(&one) && holders.contains(&other)) {
-                    self.both_since[one][other] = None;
+                    *both_since = None;
                     continue;
                 }
-                let since = *self.both_since[one][other].get_or_insert(now);
+                let since = *both_since.get_or_insert(now);
                 // A move back within the linger of the move before starts the time again.
                 let moved_at = self.facts[one].claimed_at.max(self.facts[other].claimed_at);
                 let since = since.max(self.disturbed_at[one][other]).max(moved_at);
                 let time = now - since;
                 assert!(
                     time <= limit,
-                    "nodes {one} and {other} both hold the address for {time} us"
+                    "nodes {one} and {other} both hold the address of m{wire} for {time} us"
                 );
             }
         }
     }
 
-    fn check_none(&mut self, now: u64, holders: &[usize]) {
+    fn check_none(&mut self, now: u64, wire: usize, holders: &[usize]) {
         if !holders.is_empty() {
-            self.none_since = None;
+            self.none_since[wire] = None;
             return;
         }
-        let none_since = *self.none_since.get_or_insert(now);
+        let none_since = *self.none_since[wire].get_or_insert(now);
         let limit = 2 * (4 * self.longest + MAX_DELAY + JITTER + MAX_CLAIM) + 2 * MS;
         for (node, facts) in self.facts.iter().enumerate() {
-            if let Some(healthy_since) = facts.healthy_since {
-                let time = now - none_since.max(healthy_since);
-                assert!(
-                    time <= limit,
-                    "nobody holds the address for {time} us though node {node} takes part"
-                );
-            }
+            let Some(healthy_since) = facts.healthy_since else {
+                continue;
+            };
+            let waits_from = none_since.max(healthy_since).max(self.pause_ends(node));
+            let time = now.saturating_sub(waits_from);
+            assert!(
+                time <= limit,
+                "nobody holds the address of m{wire} for {time} us though node {node} takes part"
+            );
         }
+    }
+
+    /// Until when a node may wait for a router that has announced a pause. Once that one is back it goes on or says farewell, after
+    /// which only one of several backups waits on, and for one announced interval at most: its skew.
+    fn pause_ends(&self, node: usize) -> u64 {
+        let facts = &self.facts[node];
+        let ends = |heard: &Heard| {
+            let back_at = self.facts.get(heard.from).map_or(0, |from| from.started_at);
+            let pair = (node.min(heard.from), node.max(heard.from));
+            let hears = || self.obstructed_at[pair.0][pair.1] < back_at;
+            let skew = if self.facts.len() == 2 {
+                0
+            } else {
+                heard.interval
+            };
+            let is_back = (heard.at < back_at && hears()).then_some(back_at);
+            let left_at = facts.farewell_at.filter(|&at| heard.at <= at);
+            let ends = heard.at + 4 * heard.interval;
+            let told = is_back.into_iter().chain(left_at).map(|at| at + skew);
+            told.min().unwrap_or(ends).min(ends)
+        };
+        facts.pauses.values().map(ends).max().unwrap_or(0)
     }
 
     /// After the calm: one holder, one Active, and it is the right one where the settings say which.
     pub(crate) fn at_the_end(world: &World) {
-        let active = |node: usize| {
-            world.nodes[node]
-                .router
-                .as_ref()
-                .is_some_and(|router| router.state() == State::Active)
+        let running = || {
+            let nodes = world.nodes.iter().enumerate();
+            nodes.filter_map(|(node, machine)| Some((node, machine.router.as_ref()?)))
         };
-        let holders: Vec<usize> = (0..world.nodes.len())
-            .filter(|&node| world.holds(node))
+        let actives: Vec<usize> = running()
+            .filter(|(_, router)| router.state() == State::Active)
+            .map(|(node, _)| node)
             .collect();
-        let actives: Vec<usize> = (0..world.nodes.len())
-            .filter(|&node| active(node))
-            .collect();
-        assert_eq!(holders.len(), 1, "holders at the end: {holders:?}");
-        assert_eq!(actives, holders, "Active at the end");
-        let winner = world.nodes[holders[0]]
-            .router
-            .as_ref()
-            .unwrap()
-            .status()
-            .effective_priority;
-        for (node, facts) in world.nodes.iter().zip(&world.checks.facts) {
-            let status = node.router.as_ref().unwrap().status();
-            let preempts =
-                node.settings.preempt == vrrp::Preempt::Immediately && status.held_back.is_none();
+        assert_eq!(actives.len(), 1, "Active at the end: {actives:?}");
+        for wire in 0..world.checks.wires {
+            let holders: Vec<usize> = (0..world.nodes.len())
+                .filter(|&node| world.holds(node, wire))
+                .collect();
+            assert_eq!(holders, actives, "holders of m{wire} at the end");
+        }
+        let winner = world.nodes[actives[0]].router.as_ref().unwrap();
+        let winner = winner.status().effective_priority;
+        for (node, router) in running() {
+            let status = router.status();
+            let preempts = world.nodes[node].links[0].settings.preempt
+                == vrrp::Preempt::Immediately
+                && status.held_back.is_none();
             // 4 I of at most 200 ms, and a margin: a node may have come back from a fault only just.
-            let settled = facts
+            let settled = world.checks.facts[node]
                 .healthy_since
                 .is_some_and(|since| since + 1_000 * MS <= world.now);
             let waits = preempts && settled && status.state == State::Backup;
             assert!(
                 !(waits && status.effective_priority > winner),
-                "the better node waits for ever"
+                "the better node {node} waits for ever"
             );
         }
     }
@@ -253,33 +361,38 @@ fn is_leaving(router: &VirtualRouter) -> bool {
 }
 
 impl Facts {
-    fn explain(&self, reason: &Reason, now: u64, longest: u64, event: &Event) -> bool {
-        let within = |at: Option<u64>, time: u64| at.is_some_and(|at| now - at <= time);
-        let claiming = now - self.claimed_at;
+    fn explain(&self, reason: &Reason, now: u64, event: &Event) -> bool {
         match reason {
-            // At least two of the shortest intervals (50 ms) of silence before the claim.
+            // At least two of the intervals last heard, of silence before the claim.
             Reason::Silence(_) => self
-                .obeyed_at
-                .is_none_or(|at| self.claimed_at >= at + 100 * MS),
-            Reason::PeerLeft(_) => self.farewell_at.is_some() && self.farewell_at >= self.obeyed_at,
-            Reason::Preempting { .. } => within(self.lower_at, 4 * longest + JITTER + claiming),
+                .obeyed
+                .is_none_or(|heard| self.claimed_at >= heard.at + 2 * heard.interval),
+            Reason::PeerLeft(_) => {
+                self.farewell_at.is_some() && self.farewell_at >= self.obeyed.map(|heard| heard.at)
+            }
+            Reason::Preempting { .. } => self
+                .lower
+                .is_some_and(|heard| self.claimed_at <= heard.at + 4 * heard.interval + JITTER),
             Reason::Outranked { .. } => {
-                matches!(event, Event::Advertisement { .. }) && self.obeyed_at == Some(now)
+                matches!(event, Event::Advertisement { .. })
+                    && self.obeyed.is_some_and(|heard| heard.at == now)
             }
             Reason::Late(_) => self.thawed_at == Some(now),
             Reason::HandedOver(_) => matches!(event, Event::Timer | Event::Advertisement { .. }),
             Reason::ClaimFailed(_) => matches!(event, Event::ClaimFailed(_)),
-            Reason::Fault(_) => true,
-            Reason::Startup => matches!(event, Event::Startup),
-            Reason::Owner => true,
-            Reason::Recovered => matches!(event, Event::FaultCleared | Event::Timer),
-            Reason::Shutdown => true,
-            Reason::NoSource
+            Reason::Owner | Reason::Shutdown => true,
+            Reason::Resumed => matches!(event, Event::Claimed | Event::Timer),
+            Reason::Recovered => {
+                let mends = Event::FaultCleared;
+                *event == mends || matches!(event, Event::Timer | Event::SourceChanged { .. })
+            }
+            Reason::Startup
+            | Reason::Fault(_)
+            | Reason::NoSource
             | Reason::AddressLost(_)
             | Reason::SendFailed(_)
             | Reason::Reconfigured
             | Reason::Joined
-            | Reason::Resumed
             | Reason::Parted => false,
         }
     }

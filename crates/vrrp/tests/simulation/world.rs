@@ -1,43 +1,38 @@
-//! The virtual LAN: time, packets, kernels, and the nodes with their cores. It plays the part of the daemon.
+//! The virtual LAN: time, wires, packets, and nodes that run. It plays the part of the daemon.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use vrrp::{
-    Accepted, Action, Advertisement, Datagram, Event, Family, Interval, PeerKnowledge, Preempt,
-    Priority, Settings, VirtualRouter, Vrid, accept, group, parse_ipv4,
+    Accepted, Action, Advertisement, Datagram, Directive, Event, Family, Interval, MemberId, State,
+    VirtualRouter, accept, group, parse_ipv4,
 };
 
+use super::chance::Chance;
 use super::checks::Checks;
+use super::node::Node;
+use super::plan::{CALM, MS, Plan, STORM, Trouble};
 
-/// Microseconds in a millisecond.
-pub(crate) const MS: u64 = 1_000;
-/// How long the storm lasts, and the calm that follows.
-const STORM: u64 = 5_000 * MS;
-const CALM: u64 = 4_000 * MS;
 /// Lease of an address in the kernel without renewal.
-const LEASE: u64 = 2_000 * MS;
-/// The longest a packet, or a copy of it, is under way.
-pub(crate) const MAX_DELAY: u64 = 8 * MS;
-/// How late a timer may be served by a process that runs.
-pub(crate) const JITTER: u64 = MS;
-/// How long the kernel takes for a claim at most.
-pub(crate) const MAX_CLAIM: u64 = 50 * MS;
+pub(crate) const LEASE: u64 = 2_000 * MS;
 
-/// What happens at a given time; `life` tells a node from itself before a crash.
+/// What a kernel loses of what a node wants done: nothing, unless a test breaks it on purpose.
+pub(crate) type Loses = fn(usize, &Action) -> bool;
+
+/// A kernel that does what it is told.
+pub(crate) const SOUND: Loses = |_, _| false;
+
+/// What happens at a given time; `life` tells a process from another one on the same node.
 pub(crate) enum Item {
     Deliver(Packet),
     ClaimDone {
         node: usize,
+        member: usize,
         life: u32,
         claim: u32,
-        fails: bool,
     },
-    LeaseEnd,
     Thaw {
         node: usize,
         life: u32,
@@ -48,9 +43,27 @@ pub(crate) enum Item {
     },
     FaultEnds {
         node: usize,
+        member: usize,
         life: u32,
     },
-    Chaos,
+    SourceBack {
+        node: usize,
+        member: usize,
+        family: Family,
+    },
+    /// The pause of a planned restart is said again; after the last time the process ends.
+    Pause {
+        node: usize,
+        life: u32,
+        said: u32,
+        away: u64,
+    },
+    /// The keeper has waited for the next process long enough.
+    Will {
+        node: usize,
+        life: u32,
+    },
+    Trouble(Trouble),
     Calm,
 }
 
@@ -58,103 +71,80 @@ pub(crate) enum Item {
 pub(crate) struct Packet {
     pub(crate) from: usize,
     pub(crate) to: usize,
+    pub(crate) member: usize,
     pub(crate) family: Family,
     pub(crate) octets: Vec<u8>,
 }
 
-/// One machine.
-pub(crate) struct Node {
-    pub(crate) router: Option<VirtualRouter>,
-    pub(crate) settings: Settings,
-    pub(crate) life: u32,
-    pub(crate) frozen: bool,
-    /// What the socket holds while the process does not run.
-    backlog: Vec<Event>,
-    wake_at: Option<u64>,
-    claim: u32,
-    /// The kernel has the address, until this time unless renewed.
-    pub(crate) held_until: Option<u64>,
-    /// Answered claim and no release since.
-    pub(crate) confirmed: bool,
-    pub(crate) stopping: bool,
-    pub(crate) next_claim_fails: bool,
-    pub(crate) fault: bool,
-}
-
 pub(crate) struct World {
-    pub(crate) rng: StdRng,
     pub(crate) now: u64,
+    pub(crate) chance: Chance,
     start: Instant,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     items: BTreeMap<u64, Item>,
     sequence: u64,
     pub(crate) nodes: Vec<Node>,
-    /// `cut[from][to]`.
-    pub(crate) cut: Vec<Vec<bool>>,
+    /// `cut[wire][from][to]`.
+    pub(crate) cut: Vec<Vec<Vec<bool>>>,
     pub(crate) loss_percent: u32,
     pub(crate) calm: bool,
     pub(crate) checks: Checks,
-    pub(crate) takeovers: usize,
+    loses: Loses,
+    /// When who became Active.
+    pub(crate) takeovers: Vec<(u64, usize)>,
     pub(crate) history: Vec<String>,
     trace: bool,
-    over: bool,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, trace: bool) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let count = if rng.random_range(0..5) == 0 { 3 } else { 2 };
-        let all_settings = random_settings(&mut rng, count);
-        let longest = all_settings
-            .iter()
-            .map(|settings| settings.advert_interval.as_duration())
-            .max()
-            .unwrap();
-        let checks = Checks::new(count, longest);
-        let nodes = all_settings.into_iter().map(Node::new).collect();
+    pub(crate) fn new(plan: &Plan, loses: Loses, trace: bool) -> Self {
+        let count = plan.nodes.len();
         let mut world = Self {
-            rng,
             now: 0,
+            chance: Chance::new(plan.seed, plan.smooth),
             start: Instant::now(),
             queue: BinaryHeap::new(),
             items: BTreeMap::new(),
             sequence: 0,
-            nodes,
-            cut: vec![vec![false; count]; count],
+            nodes: plan.nodes.iter().map(Node::new).collect(),
+            cut: vec![vec![vec![false; count]; count]; plan.wires()],
             loss_percent: 0,
             calm: false,
-            checks,
-            takeovers: 0,
+            checks: Checks::new(count, plan.wires(), plan.longest()),
+            loses,
+            takeovers: Vec::new(),
             history: Vec::new(),
             trace,
-            over: false,
         };
-        for node in 0..count {
-            let at = world.rng.random_range(0..500 * MS);
-            world.push(at, Item::Start { node, life: 0 });
+        for (node, settings) in plan.nodes.iter().enumerate() {
+            if let Some(at) = settings.starts_at {
+                world.push(at, Item::Start { node, life: 0 });
+            }
         }
-        world.push(600 * MS, Item::Chaos);
+        for trouble in &plan.troubles {
+            world.push(trouble.at, Item::Trouble(trouble.clone()));
+        }
         world.push(STORM, Item::Calm);
         world
     }
 
     pub(crate) fn run(&mut self) {
-        while !self.over {
+        loop {
             let timer = self.next_timer();
             let queued = self.queue.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
-            self.now = queued
-                .min(timer.map_or(u64::MAX, |(at, _)| at))
-                .min(STORM + CALM);
+            let lease = self.next_lease_end();
+            let timer_at = timer.map_or(u64::MAX, |(at, _)| at);
+            self.now = queued.min(timer_at).min(lease);
             if self.now >= STORM + CALM {
                 break;
             }
-            match timer {
-                Some((at, node)) if at <= queued => self.handle(node, Event::Timer),
-                _ => {
-                    let Reverse((_, key)) = self.queue.pop().unwrap();
-                    let item = self.items.remove(&key).unwrap();
-                    self.happen(item);
-                }
+            if timer_at <= queued.min(lease) {
+                let (_, node) = timer.unwrap();
+                self.handle(node, 0, Event::Timer);
+            } else if queued <= lease {
+                let Reverse((_, key)) = self.queue.pop().unwrap();
+                let item = self.items.remove(&key).unwrap();
+                self.happen(item);
             }
             Checks::after_step(self);
         }
@@ -176,19 +166,23 @@ impl World {
         self.history.push(line);
     }
 
-    fn instant(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         self.start + Duration::from_micros(self.now)
     }
 
     fn next_timer(&self) -> Option<(u64, usize)> {
-        let running = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| !node.frozen && node.router.is_some());
+        let running = self.nodes.iter().enumerate();
+        let running = running.filter(|(_, node)| !node.frozen && node.router.is_some());
         running
             .filter_map(|(index, node)| Some((node.wake_at?.max(self.now), index)))
             .min()
+    }
+
+    /// The next time an address goes because nobody renews it.
+    fn next_lease_end(&self) -> u64 {
+        let links = self.nodes.iter().flat_map(|node| &node.links);
+        let ends = links.filter_map(|link| link.held_until);
+        ends.filter(|&at| at > self.now).min().unwrap_or(u64::MAX)
     }
 
     fn happen(&mut self, item: Item) {
@@ -196,44 +190,42 @@ impl World {
             Item::Deliver(packet) => self.deliver(&packet),
             Item::ClaimDone {
                 node,
+                member,
                 life,
                 claim,
-                fails,
-            } => {
-                let owner = &mut self.nodes[node];
-                if owner.life != life || owner.claim != claim {
-                    return;
-                }
-                let event = if fails {
-                    Event::ClaimFailed("refused".to_owned())
-                } else {
-                    owner.held_until = Some(self.now + LEASE);
-                    owner.confirmed = true;
-                    Event::Claimed
-                };
-                self.push(self.now + LEASE, Item::LeaseEnd);
-                self.give(node, event);
-            }
-            Item::LeaseEnd => {}
+            } => self.claim_done(node, member, life, claim),
             Item::Thaw { node, life } => self.thaw(node, life),
             Item::Start { node, life } => self.start(node, life),
-            Item::FaultEnds { node, life } => {
-                if self.nodes[node].life == life && self.nodes[node].fault {
-                    self.nodes[node].fault = false;
-                    self.give(node, Event::FaultCleared);
+            Item::FaultEnds { node, member, life } => {
+                if self.nodes[node].life == life
+                    && std::mem::take(&mut self.nodes[node].links[member].fault)
+                {
+                    self.give(node, member, Event::FaultCleared);
                 }
             }
-            Item::Chaos => self.chaos(),
+            Item::SourceBack {
+                node,
+                member,
+                family,
+            } => self.change_source(node, member, family, true),
+            Item::Pause {
+                node,
+                life,
+                said,
+                away,
+            } => self.pause(node, life, said, away),
+            Item::Will { node, life } => self.execute_will(node, life),
+            Item::Trouble(trouble) => self.strike(&trouble),
             Item::Calm => self.calm_down(),
         }
     }
 
     /// To the process, or into its socket while it does not run.
-    pub(crate) fn give(&mut self, node: usize, event: Event) {
+    pub(crate) fn give(&mut self, node: usize, member: usize, event: Event) {
         if self.nodes[node].frozen {
-            self.nodes[node].backlog.push(event);
+            self.nodes[node].backlog.push((member, event));
         } else if self.nodes[node].router.is_some() {
-            self.handle(node, event);
+            self.handle(node, member, event);
         }
     }
 
@@ -241,8 +233,8 @@ impl World {
         let Some(router) = &self.nodes[packet.to].router else {
             return;
         };
-        let own = [source(packet.to, Family::V4), source(packet.to, Family::V6)];
-        let from = source(packet.from, packet.family);
+        let own = Family::ALL.map(|family| source(packet.to, packet.member, family));
+        let from = source(packet.from, packet.member, packet.family);
         let datagram = match packet.family {
             Family::V4 => parse_ipv4(&packet.octets).unwrap(),
             Family::V6 => Datagram {
@@ -253,269 +245,136 @@ impl World {
                 payload: &packet.octets,
             },
         };
-        let (_, accepted): (_, Accepted) =
-            accept(&datagram, &own, |_| Some(router.expectation())).unwrap();
-        self.give(
-            packet.to,
-            Event::Advertisement {
-                family: packet.family,
-                source: from,
-                accepted,
-            },
-        );
+        let expectation = router.expectation_of(id(packet.member)).unwrap();
+        let (_, accepted): (_, Accepted) = accept(&datagram, &own, |_| Some(expectation)).unwrap();
+        let event = Event::Advertisement {
+            family: packet.family,
+            source: from,
+            accepted,
+        };
+        self.give(packet.to, packet.member, event);
     }
 
     /// One event into one core, and its actions out.
-    pub(crate) fn handle(&mut self, node: usize, event: Event) {
+    pub(crate) fn handle(&mut self, node: usize, member: usize, event: Event) {
         let now = self.instant();
         let Some(router) = &mut self.nodes[node].router else {
             return;
         };
-        Checks::before_event(&mut self.checks, self.now, node, router, &event);
-        let actions = router.handle(now, event.clone());
-        for action in actions {
-            Checks::action(self, node, &event, &action);
-            self.execute(node, action);
+        self.checks
+            .before_event(self.now, node, router, (id(member), &event));
+        let directives = router.handle_for(now, id(member), event.clone());
+        for directive in directives {
+            Checks::action(self, node, &event, &directive);
+            if !(self.loses)(node, &directive.action) {
+                self.execute(node, directive);
+            }
         }
-        let jitter = self.rng.random_range(0..JITTER);
+        let jitter = self.chance.jitter(node);
+        let renewed = self.now + LEASE;
         let node = &mut self.nodes[node];
-        if node.held_until.is_some() {
-            node.held_until = Some(self.now + LEASE);
+        for link in &mut node.links {
+            link.held_until = link.held_until.map(|until| until.max(renewed));
         }
         let at = node.router.as_ref().and_then(VirtualRouter::deadline);
         node.wake_at = at.map(|at| {
             let until = at.saturating_duration_since(self.start);
             u64::try_from(until.as_nanos().div_ceil(1_000)).unwrap() + jitter
         });
-        if self.nodes.iter().any(|node| node.held_until.is_some())
-            && self.rng.random_range(0..4) == 0
-        {
-            self.push(self.now + LEASE, Item::LeaseEnd);
-        }
     }
 
-    fn execute(&mut self, node: usize, action: Action) {
-        match action {
-            Action::Claim => {
-                self.nodes[node].claim += 1;
-                let slow = self.rng.random_range(0..10) == 0;
-                let took = self
-                    .rng
-                    .random_range(100..if slow { MAX_CLAIM } else { 2 * MS });
-                let fails = std::mem::take(&mut self.nodes[node].next_claim_fails);
-                let (life, claim) = (self.nodes[node].life, self.nodes[node].claim);
-                self.push(
-                    self.now + took,
-                    Item::ClaimDone {
-                        node,
-                        life,
-                        claim,
-                        fails,
-                    },
-                );
-            }
-            Action::Release => self.take_away(node),
-            Action::Send(advert) => self.send(node, &advert),
+    fn execute(&mut self, node: usize, directive: Directive) {
+        let members = match directive.member {
+            Some(MemberId(member)) => member as usize..member as usize + 1,
+            None => 0..self.nodes[node].links.len(),
+        };
+        match directive.action {
+            Action::Claim => members.for_each(|member| self.claim(node, member)),
+            Action::Release => members.for_each(|member| self.nodes[node].links[member].release()),
+            Action::Send(advert) => self.send(node, members.start, &advert),
             Action::Transition(transition) => {
-                self.takeovers += usize::from(transition.to == vrrp::State::Active);
+                if transition.to == State::Active {
+                    self.takeovers.push((self.now, node));
+                }
                 self.note(format!("node {node}: {transition}"));
             }
-            Action::Stopped => {
-                self.note(format!("node {node}: stopped"));
-                self.end_process(node);
-                let after = self.rng.random_range(20..800) * MS;
-                self.start_later(node, after);
-            }
+            Action::Stopped => self.stopped(node),
             Action::HandoverFailed(why) => {
-                self.note(format!("node {node}: handover failed, {why}"))
+                self.note(format!("node {node}: handover failed, {why}"));
             }
             Action::HandedOver => self.note(format!("node {node}: handed over")),
             Action::Announce(_) | Action::StopAnnouncing | Action::Alarm(_) => {}
         }
     }
 
-    /// Takes the address off a node's link; an answer to a claim that is still out is void.
-    pub(crate) fn take_away(&mut self, node: usize) {
-        let node = &mut self.nodes[node];
-        node.claim += 1;
-        node.held_until = None;
-        node.confirmed = false;
-    }
-
-    pub(crate) fn send(&mut self, from: usize, advert: &Advertisement) {
+    pub(crate) fn send(&mut self, from: usize, member: usize, advert: &Advertisement) {
         for &destination in &advert.destinations {
             let octets = advert.encode(destination);
             for to in (0..self.nodes.len()).filter(|&to| to != from) {
-                if self.cut[from][to] || self.rng.random_range(0..100) < self.loss_percent {
-                    self.checks.disturb_pair(self.now, from, to);
+                if self.cut[member][from][to] {
                     continue;
                 }
-                let copies = if self.rng.random_range(0..20) == 0 {
-                    2
-                } else {
-                    1
-                };
-                for _ in 0..copies {
+                if self.chance.loses(from, to, self.loss_percent) {
+                    self.checks.disturb_pair(self.now, from, to);
+                    self.checks.obstruct_pair(self.now, from, to);
+                    continue;
+                }
+                for delay in self.chance.delays(from, to) {
                     let packet = Packet {
                         from,
                         to,
+                        member,
                         family: advert.family,
                         octets: octets.clone(),
                     };
-                    let slow = self.rng.random_range(0..8) == 0;
-                    let delay = self.rng.random_range(50..if slow { MAX_DELAY } else { MS });
                     self.push(self.now + delay, Item::Deliver(packet));
                 }
             }
         }
     }
 
-    fn start(&mut self, node: usize, life: u32) {
-        if self.nodes[node].life != life || self.nodes[node].router.is_some() {
-            return;
-        }
-        self.note(format!("node {node}: process starts"));
-        self.nodes[node].router = Some(VirtualRouter::new(self.nodes[node].settings.clone()));
-        for family in Family::ALL {
-            self.handle(
-                node,
-                Event::SourceChanged {
-                    family,
-                    source: Some(source(node, family)),
-                },
-            );
-        }
-        self.handle(node, Event::Startup);
+    /// Whether a node holds the addresses of a member.
+    pub(crate) fn holds(&self, node: usize, member: usize) -> bool {
+        let until = self.nodes[node].links[member].held_until;
+        until.is_some_and(|until| self.now < until)
     }
 
-    pub(crate) fn start_later(&mut self, node: usize, after: u64) {
-        let life = self.nodes[node].life;
-        self.push(self.now + after, Item::Start { node, life });
-    }
-
-    /// The process is gone, with its addresses and whatever was meant for it.
-    pub(crate) fn end_process(&mut self, node: usize) {
-        self.take_away(node);
-        let node = &mut self.nodes[node];
-        node.router = None;
-        node.life += 1;
-        node.frozen = false;
-        node.stopping = false;
-        node.fault = false;
-        node.wake_at = None;
-        node.backlog.clear();
-    }
-
-    /// The process runs again. It may serve its timer or its socket first.
-    fn thaw(&mut self, node: usize, life: u32) {
-        if self.nodes[node].life != life || !self.nodes[node].frozen {
-            return;
+    /// Whether what one node sends can reach the other on some wire, and whether on all of them.
+    pub(crate) fn hearing(&self, from: usize, to: usize) -> (bool, bool) {
+        let (mut some, mut all) = (false, true);
+        for (member, link) in self.nodes[from].links.iter().enumerate() {
+            for family in link.settings.families() {
+                let open = !self.cut[member][from][to] && link.has_source(family);
+                some |= open;
+                all &= open;
+            }
         }
-        self.note(format!("node {node}: thaws"));
-        self.checks.thawed(self.now, node);
-        let lost = self.nodes[node]
-            .held_until
-            .is_some_and(|until| until <= self.now);
-        if lost {
-            self.nodes[node].held_until = None;
-        }
-        self.nodes[node].frozen = false;
-        let timer_first = self.rng.random_bool(0.5);
-        if timer_first {
-            self.handle(node, Event::Timer);
-        }
-        for event in std::mem::take(&mut self.nodes[node].backlog) {
-            self.give(node, event);
-        }
-        if !timer_first && self.nodes[node].router.is_some() {
-            self.handle(node, Event::Timer);
-        }
-        // The kernel told that the lease had ended: what should be there is put back.
-        if lost && self.nodes[node].confirmed {
-            self.nodes[node].held_until = Some(self.now + LEASE);
-        }
-    }
-
-    pub(crate) fn holds(&self, node: usize) -> bool {
-        self.nodes[node]
-            .held_until
-            .is_some_and(|until| self.now < until)
+        (some, all)
     }
 }
 
-impl Node {
-    fn new(settings: Settings) -> Self {
-        Self {
-            router: None,
-            settings,
-            life: 0,
-            frozen: false,
-            backlog: Vec::new(),
-            wake_at: None,
-            claim: 0,
-            held_until: None,
-            confirmed: false,
-            stopping: false,
-            next_claim_fails: false,
-            fault: false,
-        }
-    }
+pub(crate) fn id(member: usize) -> MemberId {
+    MemberId(member as u64)
 }
 
-/// 10.0.0.(1 + node) or fe80::(1 + node).
-pub(crate) fn source(node: usize, family: Family) -> IpAddr {
+/// The interval that is announced before a planned restart.
+pub(crate) fn pause_interval(own: Interval) -> Interval {
+    own.max(Interval::from_centis(200).unwrap())
+}
+
+/// 10.0.MEMBER.(1 + node) or fe80::MEMBER:(1 + node).
+pub(crate) fn source(node: usize, member: usize, family: Family) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::from([10, 0, 0, 1 + node as u8]),
-        Family::V6 => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1 + node as u16]),
+        Family::V4 => IpAddr::from([10, 0, member as u8, 1 + node as u8]),
+        Family::V6 => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, member as u16, 1 + node as u16]),
     }
 }
 
-pub(crate) fn random_preempt(rng: &mut StdRng) -> Preempt {
-    match rng.random_range(0..4) {
-        0 | 1 => Preempt::Immediately,
-        2 => Preempt::After(Duration::from_millis(rng.random_range(100..1_500))),
-        _ => Preempt::Never,
-    }
-}
-
-fn random_settings(rng: &mut StdRng, count: usize) -> Vec<Settings> {
-    let v4: IpAddr = [10, 0, 0, 100].into();
-    let v6: IpAddr = [0xfe80, 0, 0, 0, 0, 0, 0, 0x100].into();
-    let global: IpAddr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100].into();
-    let vips = [
-        vec![v4],
-        vec![v4, v6],
-        vec![v6],
-        vec![global],
-        vec![global, v4],
-    ];
-    let vips = &vips[rng.random_range(0..vips.len())];
-    let equal = rng.random_range(0..6) == 0;
-    let interval = [5, 10, 10, 20][rng.random_range(0..4)];
-    let uneven = rng.random_range(0..6) == 0;
-    (0..count)
-        .map(|_| {
-            let mut settings = Settings::new("sim", Vrid::new(51).unwrap(), vips.clone());
-            let own = if uneven {
-                [5, 10, 20][rng.random_range(0..3)]
-            } else {
-                interval
-            };
-            settings.advert_interval = Interval::from_centis(own).unwrap();
-            let owner = rng.random_range(0..20) == 0;
-            let priority = if equal { 100 } else { rng.random_range(1..255) };
-            settings.priority = if owner {
-                Priority::OWNER
-            } else {
-                Priority::new(priority)
-            };
-            settings.preempt = random_preempt(rng);
-            settings.peer = if count == 2 {
-                PeerKnowledge::Pair
-            } else {
-                PeerKnowledge::Unknown
-            };
-            settings
-        })
-        .collect()
+/// The node that a source is of; a stranger's is none of them.
+pub(crate) fn sender(source: IpAddr) -> usize {
+    let last = match source {
+        IpAddr::V4(source) => source.octets()[3],
+        IpAddr::V6(source) => source.octets()[15],
+    };
+    usize::from(last) - 1
 }

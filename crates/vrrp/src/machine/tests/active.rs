@@ -390,13 +390,46 @@ fn who_goes_on_claims_at_once_and_keeps_the_interval_of_the_settings() {
     let resumed = "backup to active: goes on after a planned restart";
     assert_eq!(claimed, ["send ipv4 100", "announce TookOver", resumed]);
     assert_eq!(bench.deadline(), Some(1_002_000));
-    // One that is at fault does not go on.
-    let mut faulty = Bench::new(pair());
-    faulty.fault(0);
-    let words = faulty.handle(0, Event::Resume);
-    assert_eq!(words, ["initialize to fault: eth1 is down"]);
+    // So does an owner, which has claimed and started long ago.
+    let mut owner = Bench::new(Settings {
+        priority: Priority::OWNER,
+        ..pair()
+    });
+    owner.handle(0, Event::Resume);
+    let claimed = owner.handle(2_000, Event::Claimed);
+    assert_eq!(claimed, ["send ipv4 255", "announce TookOver", resumed]);
     // And one that hears a better router gives up what is there.
     let mut late = Bench::new(pair());
     late.handle(0, Event::Resume);
     assert_eq!(late.hear(1_000, "10.0.0.3", 200), ["release"]);
+}
+
+/// The others wait three of the announced intervals, unless they are told.
+#[test]
+fn who_cannot_go_on_says_farewell() {
+    let begun = || {
+        let mut bench = Bench::new(pair());
+        bench.handle(0, Event::Resume);
+        bench
+    };
+    let refused = begun().handle(1_000, Event::ClaimFailed("refused".to_owned()));
+    assert_eq!(refused[..2], ["send ipv4 0", "release"]);
+    let lost = begun().handle(1_000, Event::AddressLost("gone".to_owned()));
+    assert_eq!(lost[..2], ["send ipv4 0", "release"]);
+    assert_eq!(begun().fault(1_000)[..2], ["send ipv4 0", "release"]);
+    let stopped = begun().handle(1_000, Event::Shutdown);
+    assert_eq!(stopped[..2], ["send ipv4 0", "release"]);
+    let renamed = Settings {
+        vrid: Vrid::new(52).unwrap(),
+        ..pair()
+    };
+    let renamed = begun().handle(1_000, Event::Reconfigure(renamed));
+    assert_eq!(renamed[..2], ["send ipv4 0", "release"]);
+    let unanswered = begun().run(5_000_000);
+    assert_eq!(unanswered[0].1[..2], ["send ipv4 0", "release"]);
+    // One that is at fault from the beginning does not go on either.
+    let mut faulty = Bench::new(pair());
+    faulty.fault(0);
+    let words = faulty.handle(0, Event::Resume);
+    assert_eq!(words, ["send ipv4 0", "initialize to fault: eth1 is down"]);
 }
