@@ -6,15 +6,38 @@
 
 mod clients;
 mod datagrams;
+mod http2;
 mod load;
 mod measurement;
 mod origin;
 mod rivals;
+mod secrecy;
+mod session;
 
 pub use datagrams::{Flows, compare_datagrams};
 pub use load::Tally;
 pub use measurement::{Comparison, Row, compare, idle_memory};
 pub use rivals::Rival;
+
+/// How the clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speech {
+    /// HTTP/1.1 as it is.
+    Clear,
+    /// HTTP/1.1 in TLS 1.3.
+    Tls {
+        /// Each connection but the first ones resumes the session of another; else none does.
+        resumes: bool,
+    },
+    /// HTTP/2.
+    Http2 {
+        /// Requests at a time on each connection.
+        streams: u32,
+        /// In TLS 1.3; else by prior knowledge.
+        encrypted: bool,
+    },
+}
 
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -71,6 +94,12 @@ impl Answer {
             Answer::Sized(octets) => format!("/s/{octets}"),
             Answer::Chunked(octets) => format!("/c/{octets}"),
         }
+    }
+
+    /// Octets of the body.
+    fn octets(self) -> u32 {
+        let (Answer::Sized(octets) | Answer::Chunked(octets)) = self;
+        octets
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use netns_tests::{
-    Comparison, Flows, Measure, Product, Rival, Row, ScaleProduct, Scenario, compare,
+    Comparison, Flows, Measure, Product, Rival, Row, ScaleProduct, Scenario, Speech, compare,
     compare_datagrams, idle_memory, measure, measure_scale,
 };
 use serde::Serialize;
@@ -62,6 +62,10 @@ enum What {
     },
     /// What a request costs the proxy: CPU time, latency, memory of idle connections
     Http(Traffic),
+    /// The same in TLS 1.3, with a certificate of ECDSA P-256: handshakes and what comes after
+    Tls(Traffic),
+    /// The same in HTTP/2, forwarded to an origin that speaks HTTP/1.1
+    H2(Traffic),
     /// The same for connections whose bytes are relayed
     Tcp(Traffic),
     /// The same for datagrams, beside nginx: HAProxy passes on none
@@ -119,8 +123,19 @@ fn main() -> anyhow::Result<()> {
             };
             write_json(&json, &report)
         }
-        What::Http(options) => traffic(&options, &Comparison::http(), true),
-        What::Tcp(options) => traffic(&options, &Comparison::tcp(), false),
+        What::Http(options) => traffic(&options, &Comparison::http(), Some(Speech::Clear)),
+        What::Tls(options) => {
+            let idle = Speech::Tls { resumes: false };
+            traffic(&options, &Comparison::tls(), Some(idle))
+        }
+        What::H2(options) => {
+            let idle = Speech::Http2 {
+                streams: 1,
+                encrypted: true,
+            };
+            traffic(&options, &Comparison::http2(), Some(idle))
+        }
+        What::Tcp(options) => traffic(&options, &Comparison::tcp(), None),
         What::Udp(options) => datagrams(&options),
     }
 }
@@ -132,7 +147,7 @@ fn wanted(title: &str, words: &Option<String>) -> bool {
         .is_none_or(|words| title.to_lowercase().contains(&words.to_lowercase()))
 }
 
-fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<()> {
+fn traffic(options: &Traffic, all: &[Comparison], idle: Option<Speech>) -> anyhow::Result<()> {
     let rivals: Vec<Rival> = Rival::ALL
         .into_iter()
         .filter(|rival| wanted(rival.title(), &options.proxy))
@@ -168,13 +183,15 @@ fn traffic(options: &Traffic, all: &[Comparison], idle: bool) -> anyhow::Result<
         }
         rows.extend(measured);
     }
-    if idle && options.idle > 0 {
+    if let Some(speech) = idle
+        && options.idle > 0
+    {
         println!(
             "\nMemory of an idle keep-alive connection, {} of them:",
             options.idle
         );
         for rival in &rivals {
-            let octets = idle_memory(*rival, options.idle)?;
+            let octets = idle_memory(*rival, speech, options.idle)?;
             println!("{:<35} {octets:>9.0} octets", rival.title());
         }
     }

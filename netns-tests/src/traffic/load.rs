@@ -3,18 +3,23 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustls::ClientConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Work;
 use super::clients::{Answered, ClientSide};
 use super::origin::{Answers, OriginSide};
+use super::session::Session;
+use super::{Speech, Work, secrecy};
 
 /// Octets read at once.
 const BUFFER: usize = 256 * 1024;
+/// Octets that come out of TLS at once.
+const PLAIN: usize = 64 * 1024;
 /// The token of the origin's listening socket.
 const LISTENER: u64 = u64::MAX;
 /// Latencies kept; more requests are counted, their latencies not kept.
@@ -31,6 +36,56 @@ pub struct Tally {
     pub latencies_ns: Vec<u64>,
 }
 
+/// Where clients tell what they saw.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) tally: Tally,
+    measuring: bool,
+}
+
+impl Ledger {
+    /// One in which everything counts.
+    #[cfg(test)]
+    pub(super) fn measuring() -> Ledger {
+        Ledger {
+            tally: Tally::default(),
+            measuring: true,
+        }
+    }
+
+    /// An answer came to a request that was due at `due`.
+    pub(super) fn answered(&mut self, due: Instant, now: Instant, good: bool) {
+        if !self.measuring {
+            return;
+        }
+        if !good {
+            self.tally.bad += 1;
+            return;
+        }
+        self.tally.good += 1;
+        if self.tally.latencies_ns.len() < KEPT {
+            let took = now.saturating_duration_since(due).as_nanos();
+            let took = u64::try_from(took).unwrap_or(u64::MAX);
+            self.tally.latencies_ns.push(took);
+        }
+    }
+
+    /// A connection ended that still had something to do.
+    fn lost(&mut self) {
+        if self.measuring {
+            self.tally.bad += 1;
+        }
+    }
+}
+
+/// What clients ask whom, and how they speak.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub(super) target: SocketAddr,
+    pub(super) work: Work,
+    pub(super) speech: Speech,
+}
+
 /// Clients of one proxy, and the origin behind it.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -40,11 +95,11 @@ pub(super) struct Load {
     free: Vec<usize>,
     answers: Answers,
     buffer: Vec<u8>,
-    target: SocketAddr,
-    work: Work,
+    plain: Vec<u8>,
+    job: Job,
+    tls: Option<Arc<ClientConfig>>,
     request: Vec<u8>,
-    tally: Tally,
-    measuring: bool,
+    ledger: Ledger,
     /// Connections without a request, for work at a fixed rate.
     idle: Vec<usize>,
 }
@@ -58,12 +113,13 @@ struct Peer {
 #[derive(Debug)]
 enum Side {
     Client(ClientSide),
+    Session(Box<Session>),
     Origin(OriginSide),
 }
 
 impl Load {
-    /// An origin at `origin`, and clients that will ask `target`.
-    pub(super) fn new(origin: TcpListener, target: SocketAddr, work: Work) -> anyhow::Result<Load> {
+    /// An origin at `origin`, and clients that have a job.
+    pub(super) fn new(origin: TcpListener, job: Job) -> anyhow::Result<Load> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         origin.set_nonblocking(true)?;
         epoll.add(&origin, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
@@ -74,18 +130,18 @@ impl Load {
             free: Vec::new(),
             answers: Answers::default(),
             buffer: vec![0; BUFFER],
-            target,
-            work,
-            request: request(work, target),
-            tally: Tally::default(),
-            measuring: false,
+            plain: vec![0; PLAIN],
+            job,
+            tls: secrecy::config(job.speech)?,
+            request: request(job.work, job.target),
+            ledger: Ledger::default(),
             idle: Vec::new(),
         })
     }
 
     /// Opens the clients' connections.
     pub(super) fn open(&mut self) -> anyhow::Result<()> {
-        for _ in 0..self.work.clients() {
+        for _ in 0..self.job.work.clients() {
             self.connect().context("connect to the proxy")?;
         }
         Ok(())
@@ -93,11 +149,13 @@ impl Load {
 
     /// Works for `time`; what happens in it is counted if `measuring`.
     pub(super) fn run(&mut self, time: Duration, measuring: bool) -> anyhow::Result<Tally> {
-        self.measuring = measuring;
-        self.tally = Tally::default();
+        self.ledger = Ledger {
+            tally: Tally::default(),
+            measuring,
+        };
         let begun = Instant::now();
         let end = begun + time;
-        let mut pace = match self.work {
+        let mut pace = match self.job.work {
             Work::FixedRate { rate, .. } => Some(Pace {
                 next: begun,
                 gap: Duration::from_secs(1) / rate.max(1),
@@ -108,7 +166,7 @@ impl Load {
         loop {
             let now = Instant::now();
             if now >= end {
-                return Ok(std::mem::take(&mut self.tally));
+                return Ok(std::mem::take(&mut self.ledger.tally));
             }
             let mut wait = end - now;
             if let Some(pace) = &mut pace {
@@ -145,6 +203,10 @@ impl Load {
                 serve(&mut peer.stream, side, &mut self.answers, &mut self.buffer)
             }
             Side::Client(side) => ask(&mut peer.stream, side, &self.request, &mut self.buffer),
+            Side::Session(session) => {
+                let buffers = (&mut self.buffer[..], &mut self.plain[..]);
+                session.turn(&mut peer.stream, buffers, &mut self.ledger)
+            }
         };
         match next {
             Next::Wait => {}
@@ -168,18 +230,24 @@ impl Load {
         }
     }
 
-    fn connect(&mut self) -> io::Result<()> {
+    fn connect(&mut self) -> anyhow::Result<()> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        match socket.connect(&self.target.into()) {
+        match socket.connect(&self.job.target.into()) {
             Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => {
-                return Err(error);
+                return Err(error.into());
             }
             _ => {}
         }
+        if self.job.speech != Speech::Clear {
+            let Job { work, speech, .. } = self.job;
+            let session = Session::new(speech, work, self.tls.as_ref(), &self.request)?;
+            self.add(socket.into(), Side::Session(Box::new(session)))?;
+            return Ok(());
+        }
         let mut side = ClientSide::new(Instant::now());
-        let paced = matches!(self.work, Work::FixedRate { .. });
+        let paced = matches!(self.job.work, Work::FixedRate { .. });
         if !paced {
             side.begin(Instant::now());
         }
@@ -221,14 +289,19 @@ impl Load {
         let Some(peer) = self.peers[index].take() else {
             return;
         };
-        if let Side::Client(side) = peer.side {
-            if side.busy && self.measuring {
-                self.tally.bad += 1;
-            }
-            self.idle.retain(|other| *other != index);
-            // A refused connection is told by the count; the next one begins when somebody asks.
-            let _ = self.connect();
+        let busy = match &peer.side {
+            Side::Client(side) => side.busy,
+            Side::Session(session) => session.is_busy(),
+            Side::Origin(_) => return,
+        };
+        if busy {
+            self.ledger.lost();
         }
+        self.idle.retain(|other| *other != index);
+        // Closed first: a port is not had twice.
+        drop(peer);
+        // A refused connection is told by the count; the next one begins when somebody asks.
+        let _ = self.connect();
     }
 
     fn answered(&mut self, index: usize) {
@@ -240,16 +313,8 @@ impl Load {
             return;
         };
         side.busy = false;
-        if self.measuring {
-            self.tally.good += 1;
-            if self.tally.latencies_ns.len() < KEPT {
-                let took = now.saturating_duration_since(side.due).as_nanos();
-                self.tally
-                    .latencies_ns
-                    .push(u64::try_from(took).unwrap_or(u64::MAX));
-            }
-        }
-        match self.work {
+        self.ledger.answered(side.due, now, true);
+        match self.job.work {
             Work::KeepAlive { .. } => self.begin(index, now),
             Work::FixedRate { .. } => self.idle.push(index),
             Work::ConnectEach { .. } => self.lose(index),
@@ -264,9 +329,13 @@ struct Pace {
     gap: Duration,
 }
 
-enum Next {
+/// What becomes of a connection after an event.
+pub(super) enum Next {
+    /// It goes on.
     Wait,
+    /// Its request was answered.
     Answered,
+    /// It has ended.
     Gone,
 }
 
@@ -320,7 +389,8 @@ fn ask(stream: &mut TcpStream, side: &mut ClientSide, request: &[u8], buffer: &m
     }
 }
 
-fn send(stream: &mut TcpStream, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+/// Sends what the socket takes.
+pub(super) fn send(stream: &mut TcpStream, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
     while *sent < bytes.len() {
         match stream.write(&bytes[*sent..]) {
             Ok(count) => *sent += count,

@@ -9,9 +9,9 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use super::load::{Load, Tally};
+use super::load::{Job, Load, Tally};
 use super::rivals::{LOAD_CORE, ORIGIN, Rival, Running};
-use super::{Answer, Work};
+use super::{Answer, Speech, Work};
 use crate::NetNs;
 
 /// Before it counts: connections are open, pools filled, pages there.
@@ -26,6 +26,8 @@ pub struct Comparison {
     pub title: &'static str,
     /// What the clients do.
     pub work: Work,
+    /// How they speak.
+    pub speech: Speech,
     /// Through the TCP listener instead of the HTTP one.
     pub raw: bool,
     /// With an access log in a file, where the proxy writes such.
@@ -38,6 +40,7 @@ impl Comparison {
         let one = |title, work| Comparison {
             title,
             work,
+            speech: Speech::Clear,
             raw: false,
             log: false,
         };
@@ -73,11 +76,58 @@ impl Comparison {
         ]
     }
 
+    /// What `scripts/bench tls` measures.
+    pub fn tls() -> Vec<Comparison> {
+        let one = |title, work, resumes| Comparison {
+            title,
+            work,
+            speech: Speech::Tls { resumes },
+            raw: false,
+            log: false,
+        };
+        let each = Work::ConnectEach {
+            clients: 32,
+            answer: Answer::Sized(1_024),
+        };
+        let keep = |octets| Work::KeepAlive {
+            clients: 64,
+            answer: Answer::Sized(octets),
+            post: 0,
+        };
+        vec![
+            one("full handshake", each, false),
+            one("resumed handshake", each, true),
+            one("1 KiB, keep-alive", keep(1_024), false),
+            one("64 KiB answers", keep(65_536), false),
+        ]
+    }
+
+    /// What `scripts/bench h2` measures: answers of 1 KiB.
+    pub fn http2() -> Vec<Comparison> {
+        let one = |title, clients, streams, encrypted| Comparison {
+            title,
+            work: Work::KeepAlive {
+                clients,
+                answer: Answer::Sized(1_024),
+                post: 0,
+            },
+            speech: Speech::Http2 { streams, encrypted },
+            raw: false,
+            log: false,
+        };
+        vec![
+            one("16 connections x 32", 16, 32, true),
+            one("64 connections x 1", 64, 1, true),
+            one("16 x 32 in clear text", 16, 32, false),
+        ]
+    }
+
     /// What `scripts/bench tcp` measures.
     pub fn tcp() -> Vec<Comparison> {
         let one = |title, work| Comparison {
             title,
             work,
+            speech: Speech::Clear,
             raw: true,
             log: false,
         };
@@ -173,14 +223,18 @@ fn measure(
     let target = if comparison.raw {
         rival.tcp()
     } else {
-        rival.http()
+        rival.speaking(comparison.speech)
+    };
+    let job = Job {
+        target,
+        work: comparison.work,
+        speech: comparison.speech,
     };
     let (tally, cpu) = with_load(
         (rival, comparison.log),
         namespace,
         folder,
-        target,
-        comparison.work,
+        job,
         |load, running| {
             warm_up(load, comparison.work)?;
             let before = running.cpu();
@@ -211,8 +265,7 @@ fn with_load<T: Send>(
     (rival, log): (Rival, bool),
     namespace: &NetNs,
     folder: &Path,
-    target: std::net::SocketAddr,
-    work: Work,
+    job: Job,
     measure: impl FnOnce(&mut Load, &Running) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
     let origin = namespace.enter(|| TcpListener::bind(ORIGIN))??;
@@ -223,7 +276,7 @@ fn with_load<T: Send>(
         std::thread::scope(|scope| -> anyhow::Result<Running> {
             let stop = &stop;
             let answering = scope.spawn(move || -> anyhow::Result<()> {
-                let mut load = Load::new(early, target, work)?;
+                let mut load = Load::new(early, job)?;
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     load.run(Duration::from_millis(10), false)?;
                 }
@@ -241,7 +294,7 @@ fn with_load<T: Send>(
     core.set(LOAD_CORE)?;
     namespace.enter(|| -> anyhow::Result<T> {
         sched_setaffinity(Pid::from_raw(0), &core)?;
-        let mut load = Load::new(origin, target, work)?;
+        let mut load = Load::new(origin, job)?;
         load.open()?;
         measure(&mut load, &running)
     })?
@@ -277,7 +330,7 @@ pub(super) fn row(
 ///
 /// # Errors
 /// When the proxy does not start or an answer is missing.
-pub fn idle_memory(rival: Rival, clients: u32) -> anyhow::Result<f64> {
+pub fn idle_memory(rival: Rival, speech: Speech, clients: u32) -> anyhow::Result<f64> {
     /// Connections opened at a time: few enough that the origin is asked on few connections.
     const BATCH: u32 = 50;
     let namespace = NetNs::create(&format!("tdm-{}-idle", std::process::id()))?;
@@ -286,13 +339,16 @@ pub fn idle_memory(rival: Rival, clients: u32) -> anyhow::Result<f64> {
         clients: BATCH,
         answer: Answer::Sized(1_024),
     };
-    let target = rival.http();
+    let job = Job {
+        target: rival.speaking(speech),
+        work,
+        speech,
+    };
     with_load(
         (rival, false),
         &namespace,
         folder.path(),
-        target,
-        work,
+        job,
         |load, running| {
             let mut answered = 0;
             let mut open = |load: &mut Load, count: u32| -> anyhow::Result<()> {

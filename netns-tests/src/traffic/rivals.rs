@@ -11,7 +11,9 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
 
+use super::Speech;
 use super::datagrams::Flows;
+use super::secrecy::Files;
 use crate::device::program;
 use crate::process::{Process, process_tree};
 use crate::wait::wait_until;
@@ -52,8 +54,30 @@ impl Rival {
         }
     }
 
+    /// Where it takes those who speak so.
+    pub(super) fn speaking(self, speech: Speech) -> SocketAddr {
+        match speech {
+            Speech::Clear => self.http(),
+            Speech::Tls { .. }
+            | Speech::Http2 {
+                encrypted: true, ..
+            } => self.https(),
+            Speech::Http2 {
+                encrypted: false, ..
+            } => self.h2c(),
+        }
+    }
+
+    fn https(self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port() + 4))
+    }
+
+    fn h2c(self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port() + 5))
+    }
+
     /// Where it takes HTTP.
-    pub(super) fn http(self) -> SocketAddr {
+    fn http(self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()))
     }
 
@@ -87,7 +111,8 @@ impl Rival {
         log: bool,
     ) -> anyhow::Result<Running> {
         let file = folder.join(format!("{}.conf", self.title()));
-        std::fs::write(&file, self.config(folder, log))?;
+        let certificate = Files::of(folder)?;
+        std::fs::write(&file, self.config(folder, &certificate, log))?;
         let mut command = self.command(&file, folder)?;
         let mut core = CpuSet::new();
         core.set(PROXY_CORE)?;
@@ -136,14 +161,24 @@ impl Rival {
         Ok(command)
     }
 
-    fn config(self, folder: &Path, log: bool) -> String {
+    fn config(self, folder: &Path, certificate: &Files, log: bool) -> String {
         let (http, tcp) = (self.http(), self.tcp());
         let (short, long) = (self.udp(Flows::Short), self.udp(Flows::Long));
+        let (https, h2c) = (self.https(), self.h2c());
+        let Files {
+            certificate,
+            key,
+            both,
+        } = certificate;
+        let (certificate, key, both) = (certificate.display(), key.display(), both.display());
         let to = folder.join(format!("{}.access", self.title()));
         match self {
             Rival::Tandem => format!(
                 "[global]\nthreads = 1\naccess_log = {{ to = {:?} }}\n\n\
                  [listener.web]\nbind = \"{http}\"\nprotocol = \"http\"\nforward = \"app\"\n\n\
+                 [listener.secure]\nbind = \"{https}\"\nprotocol = \"https\"\nforward = \"app\"\ntls = {{ certificates = [\"bench\"] }}\n\n\
+                 [certificate.bench]\ncert = \"{certificate}\"\nkey = \"{key}\"\n\n\
+                 [listener.knowing]\nbind = \"{h2c}\"\nprotocol = \"http\"\nh2c = true\nforward = \"app\"\n\n\
                  [listener.raw]\nbind = \"{tcp}\"\nprotocol = \"tcp\"\nforward = \"raw\"\n\n\
                  [group.app]\ntargets = [\"{ORIGIN}\"]\nhealth = {{ http = \"/s/2\", every = \"5s\" }}\n\n\
                  [group.raw]\ntargets = [\"{ORIGIN}\"]\n\n\
@@ -155,9 +190,9 @@ impl Rival {
             ),
             // It writes no files, so that it has no access log in any case.
             Rival::Haproxy => format!(
-                "global\n  nbthread 1\n  maxconn 9000\n\n\
+                "global\n  nbthread 1\n  maxconn 9000\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n\n\
                  defaults\n  timeout connect 3s\n  timeout client 75s\n  timeout server 60s\n  timeout http-request 10s\n  option http-keep-alive\n  http-reuse always\n\n\
-                 frontend web\n  mode http\n  bind {http}\n  option forwardfor\n  default_backend app\n\n\
+                 frontend web\n  mode http\n  bind {http}\n  bind {https} ssl crt {both} alpn h2,http/1.1\n  bind {h2c} proto h2\n  option forwardfor\n  default_backend app\n\n\
                  backend app\n  mode http\n  option httpchk GET /s/2\n  server one {ORIGIN} check inter 5s\n\n\
                  listen raw\n  mode tcp\n  bind {tcp}\n  server one {ORIGIN} check inter 5s\n"
             ),
@@ -171,7 +206,8 @@ impl Rival {
                      http {{\n  access_log {to};\n  keepalive_requests 1000000000;\n  client_body_buffer_size 128k;\n  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
                      fastcgi_temp_path {folder}/f;\n  uwsgi_temp_path {folder}/u;\n  scgi_temp_path {folder}/s;\n  \
                      upstream app {{ server {ORIGIN}; keepalive 1024; keepalive_requests 1000000000; }}\n  \
-                     server {{\n    listen {http} backlog=4096;\n    location / {{\n      proxy_pass http://app;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      proxy_set_header Host $host;\n      \
+                     ssl_certificate {certificate};\n  ssl_certificate_key {key};\n  ssl_protocols TLSv1.3;\n  ssl_session_tickets on;\n  \
+                     server {{\n    listen {http} backlog=4096;\n    listen {https} ssl http2 backlog=4096;\n    listen {h2c} http2 backlog=4096;\n    location / {{\n      proxy_pass http://app;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      proxy_set_header Host $host;\n      \
                      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    }}\n  }}\n}}\n\
                      stream {{\n  server {{ listen {tcp} backlog=4096; proxy_pass {ORIGIN}; }}\n  \
                      server {{ listen {short} udp reuseport; proxy_pass {ORIGIN}; proxy_responses 1; proxy_requests 1; }}\n  \
