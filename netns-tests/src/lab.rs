@@ -269,6 +269,21 @@ impl Lab {
         &self.folder
     }
 
+    /// The switch no longer learns where the nodes are, and floods what is for them: the watching host sees their unicast, too.
+    ///
+    /// # Errors
+    /// When the switch refuses.
+    pub fn flood_to_nodes(&self) -> anyhow::Result<()> {
+        for host in [Host::Lb1, Host::Lb2] {
+            let port = host.name();
+            self.switch
+                .bridge(&format!("link set dev {port} learning off"))?;
+            self.switch
+                .ip(&format!("link set dev {port} type bridge_slave fdb_flush"))?;
+        }
+        Ok(())
+    }
+
     /// Pulls the cable: the host loses its carrier.
     ///
     /// # Errors

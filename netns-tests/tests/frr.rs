@@ -1,4 +1,5 @@
-//! Debian's FRR as the peer, over IPv4 and IPv6, in either role. FRR keeps its addresses on links that it holds down while Backup, so
+//! Debian's FRR as the peer, over IPv4 and IPv6, in either role, with the virtual MAC on our side and without; its own has it always, and it
+//! knows no unicast. FRR keeps its addresses on links that it holds down while Backup, so
 //! everything is seen from other hosts: advertisements, announcements, and who answers for the address.
 
 #![allow(clippy::unwrap_used)]
@@ -36,7 +37,7 @@ impl Stage<'_> {
     }
 
     fn mac(&self, host: Host) -> [u8; 6] {
-        if host == self.frr {
+        if host == self.frr || self.config.virtual_mac {
             Frr::virtual_mac(self.config, self.v6())
         } else {
             host.mac()
@@ -218,4 +219,31 @@ fn ipv6_tandem_preferred() {
 #[test]
 fn ipv6_frr_preferred() {
     measured(|| frr_preferred(PairConfig::ipv6()));
+}
+
+fn virtual_mac(config: PairConfig) -> PairConfig {
+    PairConfig {
+        virtual_mac: true,
+        ..config
+    }
+}
+
+#[test]
+fn virtual_mac_ipv4_tandem_preferred() {
+    measured(|| tandem_preferred(virtual_mac(PairConfig::default())));
+}
+
+#[test]
+fn virtual_mac_ipv4_frr_preferred() {
+    measured(|| frr_preferred(virtual_mac(PairConfig::default())));
+}
+
+#[test]
+fn virtual_mac_ipv6_tandem_preferred() {
+    measured(|| tandem_preferred(virtual_mac(PairConfig::ipv6())));
+}
+
+#[test]
+fn virtual_mac_ipv6_frr_preferred() {
+    measured(|| frr_preferred(virtual_mac(PairConfig::ipv6())));
 }

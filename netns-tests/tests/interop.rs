@@ -1,5 +1,5 @@
 //! Debian's Keepalived as the peer: one node of its pair replaced at a time. Version 2 with a password, version 3
-//! over IPv4 and over IPv6; Tandem as the preferred node and as the other one.
+//! over IPv4 and over IPv6; multicast and unicast; with the virtual MAC and without; Tandem as the preferred node and as the other one.
 
 #![allow(clippy::unwrap_used)]
 
@@ -29,6 +29,9 @@ fn alone(config: PairConfig) -> PairConfig {
 }
 
 fn source(config: &PairConfig, host: Host) -> IpAddr {
+    if config.unicast {
+        return config.unicast_address(host);
+    }
     match config.address() {
         IpAddr::V4(_) => IpAddr::V4(host.v4()),
         IpAddr::V6(_) => IpAddr::V6(host.link_local()),
@@ -100,9 +103,18 @@ fn assert_told_takeover(config: &PairConfig, backup: Host, took: Duration) {
     assert_within("took over after a farewell", took, skew + SLACK);
 }
 
+/// A laboratory whose watching host sees what the nodes say to each other.
+fn laboratory(config: &PairConfig) -> Lab {
+    let lab = Lab::new().unwrap();
+    if config.unicast {
+        lab.flood_to_nodes().unwrap();
+    }
+    lab
+}
+
 fn tandem_preferred(config: PairConfig) {
     let config = alone(config);
-    let lab = Lab::new().unwrap();
+    let lab = laboratory(&config);
     let observer = Observer::start(&lab).unwrap();
     let mut tandem = Tandem::new(&lab, Host::Lb1, &config).unwrap();
     let mut peer = Keepalived::new(&lab, Host::Lb2, &config).unwrap();
@@ -121,6 +133,7 @@ fn tandem_preferred(config: PairConfig) {
     tandem.start().unwrap();
     tandem.wait_state("active", stage.limit()).unwrap();
     stage.converged(Host::Lb1);
+    assert_eq!(tandem.rejected().unwrap(), 0, "{}", tandem.tail());
 
     // It dies: Keepalived takes over in the time of the RFC, and the dead node's address goes.
     let killed = tandem.kill(Part::All).unwrap();
@@ -143,7 +156,7 @@ fn tandem_preferred(config: PairConfig) {
 
 fn keepalived_preferred(config: PairConfig) {
     let config = alone(config);
-    let lab = Lab::new().unwrap();
+    let lab = laboratory(&config);
     let observer = Observer::start(&lab).unwrap();
     let mut peer = Keepalived::new(&lab, Host::Lb1, &config).unwrap();
     let mut tandem = Tandem::new(&lab, Host::Lb2, &config).unwrap();
@@ -160,6 +173,7 @@ fn keepalived_preferred(config: PairConfig) {
     peer.start().unwrap();
     tandem.wait_state("backup", stage.limit()).unwrap();
     stage.converged(Host::Lb1);
+    assert_eq!(tandem.rejected().unwrap(), 0, "{}", tandem.tail());
 
     // It leaves and says so: Tandem takes over within its skew.
     let stopped = peer.stop(LIMIT).unwrap();
@@ -258,4 +272,52 @@ fn virtual_mac_ipv6_keepalived_preferred() {
     measured(|| {
         keepalived_preferred(virtual_mac(PairConfig::ipv6()));
     });
+}
+
+/// From address to address.
+fn unicast(config: PairConfig) -> PairConfig {
+    PairConfig {
+        unicast: true,
+        ..config
+    }
+}
+
+#[test]
+fn unicast_version_2_tandem_preferred() {
+    measured(|| tandem_preferred(unicast(PairConfig::v2_password())));
+}
+
+#[test]
+fn unicast_version_2_keepalived_preferred() {
+    measured(|| keepalived_preferred(unicast(PairConfig::v2_password())));
+}
+
+#[test]
+fn unicast_ipv4_tandem_preferred() {
+    measured(|| tandem_preferred(unicast(PairConfig::default())));
+}
+
+#[test]
+fn unicast_ipv4_keepalived_preferred() {
+    measured(|| keepalived_preferred(unicast(PairConfig::default())));
+}
+
+#[test]
+fn unicast_ipv6_tandem_preferred() {
+    measured(|| tandem_preferred(unicast(PairConfig::ipv6())));
+}
+
+#[test]
+fn unicast_ipv6_keepalived_preferred() {
+    measured(|| keepalived_preferred(unicast(PairConfig::ipv6())));
+}
+
+#[test]
+fn unicast_virtual_mac_ipv4_tandem_preferred() {
+    measured(|| tandem_preferred(unicast(virtual_mac(PairConfig::default()))));
+}
+
+#[test]
+fn unicast_virtual_mac_ipv4_keepalived_preferred() {
+    measured(|| keepalived_preferred(unicast(virtual_mac(PairConfig::default()))));
 }

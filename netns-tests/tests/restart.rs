@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{LIMIT, assert_blackout, assert_lost, measured, probe, watch_on};
@@ -73,6 +75,97 @@ fn a_planned_restart_moves_nothing_and_loses_nothing() {
         // The pause is over: a director that dies from here on is replaced at once.
         one.kill(Part::Director).unwrap();
         two.wait_state("active", LIMIT).unwrap();
+    });
+}
+
+/// Which file a process runs, by inode; the second word is whether it still has its name.
+fn file_of(pid: u32) -> (u64, bool) {
+    use std::os::unix::fs::MetadataExt as _;
+    let link = format!("/proc/{pid}/exe");
+    let name = std::fs::read_link(&link).unwrap();
+    let deleted = name.to_string_lossy().ends_with(" (deleted)");
+    (std::fs::metadata(&link).unwrap().ino(), !deleted)
+}
+
+/// Asks over a connection that stays open.
+fn ask(connection: &mut TcpStream) {
+    connection
+        .write_all(b"GET / HTTP/1.1\r\nHost: tandem.example\r\n\r\n")
+        .unwrap();
+    let mut answer = [0; 4096];
+    let length = connection.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A package has put another program in place of the one that runs.
+#[test]
+fn an_upgrade_takes_the_program_on_disk_and_cuts_no_connection() {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+        let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+        one.install_program().unwrap();
+        one.start().unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        two.start().unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        one.wait_ready(LIMIT).unwrap();
+        two.wait_ready(LIMIT).unwrap();
+        let before = two.last_transition().unwrap();
+        let parts = [Part::Director, Part::Keeper, Part::Forwarder];
+        let [old, keeper, forwarder] = parts.map(|part| one.pids(part)[0]);
+        let (first, named) = file_of(old);
+        assert!(named, "it runs the file that has the name");
+
+        let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+        let prober = probe(&lab, &config);
+        let vip = (Address::VIP4, Address::HTTP).into();
+        let client = lab.net(Host::Client);
+        let open = client.enter(|| TcpStream::connect_timeout(&vip, LIMIT));
+        let mut open = open.unwrap().unwrap();
+        open.set_read_timeout(Some(LIMIT)).unwrap();
+        ask(&mut open);
+
+        one.install_program().unwrap();
+        assert_eq!(file_of(old), (first, false), "the old one runs on");
+        let asked = Instant::now();
+        restart(&one);
+        let director = one.pids(Part::Director)[0];
+        let (second, named) = file_of(director);
+        assert!(
+            named && second != first,
+            "the director is the program on disk"
+        );
+        let unchanged = [Part::Keeper, Part::Forwarder].map(|part| one.pids(part)[0]);
+        assert_eq!(
+            unchanged,
+            [keeper, forwarder],
+            "keeper and forwarder are those of before"
+        );
+        assert_eq!(file_of(forwarder), (first, false));
+
+        // The same connection through the same forwarder, of which the next director knows all.
+        ask(&mut open);
+        one.wait_ready(LIMIT).unwrap();
+        let (_, summary) = watch_on(prober, asked);
+        assert_lost(&summary, 0, [&one, &two]);
+        ask(&mut open);
+        assert_eq!(
+            watch.log().gains(asked),
+            0,
+            "the address stayed where it was"
+        );
+        assert_eq!(two.last_transition().unwrap(), before, "{}", two.tail());
+        assert_eq!(one.state(), "active");
+        // And once more, from the second program to a third.
+        one.install_program().unwrap();
+        restart(&one);
+        let (third, _) = file_of(one.pids(Part::Director)[0]);
+        assert!(third != second && third != first);
+        ask(&mut open);
+        assert_eq!(two.last_transition().unwrap(), before, "{}", two.tail());
     });
 }
 

@@ -8,22 +8,12 @@ use std::time::{Duration, Instant};
 
 use common::{LIMIT, assert_blackout, assert_within, measured, probe, watch_on};
 use netns_tests::{
-    Address, Device, Host, Injector, Junk, Keepalived, Lab, Observer, PairConfig, Part, Tandem,
-    wait_until,
+    Address, Device, Host, Injector, Junk, Lab, Observer, PairConfig, Part, Tandem, wait_until,
 };
 
 /// Two keys, as the key file has them.
 const KEY_1: &str = "1 hex:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
 const KEY_2: &str = "2 this is the second key of 44 octets in ASCII\n";
-
-fn unicast(config: PairConfig) -> PairConfig {
-    PairConfig {
-        unicast: true,
-        pair: false,
-        listener: false,
-        ..config
-    }
-}
 
 /// How many packets a node refused, by reason.
 fn rejects(node: &Tandem<'_>) -> serde_json::Value {
@@ -31,65 +21,6 @@ fn rejects(node: &Tandem<'_>) -> serde_json::Value {
     assert_eq!(code, 0, "{err}");
     let routers: serde_json::Value = serde_json::from_str(&out).unwrap();
     routers[0]["rejects"].clone()
-}
-
-/// Keepalived in unicast as the other node, with the lower priority.
-fn above_keepalived_in_unicast(config: PairConfig) {
-    let config = unicast(config);
-    let limit = LIMIT + 4 * config.interval;
-    let lab = Lab::new().unwrap();
-    let mut ours = Tandem::new(&lab, Host::Lb1, &config).unwrap();
-    let mut theirs = Keepalived::new(&lab, Host::Lb2, &config).unwrap();
-    let vip = config.address();
-    theirs.start().unwrap();
-    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
-    // The better one takes over; it dies and returns; it leaves.
-    ours.start().unwrap();
-    lab.wait_holder(vip, Host::Lb1, limit).unwrap();
-    assert_eq!(rejects(&ours), serde_json::json!({}), "{}", ours.tail());
-    ours.kill(Part::All).unwrap();
-    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
-    ours.start().unwrap();
-    lab.wait_holder(vip, Host::Lb1, limit).unwrap();
-    ours.stop(LIMIT).unwrap();
-    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
-}
-
-/// The other way round: Keepalived is the better one.
-fn below_keepalived_in_unicast(config: PairConfig) {
-    let config = unicast(config);
-    let limit = LIMIT + 4 * config.interval;
-    let lab = Lab::new().unwrap();
-    let vip = config.address();
-    let mut theirs = Keepalived::new(&lab, Host::Lb1, &config).unwrap();
-    let mut ours = Tandem::new(&lab, Host::Lb2, &config).unwrap();
-    ours.start().unwrap();
-    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
-    theirs.start().unwrap();
-    ours.wait_state("backup", limit).unwrap();
-    lab.wait_holder(vip, Host::Lb1, limit).unwrap();
-    theirs.stop(LIMIT).unwrap();
-    ours.wait_state("active", limit).unwrap();
-    lab.wait_holder(vip, Host::Lb2, limit).unwrap();
-    assert_eq!(rejects(&ours), serde_json::json!({}), "{}", ours.tail());
-}
-
-#[test]
-fn keepalived_in_unicast_version_2() {
-    above_keepalived_in_unicast(PairConfig::v2_password());
-    below_keepalived_in_unicast(PairConfig::v2_password());
-}
-
-#[test]
-fn keepalived_in_unicast_version_3() {
-    above_keepalived_in_unicast(PairConfig::default());
-    below_keepalived_in_unicast(PairConfig::default());
-}
-
-#[test]
-fn keepalived_in_unicast_over_ipv6() {
-    above_keepalived_in_unicast(PairConfig::ipv6());
-    below_keepalived_in_unicast(PairConfig::ipv6());
 }
 
 #[test]

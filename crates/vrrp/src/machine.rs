@@ -433,6 +433,7 @@ impl VirtualRouter {
     fn go_on(&mut self, now: Instant, out: &mut Out) -> Phase {
         if self.standing_fault().is_some() {
             self.send(Priority::RELEASE, out);
+            out.push(Action::Release);
             return self.enter(now, State::Initialize, Reason::Startup, out);
         }
         self.forget_intervals();

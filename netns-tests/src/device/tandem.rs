@@ -27,6 +27,8 @@ pub struct Tandem<'lab> {
     folder: PathBuf,
     /// Where it finds other programs, if not where this one does.
     programs: Option<PathBuf>,
+    /// Its own copy of the daemon, if not the one that was built.
+    own_program: Option<PathBuf>,
     process: Option<Process>,
     full_disk: bool,
     clock: Option<PathBuf>,
@@ -52,6 +54,7 @@ impl<'lab> Tandem<'lab> {
             host,
             folder,
             programs: None,
+            own_program: None,
             process: None,
             full_disk: false,
             clock: None,
@@ -105,6 +108,35 @@ impl<'lab> Tandem<'lab> {
         let next = path.with_extension("next");
         std::fs::write(&next, format!("{offset_s}\n"))?;
         std::fs::rename(&next, path).context("set the clock")
+    }
+
+    /// Installs a program for this node alone, where an earlier one is replaced as a package does it: another file under the same name, and
+    /// another by an octet at its end. From the next start on it is the one that is started.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn install_program(&mut self) -> anyhow::Result<()> {
+        let path = self.folder.join("tandemd");
+        let next = path.with_extension("next");
+        let built = if path.exists() {
+            &path
+        } else {
+            &program("tandemd")?
+        };
+        std::fs::copy(built, &next).context("copy the program")?;
+        let mut file = std::fs::OpenOptions::new().append(true).open(&next)?;
+        std::io::Write::write_all(&mut file, b"\n")?;
+        drop(file);
+        std::fs::rename(&next, &path).context("replace the program")?;
+        self.own_program = Some(path);
+        Ok(())
+    }
+
+    fn daemon(&self) -> anyhow::Result<PathBuf> {
+        match &self.own_program {
+            Some(path) => Ok(path.clone()),
+            None => program("tandemd"),
+        }
     }
 
     /// Lets it find other programs, `nft` among them, in this folder only, from the next start on.
@@ -286,9 +318,9 @@ impl Device for Tandem<'_> {
         // What a killed one left behind would answer for the one to be started.
         let _ = std::fs::remove_file(self.socket());
         let mut command = if self.full_disk {
-            on_a_full_disk(&self.folder.join("state"), &program("tandemd")?)
+            on_a_full_disk(&self.folder.join("state"), &self.daemon()?)
         } else {
-            Command::new(program("tandemd")?)
+            Command::new(self.daemon()?)
         };
         command
             .arg("--config")

@@ -39,7 +39,7 @@ struct Facts {
     /// By member and family, where the last that was heard tells of a pause.
     pauses: BTreeMap<(MemberId, Family), Heard>,
     claimed_at: u64,
-    started_at: u64,
+    resumed_at: u64,
     thawed_at: Option<u64>,
     healthy_since: Option<u64>,
     sent_at: Vec<u64>,
@@ -97,9 +97,11 @@ impl Checks {
     }
 
     /// A process begins, and knows nothing.
-    pub(crate) fn started(&mut self, now: u64, node: usize) {
+    pub(crate) fn started(&mut self, now: u64, node: usize, resumes: bool) {
         self.facts[node].obeyed = None;
-        self.facts[node].started_at = now;
+        if resumes {
+            self.facts[node].resumed_at = now;
+        }
         self.facts[node].pauses.clear();
     }
 
@@ -128,7 +130,8 @@ impl Checks {
         };
         if heard.interval > self.longest {
             facts.pauses.insert((member, *family), heard);
-        } else if !accepted.priority().is_release() {
+        } else if accepted.priority() >= ours {
+            // A lower one is discarded by who preempts it: its timer runs on (RFC 9568 §6.4.2).
             facts.pauses.remove(&(member, *family));
         }
         let heard = Some(heard);
@@ -178,7 +181,8 @@ impl Checks {
                     reason => facts.explain(reason, now, event),
                 };
                 assert!(caused, "node {node} without cause: {transition}");
-                if matches!(transition.to, State::Fault | State::Initialize) {
+                // What was learned is forgotten with every state but Backup.
+                if transition.to != State::Backup {
                     facts.obeyed = None;
                 }
             }
@@ -299,7 +303,7 @@ impl Checks {
     fn pause_ends(&self, node: usize) -> u64 {
         let facts = &self.facts[node];
         let ends = |heard: &Heard| {
-            let back_at = self.facts.get(heard.from).map_or(0, |from| from.started_at);
+            let back_at = self.facts.get(heard.from).map_or(0, |from| from.resumed_at);
             let pair = (node.min(heard.from), node.max(heard.from));
             let hears = || self.obstructed_at[pair.0][pair.1] < back_at;
             let skew = if self.facts.len() == 2 {
@@ -307,7 +311,9 @@ impl Checks {
             } else {
                 heard.interval
             };
-            let is_back = (heard.at < back_at && hears()).then_some(back_at);
+            let lower = |other: Heard| other.from == heard.from && back_at <= other.at;
+            let discards = facts.lower.is_some_and(lower);
+            let is_back = (heard.at < back_at && hears() && !discards).then_some(back_at);
             let left_at = facts.farewell_at.filter(|&at| heard.at <= at);
             let ends = heard.at + 4 * heard.interval;
             let told = is_back.into_iter().chain(left_at).map(|at| at + skew);
@@ -341,9 +347,11 @@ impl Checks {
                 == vrrp::Preempt::Immediately
                 && status.held_back.is_none();
             // 4 I of at most 200 ms, and a margin: a node may have come back from a fault only just.
-            let settled = world.checks.facts[node]
-                .healthy_since
-                .is_some_and(|since| since + 1_000 * MS <= world.now);
+            let facts = &world.checks.facts[node];
+            let pauses = facts.pauses.values();
+            let pause_ends = pauses.map(|heard| heard.at + 4 * heard.interval).max();
+            let since = facts.healthy_since.max(pause_ends);
+            let settled = since.is_some_and(|since| since + 1_000 * MS <= world.now);
             let waits = preempts && settled && status.state == State::Backup;
             assert!(
                 !(waits && status.effective_priority > winner),

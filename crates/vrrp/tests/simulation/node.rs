@@ -1,6 +1,6 @@
 //! One machine: its links with their addresses, and the processes that come and go on it.
 
-use vrrp::{Advertisement, Event, Family, PhaseName, Settings, VirtualRouter};
+use vrrp::{Advertisement, Event, Family, PhaseName, Priority, Settings, VirtualRouter};
 
 use super::plan::{MS, NodePlan};
 use super::world::{Item, LEASE, World, id, pause_interval, source};
@@ -39,6 +39,8 @@ pub(crate) struct Link {
     pub(crate) confirmed: bool,
     pub(crate) next_claim_fails: bool,
     pub(crate) fault: bool,
+    /// What tracking made of the priority.
+    pub(crate) priority: Priority,
     /// Without a source address now.
     silent: Vec<Family>,
 }
@@ -65,6 +67,7 @@ impl Node {
             confirmed: false,
             next_claim_fails: false,
             fault: false,
+            priority: settings.priority,
             silent: Vec::new(),
         };
         Self {
@@ -144,7 +147,7 @@ impl World {
         let mut router = members.next().unwrap();
         members.for_each(|member| assert!(router.join(now, member).is_empty()));
         machine.router = Some(router);
-        self.checks.started(self.now, node);
+        self.checks.started(self.now, node, resumes);
         for member in 0..self.nodes[node].links.len() {
             for family in Family::ALL {
                 let source = self.source_of(node, member, family);

@@ -68,8 +68,10 @@ impl World {
                 host,
             } => self.reload(node, member, centis, preempt, host),
             Blow::Priority { member, priority } => {
-                if !self.nodes[node].links[member].settings.priority.is_owner() {
-                    let event = Event::PriorityChanged(Priority::new(priority));
+                let link = &mut self.nodes[node].links[member];
+                if !link.settings.priority.is_owner() {
+                    link.priority = Priority::new(priority);
+                    let event = Event::PriorityChanged(link.priority);
                     self.give(node, member, event);
                 }
             }

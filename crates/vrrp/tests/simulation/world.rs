@@ -18,6 +18,9 @@ use super::plan::{CALM, MS, Plan, STORM, Trouble};
 /// Lease of an address in the kernel without renewal.
 pub(crate) const LEASE: u64 = 2_000 * MS;
 
+/// Longer than a move takes.
+const MOVE: u64 = 500 * MS;
+
 /// What a kernel loses of what a node wants done: nothing, unless a test breaks it on purpose.
 pub(crate) type Loses = fn(usize, &Action) -> bool;
 
@@ -129,14 +132,20 @@ impl World {
     }
 
     pub(crate) fn run(&mut self) {
+        let mut end = STORM + CALM;
         loop {
             let timer = self.next_timer();
             let queued = self.queue.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
             let lease = self.next_lease_end();
             let timer_at = timer.map_or(u64::MAX, |(at, _)| at);
             self.now = queued.min(timer_at).min(lease);
-            if self.now >= STORM + CALM {
-                break;
+            if self.now >= end {
+                // Not in the midst of a move that a last retry has brought about.
+                let moved_at = self.takeovers.last().map_or(0, |(at, _)| *at);
+                if moved_at + MOVE < end {
+                    break;
+                }
+                end += MOVE;
             }
             if timer_at <= queued.min(lease) {
                 let (_, node) = timer.unwrap();

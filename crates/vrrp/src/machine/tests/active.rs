@@ -431,5 +431,6 @@ fn who_cannot_go_on_says_farewell() {
     let mut faulty = Bench::new(pair());
     faulty.fault(0);
     let words = faulty.handle(0, Event::Resume);
-    assert_eq!(words, ["send ipv4 0", "initialize to fault: eth1 is down"]);
+    let fault = "initialize to fault: eth1 is down";
+    assert_eq!(words, ["send ipv4 0", "release", fault]);
 }
