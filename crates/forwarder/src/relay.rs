@@ -18,6 +18,7 @@ use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
 use crate::pipe::Pipe;
+use crate::sockets;
 use crate::stream::Stream;
 
 /// Time limits of a relay.
@@ -59,6 +60,10 @@ pub(crate) enum RelayEnd {
 const BULK_AFTER: u64 = 256 * 1024;
 /// Bytes at a time from which a pipe pays.
 const BULK_READ: usize = 16 * 1024;
+/// Bytes of one direction after which others have their turn.
+const TURN_BYTES: u64 = 256 * 1024;
+/// Silence after which the kernel is asked to look whether the peer is still there. Most connections end before.
+const FIRST_SILENCE: Duration = Duration::from_secs(10);
 
 impl RelayEnd {
     /// What it says about the target.
@@ -106,15 +111,20 @@ enum Side {
 
 impl Direction {
     /// Moves what can be moved; ready once the direction has ended. `moved` is set if anything was, and what the
-    /// sink took is added to `total`.
+    /// sink took is added to `total`. `last`: the other direction has ended.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Stream,
-        sink: &mut Stream,
+        (source, sink): (&mut Stream, &mut Stream),
         (moved, total): (&mut bool, &Cell<u64>),
+        last: bool,
     ) -> Poll<Result<(), (Side, io::Error)>> {
+        let before = total.get();
         while !self.ended {
+            if total.get() - before >= TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             while !self.pending.is_empty() {
                 let count = ready!(Pin::new(&mut *sink).poll_write(cx, self.pending.as_slice()));
                 let count = count.map_err(|error| (Side::Sink, error))?;
@@ -134,8 +144,11 @@ impl Direction {
             let flushed = ready!(Pin::new(&mut *sink).poll_flush(cx));
             flushed.map_err(|error| (Side::Sink, error))?;
             if self.read_ended {
-                // A sink that cannot be told is gone; the other direction finds out.
-                let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
+                // Nothing comes from the sink any more either: being closed tells it as well.
+                if !last || sink.plain().is_none() {
+                    // A sink that cannot be told is gone; the other direction finds out.
+                    let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
+                }
                 self.ended = true;
                 *moved = true;
                 break;
@@ -146,6 +159,9 @@ impl Direction {
                 *moved = true;
                 self.read_ended = count == 0;
                 self.bulk = count >= BULK_READ && total.get() >= BULK_AFTER;
+                if self.read_ended {
+                    return Poll::Ready(Ok(()));
+                }
                 let written = match Pin::new(&mut *sink).poll_write(cx, &scratch[..count]) {
                     Poll::Ready(written) => written.map_err(|error| (Side::Sink, error))?,
                     Poll::Pending => 0,
@@ -218,11 +234,14 @@ pub(crate) async fn run(
         pending: from_target,
         ..Direction::default()
     };
-    alarm.set(timeouts.idle);
+    let mut watched = false;
+    alarm.set(timeouts.idle.min(FIRST_SILENCE));
     let end = poll_fn(|cx| {
         let mut moved = false;
-        let up_end = up.poll(cx, client, target, (&mut moved, &total.up));
-        let down_end = down.poll(cx, target, client, (&mut moved, &total.down));
+        let ways = ((&mut *client, &mut *target), (&mut moved, &total.up));
+        let up_end = up.poll(cx, ways.0, ways.1, down.ended);
+        let ways = ((&mut *target, &mut *client), (&mut moved, &total.down));
+        let down_end = down.poll(cx, ways.0, ways.1, up.ended);
         match (up_end, down_end) {
             (Poll::Ready(Err((Side::Source, _))), _) | (_, Poll::Ready(Err((Side::Sink, _)))) => {
                 return Poll::Ready(RelayEnd::ClientGone);
@@ -233,14 +252,30 @@ pub(crate) async fn run(
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(RelayEnd::Done),
             (Poll::Pending, _) | (_, Poll::Pending) => {}
         }
+        let limit = match up.ended || down.ended {
+            true => timeouts.half_closed,
+            false => timeouts.idle,
+        };
         if moved {
-            alarm.set(if up.ended || down.ended {
-                timeouts.half_closed
+            alarm.set(if watched {
+                limit
             } else {
-                timeouts.idle
+                limit.min(FIRST_SILENCE)
             });
         }
-        alarm.poll(cx).map(|()| RelayEnd::TimedOut)
+        loop {
+            ready!(alarm.poll(cx));
+            if watched || limit <= FIRST_SILENCE {
+                return Poll::Ready(RelayEnd::TimedOut);
+            }
+            watched = true;
+            // Clients are watched from the beginning: their sockets have it from the one that listens.
+            if let Some(tcp) = target.tcp() {
+                // One that cannot be watched is gone, and says so itself.
+                let _ = sockets::keep_alive(tcp);
+            }
+            alarm.set(limit - FIRST_SILENCE);
+        }
     });
     let end = end.await;
     match end {

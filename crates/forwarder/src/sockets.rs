@@ -1,10 +1,14 @@
-//! Listening sockets, of streams and of datagrams: one per thread and address, bound whether the address is on this machine or not.
+//! Listening sockets, of streams and of datagrams: one per thread and address, bound whether the address is on this machine or not;
+//! and connections to targets.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::libc::EINPROGRESS;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 use crate::worker::SocketKey;
 
@@ -63,8 +67,30 @@ fn bind_datagrams(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Opens a connection whose small pieces are not held back.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
+        Err(_) | Ok(()) => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let news = stream
+        .ready(Interest::WRITABLE.add(Interest::ERROR))
+        .await?;
+    // Where nothing says that it failed there is no error to ask for.
+    if (news.is_error() || news.is_write_closed())
+        && let Some(error) = stream.take_error()?
+    {
+        return Err(error);
+    }
+    Ok(stream)
+}
+
 /// Has the kernel ask now and then whether the peer of a connection that is silent is still there.
-pub(crate) fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
+pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))
 }
 

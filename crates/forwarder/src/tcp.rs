@@ -98,13 +98,11 @@ async fn forward(
         read,
         ..
     } = opening;
-    // Without an address the connection is gone already.
-    let local = client.tcp().and_then(|tcp| tcp.local_addr().ok());
-    let local = local.ok_or(Cause::TunnelClientReset)?;
+    let announced = announced(group, &client, peer)?;
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     let mut slot = IdleSlot::new(&worker.idlers);
     let waits = (&mut client, &mut alarm, &mut slot);
-    let (lease, mut target) = match open(worker, group, (peer, local), waits, record).await {
+    let (lease, mut target) = match open(worker, group, (peer, announced), waits, record).await {
         Ok(opened) => opened,
         Err(cause) => {
             // A refusal the client can tell from an empty answer.
@@ -140,6 +138,17 @@ async fn forward(
     end.cause().map_or(Ok(()), Err)
 }
 
+/// What the group wants to be told about the connection.
+fn announced(group: &Group, client: &Stream, peer: SocketAddr) -> Result<Option<Announced>, Cause> {
+    if group.settings().send_proxy.is_none() {
+        return Ok(None);
+    }
+    // Without an address the connection is gone already.
+    let local = client.tcp().and_then(|tcp| tcp.local_addr().ok());
+    let local = local.ok_or(Cause::TunnelClientReset)?;
+    Ok(Announced::to(group, (peer, local)))
+}
+
 /// The group a connection or flow goes to, `met` told the rule that says so; `None` if it is to be closed.
 pub(crate) fn route(
     worker: &Worker,
@@ -168,7 +177,7 @@ pub(crate) fn route(
 async fn open(
     worker: &Worker,
     group: &Group,
-    (peer, local): (SocketAddr, SocketAddr),
+    (peer, announced): (SocketAddr, Option<Announced>),
     (client, alarm, slot): (&mut Stream, &mut Alarm, &mut IdleSlot),
     record: &mut Record,
 ) -> Result<(Lease, Upstream), Cause> {
@@ -194,7 +203,7 @@ async fn open(
         let target = Arc::clone(lease.target());
         record.attempt(Arc::clone(&target));
         let begun_at = Instant::now();
-        let way = (&way, Announced::to(group, (peer, local)));
+        let way = (&way, announced);
         let limit = settings.timeouts.connect;
         let opened = Upstream::connect(&target, way, limit, alarm, slot).await;
         record.connected(begun_at);

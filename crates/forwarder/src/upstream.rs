@@ -141,10 +141,8 @@ impl Upstream {
         let address = target.settings().address;
         let watch = Watch::new(target.state());
         let mut connecting = pin!(async {
-            let stream = TcpStream::connect(address).await;
+            let stream = sockets::connect(address).await;
             let stream = stream.map_err(ConnectError::Failed)?;
-            stream.set_nodelay(true).map_err(ConnectError::Failed)?;
-            sockets::keep_alive(&stream).map_err(ConnectError::Failed)?;
             announced.map_or(Ok(()), |announced| announced.write(&stream))?;
             way.enter(stream).await.map_err(ConnectError::Tls)
         });

@@ -11,6 +11,7 @@ use h2::client::Builder;
 use tokio::task::spawn_local;
 
 use crate::http2::upward::{Opener, Upward};
+use crate::sockets;
 use crate::stream::Stream;
 use crate::upstream::PoolKey;
 
@@ -86,6 +87,10 @@ impl Sessions {
         stream: Stream,
         limit: Duration,
     ) -> io::Result<Upward> {
+        if let Some(tcp) = stream.tcp() {
+            // Its streams may be silent for long.
+            sockets::keep_alive(tcp)?;
+        }
         let opener = begin(stream).await?;
         let share = Rc::new(());
         let upward = Upward::new(opener.clone(), Rc::clone(&share));
