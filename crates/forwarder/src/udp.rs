@@ -17,6 +17,8 @@
 
 mod batch;
 mod flow;
+mod outbox;
+mod socket;
 mod table;
 
 use std::cell::{Cell, RefCell};
@@ -26,7 +28,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
@@ -36,7 +37,11 @@ use crate::worker::{SocketOwner, Worker};
 
 use batch::{BATCH, Datagram, Receiver};
 use flow::{Flow, FlowKey};
+use outbox::Outbox;
+use socket::Socket;
 use table::Table;
+
+pub(crate) use socket::Spares;
 
 /// Full batches taken from a socket before others have their turn.
 const BATCHES_PER_TURN: u32 = 4;
@@ -52,20 +57,19 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// One listening socket of a thread, and the flows that came through it.
 #[derive(Debug)]
 pub(crate) struct Place {
-    socket: UdpSocket,
+    socket: Socket,
     local: SocketAddr,
+    /// Whose the socket is, and the number of the thread.
+    owner: SocketOwner,
+    thread: usize,
     flows: RefCell<Table>,
+    outbox: RefCell<Outbox>,
     /// Once closed: when the last flow ends.
     close_at: Cell<Option<Instant>>,
 }
 
 /// Passes on datagrams until told to stop.
-pub(crate) async fn run(
-    worker: Rc<Worker>,
-    place: Rc<Place>,
-    owner: SocketOwner,
-    stop: Rc<Notify>,
-) {
+pub(crate) async fn run(worker: Rc<Worker>, place: Rc<Place>, stop: Rc<Notify>) {
     let mut receiver = Receiver::new(place.needs_destination());
     let mut stopping = std::pin::pin!(stop.notified());
     let mut logged_at: Option<Instant> = None;
@@ -74,9 +78,9 @@ pub(crate) async fn run(
         let ready = tokio::select! {
             biased;
             () = &mut stopping => break,
-            ready = place.socket.readable() => ready,
+            ready = place.socket.news() => ready,
         };
-        match ready.and_then(|()| place.take(&worker, &owner, &mut receiver)) {
+        match ready.and_then(|()| place.take(&worker, &mut receiver)) {
             Ok(true) => full += 1,
             Ok(false) => full = 0,
             Err(error) => {
@@ -95,21 +99,28 @@ pub(crate) async fn run(
             yield_now().await;
         }
     }
-    place.take_waiting(&worker, &owner, &mut receiver);
+    place.take_waiting(&worker, &mut receiver);
     place.close();
 }
 
 impl Place {
     /// Takes up a bound socket. Fails if the system refuses to watch it.
-    pub(crate) fn open(socket: std::net::UdpSocket) -> io::Result<Rc<Place>> {
+    pub(crate) fn open(
+        socket: std::net::UdpSocket,
+        owner: SocketOwner,
+        thread: usize,
+    ) -> io::Result<Rc<Place>> {
         let local = socket.local_addr()?;
         if local.ip().is_unspecified() {
             batch::ask_for_destination(&socket)?;
         }
         Ok(Rc::new(Place {
-            socket: UdpSocket::from_std(socket)?,
+            socket: Socket::watch(socket, local.is_ipv6())?,
             local,
+            owner,
+            thread,
             flows: RefCell::default(),
+            outbox: RefCell::default(),
             close_at: Cell::new(None),
         }))
     }
@@ -120,26 +131,16 @@ impl Place {
     }
 
     /// Passes on one batch; true if there may be more.
-    fn take(
-        self: &Rc<Self>,
-        worker: &Rc<Worker>,
-        owner: &SocketOwner,
-        receiver: &mut Receiver,
-    ) -> io::Result<bool> {
-        let listener = owner.load_full();
+    fn take(self: &Rc<Self>, worker: &Rc<Worker>, receiver: &mut Receiver) -> io::Result<bool> {
+        let listener = self.owner.load_full();
         receiver.receive(&self.socket, |batch| {
             self.hand_out(worker, &listener, batch);
         })
     }
 
     /// Passes on what waits in the socket.
-    fn take_waiting(
-        self: &Rc<Self>,
-        worker: &Rc<Worker>,
-        owner: &SocketOwner,
-        receiver: &mut Receiver,
-    ) {
-        let listener = owner.load_full();
+    fn take_waiting(self: &Rc<Self>, worker: &Rc<Worker>, receiver: &mut Receiver) {
+        let listener = self.owner.load_full();
         for _ in 0..LAST_BATCHES {
             let taken = receiver.receive_now(&self.socket, |batch| {
                 self.hand_out(worker, &listener, batch);
@@ -150,66 +151,63 @@ impl Place {
         }
     }
 
+    /// First every flow gets its way to a target, which takes time; then everything goes out at once, so that who gets
+    /// several wakes up once.
     fn hand_out(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         listener: &Arc<SharedListener>,
         batch: &[Datagram<'_>],
     ) {
+        let mut ready: [Option<(Rc<Flow>, &[Datagram<'_>])>; BATCH] = [const { None }; BATCH];
         let mut rest = batch;
-        while let Some(first) = rest.first() {
+        for place in &mut ready {
+            let Some(first) = rest.first() else {
+                break;
+            };
             let same = |other: &&Datagram<'_>| other.from == first.from && other.to == first.to;
             let (run, later) = rest.split_at(rest.iter().take_while(same).count());
             rest = later;
-            if let Err((cause, lost)) = self.deliver(worker, listener, run) {
+            match self.flow(worker, listener, run) {
+                Ok(flow) => *place = Some((flow, run)),
+                Err(cause) => listener.causes.count_many(cause, whole(run).count()),
+            }
+        }
+        for (flow, run) in ready.into_iter().flatten() {
+            if let Err((cause, lost)) = send(worker, listener, &flow, run) {
                 listener.causes.count_many(cause, lost);
             }
         }
     }
 
-    /// Passes on what one client has sent in a row; or why not, and how many of them.
-    fn deliver(
+    /// The flow that one client's datagrams in a row belong to, with a way to a target; or why there is none.
+    fn flow(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         listener: &Arc<SharedListener>,
         run: &[Datagram<'_>],
-    ) -> Result<(), (Cause, usize)> {
-        let mut room = [&[][..]; BATCH];
-        let whole = run.iter().filter(|datagram| !datagram.truncated);
-        let mut count = 0;
-        for (place, datagram) in room.iter_mut().zip(whole) {
-            *place = datagram.bytes;
-            count += 1;
-        }
-        if count < run.len() {
-            listener
-                .causes
-                .count_many(Cause::Truncated, run.len() - count);
-        }
-        let datagrams = &room[..count];
-        let Some(key) = self.key(run) else {
-            return Err((Cause::BadSource, count));
-        };
-        if datagrams.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<Rc<Flow>, Cause> {
+        let truncated = run.len() - whole(run).count();
+        listener.causes.count_many(Cause::Truncated, truncated);
+        let key = self.key(run).ok_or(Cause::BadSource)?;
         let known = self.flows.borrow().get(&key).cloned();
         if let Some(flow) = known {
-            return flow.send(worker, listener, datagrams);
+            return flow.prepare(worker, listener).map(|()| flow);
         }
-        let admission = self
-            .admit(listener, key.peer)
-            .map_err(|cause| (cause, count))?;
-        let flow = Rc::new(Flow::new(key, admission));
-        let sent = flow.send(worker, listener, datagrams);
-        if flow.is_linked() {
-            self.flows.borrow_mut().insert(Rc::clone(&flow));
-            spawn_local(flow::serve(Rc::clone(worker), Rc::clone(self), flow));
+        if truncated == run.len() {
+            return Err(Cause::Truncated);
         }
-        if let Err((Cause::UsedUp, _)) = sent {
-            self.evict(listener);
+        let flow = Rc::new(Flow::new(key, self.admit(listener, key.peer)?));
+        if let Err(cause) = flow.prepare(worker, listener) {
+            if cause == Cause::UsedUp {
+                self.evict(listener);
+            }
+            return Err(cause);
         }
-        sent
+        self.flows.borrow_mut().insert(Rc::clone(&flow));
+        let serving = flow::serve(Rc::clone(worker), Rc::clone(self), Rc::clone(&flow));
+        drop(spawn_local(serving));
+        Ok(flow)
     }
 
     /// Whose they are; `None` if they cannot be answered, or if an answer would come back to us for ever.
@@ -242,17 +240,28 @@ impl Place {
         }
     }
 
-    /// Sends answers to a client; how many were taken.
-    fn answer(&self, key: &FlowKey, answers: &[&[u8]]) -> usize {
-        let socket = &self.socket;
-        match key.local {
-            None => batch::send(socket, Some(key.peer), answers).0,
-            Some(local) => {
-                let sent = answers.iter();
-                sent.take_while(|bytes| batch::send_from(socket, local, key.peer, bytes).is_ok())
-                    .count()
-            }
+    /// Has an answer sent to a client, together with others that come just now.
+    fn answer(self: &Rc<Self>, key: &FlowKey, answer: &[u8]) {
+        let mut outbox = self.outbox.borrow_mut();
+        let first = outbox.is_empty();
+        outbox.push(*key, answer);
+        let full = outbox.is_full();
+        drop(outbox);
+        if full {
+            self.flush();
+        } else if first {
+            // Its turn comes after the flows that have been woken already.
+            let place = Rc::clone(self);
+            drop(spawn_local(async move { place.flush() }));
         }
+    }
+
+    /// Sends the answers that wait.
+    fn flush(&self) {
+        let (sent, lost) = self.outbox.borrow_mut().send(&self.socket);
+        let listener = self.owner.load();
+        listener.count_datagrams(self.thread, 0, sent);
+        listener.causes.count_many(Cause::AnswerLost, lost);
     }
 
     /// Takes nothing in any more; the flows end soon.
@@ -269,4 +278,29 @@ impl Place {
             }
         }
     }
+}
+
+/// Those that have come whole.
+fn whole<'r, 'b>(run: &'r [Datagram<'b>]) -> impl Iterator<Item = &'r Datagram<'b>> {
+    run.iter().filter(|datagram| !datagram.truncated)
+}
+
+/// Passes on what one client has sent in a row; or why not, and how many of them.
+fn send(
+    worker: &Worker,
+    listener: &SharedListener,
+    flow: &Flow,
+    run: &[Datagram<'_>],
+) -> Result<(), (Cause, usize)> {
+    let mut room = [&[][..]; BATCH];
+    let mut count = 0;
+    for (place, datagram) in room.iter_mut().zip(whole(run)) {
+        *place = datagram.bytes;
+        count += 1;
+    }
+    if flow.is_over() {
+        // Another has taken its place just now.
+        return Err((Cause::FlowLimit, count));
+    }
+    flow.send(worker, listener, &room[..count])
 }

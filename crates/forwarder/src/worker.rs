@@ -89,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) handshakes: Rc<Handshakes>,
     /// How targets are reached inside TLS.
     pub(crate) targets: Arc<Targets>,
+    /// Sockets of flows that are over.
+    pub(crate) spare_sockets: udp::Spares,
     /// Connections to wake when a listener closes.
     pub(crate) idlers: Rc<Idlers>,
     /// What access log lines are written with.
@@ -108,6 +110,7 @@ impl Worker {
             sessions: Sessions::default(),
             handshakes: Rc::default(),
             targets: Arc::default(),
+            spare_sockets: udp::Spares::default(),
             idlers: Rc::default(),
             pen,
             sealer,
@@ -206,6 +209,7 @@ async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, leaving: Arc<Leaving>) {
         if ticks.is_multiple_of(TICKS_PER_SWEEP) {
             worker.pool.sweep(Instant::now());
             worker.sessions.sweep(Instant::now());
+            worker.spare_sockets.sweep();
             if leaving.is_expected(Instant::now()) {
                 worker.idlers.wake_all();
             }
@@ -262,8 +266,8 @@ fn take_up(
             drop(spawn_local(accept::run(worker, socket, owner, stop)));
         }
         OpenSocket::Datagrams(socket) => {
-            let place = udp::Place::open(socket)?;
-            drop(spawn_local(udp::run(worker, place, owner, stop)));
+            let place = udp::Place::open(socket, owner, worker.index)?;
+            drop(spawn_local(udp::run(worker, place, stop)));
         }
     }
     Ok(())

@@ -13,10 +13,9 @@ use nix::sys::socket::{
 };
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
 
-/// What a socket may have to tell: datagrams, and errors about those that were sent.
-pub(super) const NEWS: Interest = Interest::READABLE.add(Interest::ERROR);
+use super::socket::Socket;
+
 /// Datagrams at most in one call.
 pub(super) const BATCH: usize = 32;
 /// Room for each: more than the longest datagram there is, 65,527 octets over IPv6.
@@ -60,7 +59,7 @@ impl Receiver {
     /// Receives once, without waiting, and hands the datagrams on; true if there may be more.
     pub(super) fn receive(
         &mut self,
-        socket: &UdpSocket,
+        socket: &Socket,
         each: impl FnOnce(&[Datagram<'_>]),
     ) -> io::Result<bool> {
         let mut each = Some(each);
@@ -85,7 +84,7 @@ impl Receiver {
     /// The same, whether the runtime has been told that there is something or not.
     pub(super) fn receive_now(
         &mut self,
-        socket: &UdpSocket,
+        socket: &Socket,
         each: impl FnOnce(&[Datagram<'_>]),
     ) -> io::Result<bool> {
         let mut spoilt = false;
@@ -120,7 +119,7 @@ impl Receiver {
 
 /// Receives from a connected socket.
 pub(super) fn receive_connected(
-    socket: &UdpSocket,
+    socket: &Socket,
     each: impl FnOnce(&[Datagram<'_>]),
 ) -> io::Result<bool> {
     CONNECTED.with_borrow_mut(|receiver| receiver.receive(socket, each))
@@ -172,64 +171,76 @@ pub(super) fn ask_for_destination(socket: &std::net::UdpSocket) -> io::Result<()
     Ok(())
 }
 
-/// Sends datagrams one after the other, without waiting, up to the first that is not taken; how many were taken, and why
-/// no more. `to` is for sockets that are not connected.
-pub(super) fn send(
-    socket: &UdpSocket,
-    to: Option<SocketAddr>,
-    datagrams: &[&[u8]],
-) -> (usize, Option<io::Error>) {
+/// Sends datagrams to whom the socket is connected, one after the other, without waiting, up to the first that is not taken;
+/// how many were taken, and why no more.
+pub(super) fn send(socket: &Socket, datagrams: &[&[u8]]) -> (usize, Option<io::Error>) {
     let mut taken = 0;
     while let Some(rest) = datagrams.get(taken..).filter(|rest| !rest.is_empty()) {
         let sent = match rest {
-            [one] => send_one(socket, to, one).map(|()| 1),
-            several => send_some(socket, to, several),
+            [one] => rustix::net::send(socket, one, SendFlags::DONTWAIT).map(|_| 1),
+            several => send_some(socket, several.len(), |place| (None, several[place])),
         };
         match sent {
             Ok(0) => break,
             Ok(more) => taken += more,
-            Err(error) => return (taken, Some(error)),
+            Err(error) => return (taken, Some(error.into())),
         }
     }
     (taken, None)
 }
 
-fn send_one(socket: &UdpSocket, to: Option<SocketAddr>, bytes: &[u8]) -> io::Result<()> {
-    match to {
-        Some(to) => rustix::net::sendto(socket, bytes, SendFlags::DONTWAIT, &to)?,
-        None => rustix::net::send(socket, bytes, SendFlags::DONTWAIT)?,
-    };
-    Ok(())
+/// Sends each datagram to its own place, without waiting; how many were taken. One that is not is passed over.
+pub(super) fn send_to_each(socket: &Socket, datagrams: &[(SocketAddr, &[u8])]) -> usize {
+    let (mut taken, mut passed) = (0, 0);
+    while let Some(rest) = datagrams.get(passed..).filter(|rest| !rest.is_empty()) {
+        let sent = match rest {
+            [(to, one)] => rustix::net::sendto(socket, one, SendFlags::DONTWAIT, to).map(|_| 1),
+            several => send_some(socket, several.len(), |place| {
+                let (to, octets) = &several[place];
+                (Some(SocketAddrAny::from(*to)), *octets)
+            }),
+        };
+        match sent {
+            Ok(more) if more > 0 => {
+                taken += more;
+                passed += more;
+            }
+            Ok(_) | Err(_) => passed += 1,
+        }
+    }
+    taken
 }
 
-fn send_some(socket: &UdpSocket, to: Option<SocketAddr>, datagrams: &[&[u8]]) -> io::Result<usize> {
-    let to = to.map(SocketAddrAny::from);
-    let slices: [[IoSlice<'_>; 1]; BATCH] = std::array::from_fn(|place| {
-        [IoSlice::new(
-            datagrams.get(place).copied().unwrap_or_default(),
-        )]
+/// Sends up to [`BATCH`] of `count` datagrams: where to, if not to whom the socket is connected, and what.
+fn send_some<'d>(
+    socket: &Socket,
+    count: usize,
+    datagram: impl Fn(usize) -> (Option<SocketAddrAny>, &'d [u8]),
+) -> rustix::io::Result<usize> {
+    let count = count.min(BATCH);
+    let rows: [(Option<SocketAddrAny>, [IoSlice<'_>; 1]); BATCH] = std::array::from_fn(|place| {
+        let (to, octets) = match place < count {
+            true => datagram(place),
+            false => (None, &[][..]),
+        };
+        (to, [IoSlice::new(octets)])
     });
     let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] =
         std::array::from_fn(|_| SendAncillaryBuffer::default());
-    let mut rows = slices.iter().zip(&mut controls);
+    let mut pairs = rows.iter().zip(&mut controls);
     let mut headers: [MMsgHdr<'_>; BATCH] = std::array::from_fn(|_| {
-        let (slice, control) = rows.next().expect("there is a row for each place");
-        match &to {
+        let ((to, slice), control) = pairs.next().expect("there is a row for each place");
+        match to {
             Some(to) => MMsgHdr::new_with_addr(to, slice, control),
             None => MMsgHdr::new(slice, control),
         }
     });
-    let count = datagrams.len().min(BATCH);
-    Ok(sendmmsg(
-        socket,
-        &mut headers[..count],
-        SendFlags::DONTWAIT,
-    )?)
+    sendmmsg(socket, &mut headers[..count], SendFlags::DONTWAIT)
 }
 
 /// Sends one datagram from an address of this machine.
 pub(super) fn send_from(
-    socket: &UdpSocket,
+    socket: &Socket,
     from: IpAddr,
     to: SocketAddr,
     bytes: &[u8],

@@ -12,11 +12,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use balancer::{Group, HashKey, Lease, NoPick, Outcome, PickKey, TargetId};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
 use tokio::task::yield_now;
 
-use super::batch::{self, BATCH, Datagram};
+use super::batch::{self, Datagram};
+use super::socket::Socket;
 use super::{BATCHES_PER_TURN, Place};
 use crate::alarm::Alarm;
 use crate::cause::Cause;
@@ -68,7 +67,7 @@ impl fmt::Debug for Flow {
 /// A way to a target.
 #[derive(Debug)]
 struct Link {
-    socket: Rc<UdpSocket>,
+    socket: Rc<Socket>,
     lease: Lease,
     group: Arc<Group>,
     /// How often the check of the target had begun to fail when it was chosen.
@@ -128,40 +127,56 @@ pub(super) async fn serve(worker: Rc<Worker>, place: Rc<Place>, flow: Rc<Flow>) 
     let mut full = 0;
     loop {
         let socket = flow.socket();
-        let mut heard = pin!(hear(socket.as_deref()));
-        let step = poll_fn(|cx| {
-            slot.register(cx.waker());
-            flow.keep_waker(cx.waker());
-            flow.unlink_lost();
-            if flow.is_over() {
-                Poll::Ready(Step::End)
-            } else if !flow.is_socket(socket.as_ref()) {
-                Poll::Ready(Step::Relinked)
-            } else if heard.as_mut().poll(cx).is_ready() {
-                Poll::Ready(Step::Receive)
-            } else {
-                flow.poll_quiet(cx, &place, &mut alarm).map(|()| Step::End)
+        let step = {
+            let mut heard = pin!(hear(socket.as_deref()));
+            poll_fn(|cx| {
+                slot.register(cx.waker());
+                flow.keep_waker(cx.waker());
+                flow.unlink_lost();
+                if flow.is_over() {
+                    Poll::Ready(Step::End)
+                } else if !flow.is_socket(socket.as_ref()) {
+                    Poll::Ready(Step::Relinked)
+                } else if heard.as_mut().poll(cx).is_ready() {
+                    Poll::Ready(Step::Receive)
+                } else {
+                    flow.poll_quiet(cx, &place, &mut alarm).map(|()| Step::End)
+                }
+            })
+            .await
+        };
+        match step {
+            Step::Receive if flow.take_answers(&place) => full += 1,
+            Step::Receive => full = 0,
+            Step::Relinked => {
+                full = 0;
+                give_back(&worker, socket);
             }
-        });
-        match step.await {
-            Step::Receive if flow.take_answers(&worker, &place) => full += 1,
-            Step::Receive | Step::Relinked => full = 0,
-            Step::End => break,
+            Step::End => {
+                place.flows.borrow_mut().remove(&flow);
+                flow.end();
+                return give_back(&worker, socket);
+            }
         }
         if full == BATCHES_PER_TURN {
             full = 0;
             yield_now().await;
         }
     }
-    place.flows.borrow_mut().remove(&flow);
-    flow.end();
 }
 
-/// Waits for datagrams, and for errors: that nobody listens comes as an error alone.
-async fn hear(socket: Option<&UdpSocket>) {
+/// Lets another flow have the socket.
+fn give_back(worker: &Worker, socket: Option<Rc<Socket>>) {
+    if let Some(socket) = socket.and_then(Rc::into_inner) {
+        worker.spare_sockets.give(socket);
+    }
+}
+
+/// Waits for what a socket has to tell.
+async fn hear(socket: Option<&Socket>) {
     match socket {
         // An error here shows again when something is received.
-        Some(socket) => drop(socket.ready(batch::NEWS).await),
+        Some(socket) => drop(socket.news().await),
         None => pending().await,
     }
 }
@@ -231,7 +246,7 @@ impl Flow {
         let lease = self.pick(worker, &group)?;
         let target = lease.target();
         let falls = target.state().falls();
-        let socket = match connect(target.settings().address) {
+        let socket = match worker.spare_sockets.connect(target.settings().address) {
             Ok(socket) => socket,
             Err(error) if is_used_up(&error) => return Err(Cause::UsedUp),
             Err(_) => {
@@ -320,6 +335,28 @@ impl Flow {
         }
     }
 
+    /// Sees to it that there is a way to a target, before something is sent; or why there is none.
+    pub(super) fn prepare(&self, worker: &Worker, listener: &SharedListener) -> Result<(), Cause> {
+        self.touch();
+        self.unlink_lost();
+        self.unlink_mute();
+        self.reach(worker, listener)
+    }
+
+    /// The same, of those targets only that can be reached at all.
+    fn reach(&self, worker: &Worker, listener: &SharedListener) -> Result<(), Cause> {
+        for _ in 0..MAX_TARGETS {
+            if self.is_linked() {
+                return Ok(());
+            }
+            match self.link(worker, listener) {
+                Ok(()) | Err(Cause::ConnectFailed) => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        self.is_linked().then_some(()).ok_or(Cause::ConnectFailed)
+    }
+
     /// Sends to the target, another one if that cannot be reached; or why not, and how many were lost.
     pub(super) fn send(
         &self,
@@ -327,22 +364,10 @@ impl Flow {
         listener: &SharedListener,
         datagrams: &[&[u8]],
     ) -> Result<(), (Cause, usize)> {
-        self.touch();
-        self.unlink_lost();
-        self.unlink_mute();
         let mut left = datagrams;
-        let mut why = Cause::Unreachable;
         for _ in 0..MAX_TARGETS {
-            if !self.is_linked() {
-                match self.link(worker, listener) {
-                    Ok(()) => {}
-                    Err(Cause::ConnectFailed) => {
-                        why = Cause::ConnectFailed;
-                        continue;
-                    }
-                    Err(cause) => return Err((cause, left.len())),
-                }
-            }
+            let reached = self.reach(worker, listener);
+            reached.map_err(|cause| (cause, left.len()))?;
             let (sent, error) = self.send_once(left);
             self.listener.count_datagrams(worker.index, sent, 0);
             left = &left[sent..];
@@ -357,7 +382,7 @@ impl Flow {
                 Some(_) | None => self.unlink_refused(),
             }
         }
-        Err((why, left.len()))
+        Err((Cause::Unreachable, left.len()))
     }
 
     /// Sends once; how many were taken, and why no more.
@@ -366,17 +391,17 @@ impl Flow {
         let Some(link) = &*link else {
             return (0, None);
         };
-        let (sent, error) = batch::send(&link.socket, None, datagrams);
+        let (sent, error) = batch::send(&link.socket, datagrams);
         link.asked.set(link.asked.get() + sent as u64);
         (sent, error)
     }
 
-    fn socket(&self) -> Option<Rc<UdpSocket>> {
+    fn socket(&self) -> Option<Rc<Socket>> {
         let link = self.link.borrow();
         link.as_ref().map(|link| Rc::clone(&link.socket))
     }
 
-    fn is_socket(&self, socket: Option<&Rc<UdpSocket>>) -> bool {
+    fn is_socket(&self, socket: Option<&Rc<Socket>>) -> bool {
         let link = self.link.borrow();
         match (link.as_ref(), socket) {
             (Some(link), Some(socket)) => Rc::ptr_eq(&link.socket, socket),
@@ -407,13 +432,13 @@ impl Flow {
     }
 
     /// Receives once; true if there may be more.
-    fn take_answers(&self, worker: &Worker, place: &Place) -> bool {
+    fn take_answers(&self, place: &Rc<Place>) -> bool {
         let linked = self.link.borrow();
         let Some(link) = &*linked else {
             return false;
         };
         let received = batch::receive_connected(&link.socket, |answers| {
-            self.pass_on(worker, place, link, answers);
+            self.pass_on(place, link, answers);
         });
         if link.expected() == 0 {
             self.over.set(true);
@@ -426,35 +451,23 @@ impl Flow {
     }
 
     /// Sends answers to the client, no more than it has asked for.
-    fn pass_on(&self, worker: &Worker, place: &Place, link: &Link, answers: &[Datagram<'_>]) {
+    fn pass_on(&self, place: &Rc<Place>, link: &Link, answers: &[Datagram<'_>]) {
         self.touch();
         self.refused.take();
-        let mut room = [&[][..]; BATCH];
         let expected = usize::try_from(link.expected()).unwrap_or(usize::MAX);
         let whole = answers.iter().filter(|answer| !answer.truncated);
         let truncated = answers.len() - whole.clone().count();
         let mut count = 0;
-        for (place, answer) in room.iter_mut().zip(whole).take(expected) {
-            *place = answer.bytes;
+        for answer in whole.take(expected) {
+            place.answer(&self.key, answer.bytes);
             count += 1;
         }
         link.answered.set(link.answered.get() + count as u64);
         link.silent_since.set(Instant::now());
-        let sent = place.answer(&self.key, &room[..count]);
-        self.listener.count_datagrams(worker.index, 0, sent);
         let causes = &self.listener.causes;
         causes.count_many(Cause::Truncated, truncated);
         causes.count_many(Cause::Unasked, answers.len() - truncated - count);
-        causes.count_many(Cause::AnswerLost, count - sent);
     }
-}
-
-/// A socket that hears nobody but the target.
-fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
-    let kind = Type::DGRAM.nonblocking();
-    let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::UDP))?;
-    socket.connect(&target.into())?;
-    UdpSocket::from_std(socket.into())
 }
 
 /// True if this machine has no descriptor left, or no port.
