@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use crate::alarm::Alarm;
 use crate::cause::Cause;
 use crate::http;
 use crate::http2::preface;
@@ -145,7 +146,8 @@ fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Ad
     let worker = Rc::clone(worker);
     match admission.listener().protocol {
         Protocol::Http if !admission.listener().current.load().settings().h2c => {
-            speak(worker, Stream::Plain(stream), peer, admission, false);
+            let stream = Stream::Plain(stream);
+            speak(worker, stream, peer, admission, (false, None));
         }
         Protocol::Http => drop(spawn_local(http(worker, stream, peer, admission))),
         Protocol::Https => drop(spawn_local(https(worker, stream, peer, admission))),
@@ -161,14 +163,16 @@ fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Ad
 
 async fn http(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let current = admission.listener().current.load_full();
-    let http2 = preface::is_next(&stream, &current.settings().timeouts).await;
-    speak(worker, Stream::Plain(stream), peer, admission, http2);
+    let mut alarm = Alarm::new(current.settings().timeouts.header);
+    let http2 = preface::is_next(&stream, &mut alarm).await;
+    let stream = Stream::Plain(stream);
+    speak(worker, stream, peer, admission, (http2, Some(alarm)));
 }
 
 async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     if let Some(stream) = handshake::accept(&worker, stream, &admission).await {
         let http2 = stream.speaks_http2();
-        speak(worker, stream, peer, admission, http2);
+        speak(worker, stream, peer, admission, (http2, None));
     }
 }
 
@@ -185,18 +189,24 @@ async fn tls(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission:
     }
 }
 
-/// Starts to serve a client in the protocol it has chosen.
-fn speak(worker: Rc<Worker>, stream: Stream, peer: SocketAddr, admission: Admission, http2: bool) {
+/// Starts to serve a client: whether in HTTP/2, and how long it has left to begin if that took time to find out.
+fn speak(
+    worker: Rc<Worker>,
+    stream: Stream,
+    peer: SocketAddr,
+    admission: Admission,
+    (http2, alarm): (bool, Option<Alarm>),
+) {
     // Without an address the connection is gone already.
     let Some(Ok(local)) = stream.tcp().map(TcpStream::local_addr) else {
         return;
     };
     let ends = (peer, local);
     if http2 {
-        let serving = crate::http2::connection::serve(worker, stream, ends, admission);
+        let serving = crate::http2::connection::serve(worker, stream, ends, admission, alarm);
         drop(spawn_local(serving));
     } else {
-        let serving = http::connection::serve(worker, stream, ends, admission);
+        let serving = http::connection::serve(worker, stream, ends, admission, alarm);
         drop(spawn_local(serving));
     }
 }
@@ -253,7 +263,8 @@ mod tests {
             let worker = Rc::new(Worker::new(0, Pen::default(), Sealer::default()));
             let client = Stream::Plain(TcpStream::connect(address).await.unwrap());
             let admission = owner.load_full().admit(address.ip()).unwrap();
-            let serving = http::connection::serve(worker, client, (address, address), admission);
+            let ends = (address, address);
+            let serving = http::connection::serve(worker, client, ends, admission, None);
             let bytes = size_of_val(&serving);
             assert!(bytes <= 400, "{bytes} for each connection, idle or not");
         });

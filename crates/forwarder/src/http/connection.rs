@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     peer_text: Box<str>,
     local: SocketAddr,
     trusted: bool,
+    /// The time for the first head has begun before the head was waited for.
+    late: bool,
 }
 
 /// What becomes of the connection after a request.
@@ -97,19 +99,22 @@ enum Next {
     Refused(Refusal),
 }
 
-/// Serves one connection between the client's address and ours.
+/// Serves one connection between the client's address and ours; `alarm` says how long the client has left for its first
+/// head, if some of that time is over.
 pub(crate) fn serve(
     worker: Rc<Worker>,
     stream: Stream,
     (peer, local): (SocketAddr, SocketAddr),
     admission: Admission,
+    alarm: Option<Alarm>,
 ) -> impl Future<Output = ()> {
     let listener = admission.listener().current.load_full();
+    let late = alarm.is_some();
     let mut connection = Connection {
         client: ClientSide {
             stream,
             input: Buffer::default(),
-            alarm: Alarm::new(listener.settings().timeouts.header),
+            alarm: alarm.unwrap_or_else(|| Alarm::new(listener.settings().timeouts.header)),
             record: Slip::default(),
         },
         slot: IdleSlot::new(&worker.idlers),
@@ -118,6 +123,7 @@ pub(crate) fn serve(
         peer_text: peer.ip().to_canonical().to_string().into(),
         local,
         trusted: is_trusted(&listener, peer),
+        late,
         listener,
         admission,
     };
@@ -187,11 +193,12 @@ impl Connection {
     async fn next(&mut self, first: bool) -> Next {
         let timeouts = &self.listener.settings().timeouts;
         let begun = first || !self.client.input.is_empty();
-        let now = self.client.alarm.set(if begun {
-            timeouts.header
-        } else {
-            timeouts.keepalive
-        });
+        self.late &= first;
+        let now = match begun {
+            true if self.late => Instant::now(),
+            true => self.client.alarm.set(timeouts.header),
+            false => self.client.alarm.set(timeouts.keepalive),
+        };
         if !self.client.input.is_empty() {
             self.client.record.begin(now);
         }
@@ -238,7 +245,10 @@ impl Connection {
             if self.client.input.is_empty() {
                 self.refresh();
                 let limit = self.listener.settings().timeouts.header;
-                let now = self.client.alarm.set(limit);
+                let now = match self.late {
+                    true => Instant::now(),
+                    false => self.client.alarm.set(limit),
+                };
                 self.client.record.begin(now);
                 let next = self.take(&mut scratch[..count], scan);
                 if next.is_none() {

@@ -64,7 +64,7 @@ impl Client {
         let ends = (self.peer, self.local);
         let admission = self.admission.part();
         let stream = Stream::Conduit(conduit);
-        http::connection::serve(Rc::clone(&self.worker), stream, ends, admission)
+        http::connection::serve(Rc::clone(&self.worker), stream, ends, admission, None)
     }
 
     /// A number nobody can guess.
@@ -118,12 +118,13 @@ impl Client {
     }
 }
 
-/// Serves one connection.
+/// Serves one connection; `alarm` says how long the client has left to begin, if some of its time is over.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     stream: Stream,
     (peer, local): (SocketAddr, SocketAddr),
     admission: Admission,
+    alarm: Option<Alarm>,
 ) {
     let listener = admission.listener().current.load_full();
     let slot = IdleSlot::new(&worker.idlers);
@@ -137,7 +138,8 @@ pub(crate) async fn serve(
         manners: RefCell::new(Manners::new(Instant::now())),
         fault: Cell::new(None),
     });
-    let mut alarm = Alarm::new(listener.settings().timeouts.header);
+    let begins_within = listener.settings().timeouts.header;
+    let mut alarm = alarm.unwrap_or_else(|| Alarm::new(begins_within));
     let metered = Metered {
         stream,
         client: Rc::clone(&client),

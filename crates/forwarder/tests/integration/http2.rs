@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use balancer::{ListenerSettings, Protocol};
 use bytes::Bytes;
-use forwarder::{AccessLogFormat, Forwarder};
+use forwarder::{AccessLogFormat, Forwarder, ForwarderSettings};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
@@ -751,4 +752,38 @@ fn websocket_on_a_stream_is_an_upgrade_to_the_target() {
         let (refused, _up) = start(&send, asked("/no"), false).await;
         assert_eq!(refused.await.unwrap().status(), 502);
     });
+}
+
+#[test]
+fn to_find_out_what_is_spoken_takes_nothing_from_the_time_for_a_head() {
+    let origin = Origin::answering("x");
+    let (place, clock) = (place(), place());
+    // One thread, so that what is due earlier happens earlier.
+    let forwarder = Forwarder::start(ForwarderSettings { threads: 1 }).unwrap();
+    let listener = |place: &Place, name: &str, header: u64, h2c: bool| {
+        let mut listener = ListenerSettings {
+            h2c,
+            ..ListenerSettings::new(name, Protocol::Http, vec![place.address], "g")
+        };
+        listener.timeouts.header = Duration::from_millis(header);
+        listener
+    };
+    let listeners = vec![
+        listener(&place, "h2c", 400, true),
+        listener(&clock, "clock", 600, false),
+    ];
+    forwarder
+        .apply(listeners, vec![group("g", &[origin.address])])
+        .unwrap();
+    let mut slow = Client::connect(place.address);
+    // It may become either.
+    slow.send("P");
+    let mut silent = Client::connect(clock.address);
+    assert_eq!(silent.rest().unwrap(), b"");
+    // Its time was over before; had it begun anew, it would still have some.
+    slow.stream
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let rest = String::from_utf8(slow.rest().unwrap()).unwrap();
+    assert_eq!(status_of(&rest), 408, "{rest}");
 }
