@@ -1,7 +1,7 @@
 //! TLS beyond https: connections routed by the name they ask for, TLS that ends before a TCP target, TLS to targets.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,10 @@ fn tls_origin(
     let config = Arc::new(server(certificate));
     Origin::start(move |tcp, _| {
         let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-        serve(&mut StreamOwned::new(connection, tcp));
+        let mut stream = StreamOwned::new(connection, tcp);
+        serve(&mut stream);
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
     })
 }
 
@@ -286,4 +289,94 @@ fn checks_speak_as_requests_do() {
         let (check, why) = target();
         check == "down" && why.contains("tls: invalid peer certificate")
     });
+}
+
+/// A target inside TLS that sends back everything, then a word, once its client's direction has ended.
+fn encrypted_echo_after_the_end(certificate: &CertificateMaterial) -> Origin {
+    tls_origin(certificate, |stream| {
+        let mut all = Vec::new();
+        // Anything but the end said inside TLS is an error here.
+        if stream.read_to_end(&mut all).is_ok() {
+            all.extend_from_slice(b" - over");
+            let _ = stream.write_all(&all);
+        }
+    })
+}
+
+#[test]
+fn bytes_are_relayed_to_targets_inside_tls_and_each_end_is_passed_on() {
+    let (place, forwarder) = (place(), forwarder());
+    let internal = certificate("internal", &["db.internal"]);
+    let origin = encrypted_echo_after_the_end(&internal);
+    let listener = ListenerSettings::new("raw", Protocol::Tcp, vec![place.address], "g");
+    let groups = vec![encrypted(&[origin.address], "db.internal")];
+    forwarder
+        .apply_with(vec![listener], groups, &vouching(&internal))
+        .unwrap();
+    // More than is ever copied before a pipe would be tried: there is none through TLS.
+    let long: Vec<u8> = (0..1_000_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    let mut client = Client::connect(place.address);
+    client.send("hello ");
+    client.send(&long);
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    let back = client.rest().unwrap();
+    assert!(back.starts_with(b"hello ") && back.ends_with(b" - over"));
+    assert_eq!(back.len(), 6 + long.len() + 7);
+    assert!(back[6..6 + long.len()] == long, "it came back changed");
+    eventually("given back", || in_flight(&forwarder.snapshot()) == 0);
+    let causes = forwarder.snapshot().listeners[0].causes.clone();
+    assert!(causes.iter().all(|(_, count)| *count == 0), "{causes:?}");
+}
+
+#[test]
+fn a_connection_to_a_target_that_is_somebody_else_is_reset() {
+    let (place, forwarder) = (place(), forwarder());
+    let internal = certificate("internal", &["db.internal"]);
+    let origin = encrypted_echo_after_the_end(&internal);
+    let listener = ListenerSettings::new("raw", Protocol::Tcp, vec![place.address], "g");
+    let groups = vec![encrypted(&[origin.address], "other.internal")];
+    forwarder
+        .apply_with(vec![listener], groups, &vouching(&internal))
+        .unwrap();
+    let mut client = Client::connect(place.address);
+    assert!(client.rest().is_err(), "a reset, not an empty answer");
+    eventually("it is counted", || {
+        causes(&forwarder, "tls-failed@connect") == 1
+    });
+    let target = forwarder.snapshot().groups[0].targets[0].clone();
+    assert!(target.errors_total >= 1, "held against the target");
+}
+
+#[test]
+fn tls_ends_here_and_begins_anew_to_the_target() {
+    let (place, forwarder) = (place(), forwarder());
+    let (outside, internal) = (
+        certificate("one", &["a.example"]),
+        certificate("internal", &["db.internal"]),
+    );
+    let origin = encrypted_echo_after_the_end(&internal);
+    let mut tls = TlsSettings::new(["one"]);
+    tls.alpn.clear();
+    let listener = ListenerSettings {
+        tls: Some(tls),
+        rules: vec![by_name("a.example", "g")],
+        ..tls_listener(&place)
+    };
+    let groups = vec![encrypted(&[origin.address], "db.internal")];
+    let known = Materials {
+        authorities: vouching(&internal).authorities,
+        ..materials(&[&outside])
+    };
+    forwarder
+        .apply_with(vec![listener], groups, &known)
+        .unwrap();
+    let mut client =
+        TlsClient::connect(place.address, &trusting(&[&outside], ANY), "a.example").unwrap();
+    client.send("secret");
+    client.stream.conn.send_close_notify();
+    client.stream.flush().unwrap();
+    let mut back = Vec::new();
+    // Without the end said inside TLS this is an error.
+    client.stream.read_to_end(&mut back).unwrap();
+    assert_eq!(back, b"secret - over");
 }
