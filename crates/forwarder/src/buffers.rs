@@ -14,7 +14,7 @@ pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Spare vectors kept by a thread.
 const MAX_SPARES: usize = 256;
 /// Vectors that have grown beyond this are given back to the system, as are those smaller than a new one.
-const MAX_SPARE_BYTES: usize = 128 * 1024;
+const MAX_SPARE_BYTES: usize = 32 * 1024;
 /// Room of a new vector.
 const FIRST_BYTES: usize = 4 * 1024;
 

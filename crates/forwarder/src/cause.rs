@@ -46,6 +46,8 @@ causes! {
     HeadLimit = "limit@headers", 431;
     /// The request asked for something that is not offered.
     Unsupported = "unsupported@headers", 501;
+    /// A client of HTTP/2 made more work with its frames than it may.
+    FrameLimit = "limit@frames", 0;
     /// The request head did not come in time.
     HeaderTimeout = "client-timeout@headers", 408;
     /// The request body did not come in time.

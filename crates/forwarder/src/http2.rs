@@ -18,7 +18,7 @@
 
 pub(crate) mod conduit;
 pub(crate) mod connection;
-mod manners;
+pub(crate) mod manners;
 mod metered;
 pub(crate) mod preface;
 mod request;

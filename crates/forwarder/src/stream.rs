@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
-use crate::http2::conduit::Conduit;
+use crate::buffers::SCRATCH_BYTES;
+use crate::http2::conduit::{self, Conduit};
 use crate::http2::upward::Upward;
 
 /// A connection.
@@ -60,6 +61,14 @@ impl Stream {
     /// True if it is one stream of a client's HTTP/2 connection.
     pub(crate) fn is_conduit(&self) -> bool {
         matches!(self, Self::Conduit(_))
+    }
+
+    /// Bytes that are worth fetching for it at a time, from where they wait otherwise.
+    pub(crate) fn appetite(&self) -> usize {
+        match self {
+            Self::Plain(_) | Self::Server(_) | Self::Client(_) | Self::Upward(_) => SCRATCH_BYTES,
+            Self::Conduit(_) => conduit::ROOM,
+        }
     }
 
     /// True if the peer has asked for HTTP/2 in the handshake.

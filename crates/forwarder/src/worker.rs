@@ -19,6 +19,7 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::accept;
 use crate::access_log::Inlet;
 use crate::access_log::pen::{Pen, Shape};
+use crate::http2::manners::Seldom;
 use crate::http2::sessions::Sessions;
 use crate::idlers::Idlers;
 use crate::leaving::Leaving;
@@ -97,6 +98,8 @@ pub(crate) struct Worker {
     pub(crate) pen: Pen,
     /// Makes and reads what binds clients.
     pub(crate) sealer: Sealer,
+    /// Says that clients of HTTP/2 were cut off.
+    pub(crate) cuts: Seldom,
     random: Cell<u64>,
     path_room: RefCell<String>,
 }
@@ -114,6 +117,7 @@ impl Worker {
             idlers: Rc::default(),
             pen,
             sealer,
+            cuts: Seldom::default(),
             random: Cell::new(rand::random()),
             path_room: RefCell::default(),
         }

@@ -307,6 +307,7 @@ impl<'c> Exchange<'c> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         with_scratch(|scratch| {
+            let scratch = &mut scratch[..self.client.stream.appetite()];
             let count = match buffers::poll_read(&mut self.target.stream, cx, scratch) {
                 Poll::Ready(Ok(count)) if count > 0 => count,
                 Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(Err(End::Failed(Fault::Closed))),
@@ -416,6 +417,7 @@ impl<'c> Exchange<'c> {
             let Phase::Body(body) = &mut self.phase else {
                 return Poll::Ready(Ok(()));
             };
+            let scratch = &mut scratch[..self.client.stream.appetite()];
             let count = match buffers::poll_read(&mut self.target.stream, cx, scratch) {
                 Poll::Ready(Ok(0)) if body.may_end() => {
                     self.phase = Phase::Complete;

@@ -11,8 +11,8 @@ use tokio::io::ReadBuf;
 
 use crate::buffers::Buffer;
 
-/// Bytes that wait in one direction at most.
-const ROOM: usize = 64 * 1024;
+/// Bytes that wait in one direction before no more is taken. A client has a hundred of these, and may let all of them wait.
+pub(crate) const ROOM: usize = 16 * 1024;
 
 /// How the served end has ended its direction.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -126,7 +126,12 @@ impl Outlet {
 
     /// True if the served end has taken so much that more may be pushed.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.borrow().inward.as_slice().len() < ROOM
+        self.waiting() < ROOM
+    }
+
+    /// Bytes the served end has yet to take.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.borrow().inward.as_slice().len()
     }
 
     /// Appends to what the served end reads, by `write`.

@@ -34,7 +34,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one frame.
 const FRAME_BYTES: u32 = 16 * 1024;
 /// Bytes of answers that wait in the connection, of one stream.
-const SEND_BUFFER: usize = 64 * 1024;
+const SEND_BUFFER: usize = 32 * 1024;
 /// Streams the client has reset before they were looked at.
 const PENDING_RESETS: usize = 50;
 /// Streams the client made us reset.
@@ -56,6 +56,8 @@ pub(crate) struct Client {
     manners: RefCell<Manners>,
     /// What is wrong with the frames that came last; none after them is read.
     fault: Cell<Option<Reason>>,
+    /// The header block of which a part is still to come.
+    unfinished: Cell<Option<u32>>,
 }
 
 impl Client {
@@ -85,6 +87,10 @@ impl Client {
             End::Served => manners.earn(),
             // What is left of the allowance is looked at when the next stream comes.
             End::Reset => manners.spend(Instant::now(), manners::RESET),
+            End::Left => {
+                manners.spend(Instant::now(), manners::RESET);
+                self.note(Cause::ClientGone, "answer not taken");
+            }
             End::Cut => {}
         }
     }
@@ -100,6 +106,11 @@ impl Client {
         self.fault.set(Some(reason));
     }
 
+    /// A part of this header block is still to come.
+    pub(crate) fn has_unfinished(&self, block: Option<u32>) {
+        self.unfinished.set(block);
+    }
+
     /// What is wrong with the frames that came last.
     pub(crate) fn fault(&self) -> Option<Reason> {
         self.fault.get()
@@ -108,6 +119,27 @@ impl Client {
     /// Counts and logs a request that was not passed on.
     pub(crate) fn note_malformed(&self, malformed: Malformed) {
         self.note(Cause::Malformed, malformed.0);
+    }
+
+    /// Counts a connection that had to be ended, and logs that at most once a second.
+    fn note_cut(&self, cause: Cause, detail: &str) {
+        self.note(cause, detail);
+        if self.worker.cuts.is_due(Instant::now()) {
+            let listener = &self
+                .admission
+                .listener()
+                .current
+                .load()
+                .settings()
+                .name
+                .clone();
+            tracing::info!(
+                listener,
+                reason = cause.as_str(),
+                detail,
+                "http/2 client cut off"
+            );
+        }
     }
 
     fn note(&self, cause: Cause, detail: &str) {
@@ -137,6 +169,7 @@ pub(crate) async fn serve(
         encrypted,
         manners: RefCell::new(Manners::new(Instant::now())),
         fault: Cell::new(None),
+        unfinished: Cell::new(None),
     });
     let begins_within = listener.settings().timeouts.header;
     let mut alarm = alarm.unwrap_or_else(|| Alarm::new(begins_within));
@@ -161,6 +194,7 @@ pub(crate) async fn serve(
                 busy: true,
                 leaving: false,
                 cut: false,
+                half_sent: None,
             };
             poll_fn(|cx| serving.poll(cx)).await;
         }
@@ -198,6 +232,8 @@ struct Serving {
     leaving: bool,
     /// The client was told to calm down; what it still sends is not looked at.
     cut: bool,
+    /// A header block of which a part is still to come, and until when.
+    half_sent: Option<(u32, Alarm)>,
 }
 
 impl Serving {
@@ -211,16 +247,25 @@ impl Serving {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    if !error.is_io() {
-                        self.client.note(Cause::Malformed, "protocol error");
+                    // What it was cut for has been said.
+                    if !error.is_io() && !self.cut {
+                        let cause = match error.reason() {
+                            Some(Reason::ENHANCE_YOUR_CALM) => Cause::FrameLimit,
+                            _ => Cause::Malformed,
+                        };
+                        self.client.note_cut(cause, "protocol error");
                     }
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
                 // What was read just now may have been too much.
-                Poll::Pending if self.must_cut() => {}
+                Poll::Pending if self.must_cut() || self.is_late(cx) => {}
                 Poll::Pending => break,
             }
+        }
+        if self.cut {
+            // Whoever does not take the words is left without.
+            return self.alarm.poll(cx);
         }
         self.slot.register(cx.waker());
         if self.client.admission.listener().is_closing() {
@@ -232,18 +277,48 @@ impl Serving {
     /// Tells a client without manners to calm down, or one that does not know the protocol what it did, once; true if that
     /// is just done.
     fn must_cut(&mut self) -> bool {
-        let (reason, detail) = match self.client.fault() {
+        match self.client.fault() {
             _ if self.cut => return false,
-            Some(reason) => (reason, "protocol error"),
+            Some(reason) => self.cut(reason, Cause::Malformed, "protocol error"),
             None if self.client.manners.borrow().is_exhausted() => {
-                (Reason::ENHANCE_YOUR_CALM, "bad manners")
+                let reason = Reason::ENHANCE_YOUR_CALM;
+                self.cut(reason, Cause::FrameLimit, "bad manners");
             }
             None => return false,
-        };
-        self.cut = true;
-        self.client.note(Cause::Malformed, detail);
-        self.connection.abrupt_shutdown(reason);
+        }
         true
+    }
+
+    /// True if the client was just cut off because the rest of a header block did not come in time.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(block) = self.client.unfinished.get().filter(|_| !self.cut) else {
+            self.half_sent = None;
+            return false;
+        };
+        if self
+            .half_sent
+            .as_ref()
+            .is_none_or(|(sent, _)| *sent != block)
+        {
+            let current = self.client.admission.listener().current.load();
+            let alarm = Alarm::new(current.settings().timeouts.header);
+            self.half_sent = Some((block, alarm));
+        }
+        let alarm = self.half_sent.as_mut().map(|(_, alarm)| alarm);
+        let late = alarm.is_some_and(|alarm| alarm.poll(cx).is_ready());
+        if late {
+            let reason = Reason::ENHANCE_YOUR_CALM;
+            self.cut(reason, Cause::HeaderTimeout, "header block");
+        }
+        late
+    }
+
+    /// Ends the connection; what it still sends is not looked at.
+    fn cut(&mut self, reason: Reason, cause: Cause, detail: &'static str) {
+        self.cut = true;
+        self.client.note_cut(cause, detail);
+        self.connection.abrupt_shutdown(reason);
+        self.alarm.set(CLOSING_GRACE);
     }
 
     /// A connection without streams is left after a while.

@@ -4,6 +4,7 @@
 //! Each such thing takes from an allowance that fills again with time and with requests that are served. Who has used it up
 //! is told to calm down and cut off.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// The allowance of a client that has just come.
@@ -69,6 +70,22 @@ impl Manners {
     }
 }
 
+/// Something that is said once a second at most, whatever happens.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom(Cell<Option<Instant>>);
+
+impl Seldom {
+    /// True if it may be said again.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let due = |last: Instant| now.saturating_duration_since(last) >= Duration::from_secs(1);
+        let is_due = self.0.get().is_none_or(due);
+        if is_due {
+            self.0.set(Some(now));
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +102,17 @@ mod tests {
             *manners = next;
             times += 1;
         }
+    }
+
+    #[test]
+    fn what_is_said_seldom_is_said_once_a_second() {
+        let begin = Instant::now();
+        let seldom = Seldom::default();
+        let said = |ms| seldom.is_due(begin + Duration::from_millis(ms));
+        assert_eq!(
+            [0, 1, 999, 1000, 1500].map(said),
+            [true, false, false, true, false]
+        );
     }
 
     #[test]

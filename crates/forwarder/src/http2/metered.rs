@@ -1,5 +1,5 @@
-//! Counts the frames of a client that only make work: PING, SETTINGS, PRIORITY, and those of unknown kind. All others are
-//! limited by what they do. Judges whether frames have the size of their kind (RFC 9113 §4.2) and SETTINGS come first (§3.4).
+//! Counts the frames of a client that only make work: PING, SETTINGS, PRIORITY, RST_STREAM, GOAWAY, and those of unknown kind.
+//! All others are limited by what they do. Says whether a header block is on its way. Judges whether frames have the size of their kind (RFC 9113 §4.2) and SETTINGS come first (§3.4).
 //!
 //! Reads along with the connection and changes nothing, but that nothing is read any more from a frame on that is wrong.
 
@@ -20,6 +20,7 @@ const HEADER_BYTES: usize = 9;
 /// What a connection begins with (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
 
+/// Kinds of frames (RFC 9113 §6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
@@ -30,17 +31,13 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-const LIMITED_OTHERWISE: [u8; 6] = [
-    DATA,
-    HEADERS,
-    RST_STREAM,
-    GOAWAY,
-    WINDOW_UPDATE,
-    CONTINUATION,
-];
+/// Those that are limited by what they do.
+const LIMITED_OTHERWISE: [u8; 4] = [DATA, HEADERS, WINDOW_UPDATE, CONTINUATION];
 
 /// The flag of SETTINGS that only confirm.
 const ACK: u8 = 1;
+/// The flag of the last frame of a header block.
+const END_HEADERS: u8 = 4;
 
 /// Where frames begin in what is read.
 #[derive(Debug)]
@@ -52,6 +49,21 @@ pub(crate) struct Frames {
     header: [u8; HEADER_BYTES],
     /// Bytes of the header that have come.
     filled: usize,
+    /// Header blocks that were begun.
+    blocks: u32,
+    /// How far the last one has come.
+    block: Block,
+}
+
+/// A header block (RFC 9113 §4.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Block {
+    /// All of it has come.
+    Whole,
+    /// It goes on after the frame at hand.
+    Open,
+    /// It ends with the frame at hand.
+    Ending,
 }
 
 impl Frames {
@@ -62,7 +74,14 @@ impl Frames {
             skip: PREFACE_BYTES,
             header: [0; HEADER_BYTES],
             filled: 0,
+            blocks: 0,
+            block: Block::Whole,
         }
+    }
+
+    /// The number of the header block of which a part is still to come.
+    pub(crate) fn unfinished(&self) -> Option<u32> {
+        (self.block != Block::Whole).then_some(self.blocks)
     }
 
     /// Goes through bytes that have come.
@@ -74,6 +93,7 @@ impl Frames {
                 let skipped = self.skip.min(bytes.len());
                 self.skip -= skipped;
                 bytes = &bytes[skipped..];
+                self.end_block();
                 continue;
             }
             let taken = (HEADER_BYTES - self.filled).min(bytes.len());
@@ -84,6 +104,8 @@ impl Frames {
                 let [high, middle, low, kind, flags, ..] = self.header;
                 self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
                 self.filled = 0;
+                self.begin_block(kind, flags);
+                self.end_block();
                 work += u32::from(!LIMITED_OTHERWISE.contains(&kind));
                 if let Some(reason) = self.fault(kind, flags) {
                     // A header that lacks its last byte is none.
@@ -96,6 +118,24 @@ impl Frames {
             }
         }
         Seen { work, fault: None }
+    }
+
+    fn begin_block(&mut self, kind: u8, flags: u8) {
+        if kind == HEADERS {
+            self.blocks = self.blocks.wrapping_add(1);
+        }
+        if kind == HEADERS || kind == CONTINUATION {
+            self.block = match flags & END_HEADERS {
+                0 => Block::Open,
+                _ => Block::Ending,
+            };
+        }
+    }
+
+    fn end_block(&mut self) {
+        if self.skip == 0 && self.block == Block::Ending {
+            self.block = Block::Whole;
+        }
     }
 
     /// What is wrong with a frame of this kind that is as long as `skip`.
@@ -153,6 +193,7 @@ impl AsyncRead for Metered {
         if seen.work > 0 {
             this.client.made_work(Instant::now(), seen.work);
         }
+        this.client.has_unfinished(this.frames.unfinished());
         if let Some((fit, reason)) = seen.fault {
             this.client.failed(reason);
             buf.set_filled(before + fit);
@@ -229,6 +270,30 @@ mod tests {
                 "SETTINGS, PING, PRIORITY and one unknown in pieces of {size}"
             );
             assert!(seen.iter().all(|seen| seen.fault.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_header_block_is_unfinished_until_its_last_byte() {
+        let headers = |kind, flags| {
+            let mut frame = frame(kind, 30);
+            frame[4] = flags;
+            frame
+        };
+        let mut frames = Frames::new();
+        let begin = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0)].concat();
+        for (bytes, unfinished) in [
+            (&begin[..], None),
+            (&headers(1, 0), Some(1)),
+            (&headers(9, 0), Some(1)),
+            (&headers(9, 4)[..20], Some(1)),
+            (&[0; 19], None),
+            (&headers(1, 4)[..38], Some(2)),
+            (&[0], None),
+            (&headers(1, 4), None),
+        ] {
+            assert_eq!(frames.look(bytes).fault, None);
+            assert_eq!(frames.unfinished(), unfinished);
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) enum End {
     Reset,
     /// We reset it: the answer broke off, or the client did not take it.
     Cut,
+    /// The same, the client having left what was whole.
+    Left,
 }
 
 /// Serves one stream to its end.
@@ -62,6 +64,7 @@ pub(crate) async fn run(
         body,
         upload,
         uploaded: upload == Upload::None,
+        unreleased: 0,
         answer: Answer::Head(respond),
         facts: response::facts(parts.method == Method::HEAD, upload == Upload::Tunnel),
         held: Buffer::default(),
@@ -80,7 +83,10 @@ async fn carry(serving: impl Future<Output = ()>, mut bridge: Bridge) -> End {
         loop {
             served = served || serving.as_mut().poll(cx).is_ready();
             if let Poll::Ready(end) = bridge.poll(cx) {
-                return Poll::Ready(end);
+                return Poll::Ready(match end {
+                    End::Cut if served && bridge.stalled.is_some() => End::Left,
+                    end => end,
+                });
             }
             if !bridge.outlet.take_moved() {
                 return Poll::Pending;
@@ -96,6 +102,8 @@ struct Bridge {
     body: RecvStream,
     upload: Upload,
     uploaded: bool,
+    /// What the client is not told yet that it may send again.
+    unreleased: usize,
     answer: Answer,
     facts: RequestFacts,
     /// Bytes of the answer that are not a whole head yet.
@@ -156,13 +164,13 @@ impl Bridge {
 
     /// Moves the body of the request as far as there is room for it.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        self.release();
         while !self.uploaded && self.outlet.has_room() {
             match self.body.poll_data(cx) {
                 Poll::Ready(Some(data)) => {
                     let data = data?;
                     self.push(&data);
-                    // What was pushed waits in the conduit, which is bounded: the client may send more.
-                    self.body.flow_control().release_capacity(data.len())?;
+                    self.unreleased += data.len();
                 }
                 Poll::Ready(None) => match self.body.poll_trailers(cx) {
                     Poll::Ready(trailers) => {
@@ -180,6 +188,16 @@ impl Bridge {
             }
         }
         Ok(())
+    }
+
+    /// Lets the client send as much again as the served end has taken: all that waits is within the windows.
+    fn release(&mut self) {
+        let taken = self.unreleased.saturating_sub(self.outlet.waiting());
+        if taken > 0 {
+            self.unreleased -= taken;
+            // A stream that is over has given all of it back.
+            let _ = self.body.flow_control().release_capacity(taken);
+        }
     }
 
     fn push(&self, data: &[u8]) {

@@ -35,6 +35,8 @@ pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
+#[allow(dead_code)] // what floods end with
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A frame in bytes.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -225,6 +227,15 @@ impl Raw {
         assert_eq!((first.kind, first.flags), (SETTINGS, 0));
         raw.send(frame(SETTINGS, ACK, 0, &[]));
         raw
+    }
+
+    #[allow(dead_code)] // for floods
+    /// The same connection once more, to be read beside.
+    pub(crate) fn twin(&mut self) -> Raw {
+        Raw {
+            stream: self.stream.try_clone().unwrap(),
+            input: std::mem::take(&mut self.input),
+        }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
