@@ -1,11 +1,14 @@
-//! What a node knows besides advertisements: a switch that loses them, one-way loss, a stranger with the address, the gateway.
+//! What a node knows besides advertisements: a switch that loses them, one-way loss, strangers with the address or the virtual router id,
+//! the gateway.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use common::LIMIT;
-use netns_tests::{Address, Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
+use netns_tests::{
+    Address, Device as _, Host, Lab, PairConfig, Part, Shot, Stranger, Tandem, wait_until,
+};
 
 /// The switch loses the multicasts to a host, as one does that snoops IGMP and has no querier; everything else passes.
 fn lose_multicasts_to(lab: &Lab, host: Host, lost: bool) {
@@ -119,6 +122,111 @@ fn one_way_loss_is_named_with_the_hardware_address_of_the_other() {
     lose_multicasts_to(&lab, Host::Lb2, false);
     two.wait_state("backup", LIMIT).unwrap();
     lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+}
+
+/// A switch that delivers multicasts to those alone who have asked for them, over IPv6, where Linux does so (ports that lose all of them, as in
+/// the other scenarios, are what a switch without a querier makes of IPv4). One that forgets who asked costs a takeover, which is named;
+/// who takes over asks again.
+#[test]
+fn a_snooping_switch_serves_the_pair_and_one_that_forgets_is_named() {
+    let lab = Lab::new().unwrap();
+    let snoops = "mcast_snooping 1 mcast_querier 1 mcast_query_response_interval 50";
+    lab.switch()
+        .ip(&format!("link set dev br0 type bridge {snoops}"))
+        .unwrap();
+    let config = PairConfig {
+        listener: false,
+        ..PairConfig::ipv6()
+    };
+    let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+    let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+    one.start().unwrap();
+    lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
+    two.start().unwrap();
+    let registered = |host: Host| {
+        let known = lab.switch().bridge("mdb show dev br0").unwrap();
+        let mut lines = known.lines();
+        lines.any(|line| {
+            line.contains("ff02::12") && line.contains(&format!("port {}", host.name()))
+        })
+    };
+    wait_until("both are registered", LIMIT, || {
+        registered(Host::Lb1) && registered(Host::Lb2)
+    })
+    .unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    wait_shown(&two, "peer fe80::ff:fe00:2");
+    wait_shown(&two, "heard");
+
+    let before = two.last_transition().unwrap();
+    // Nobody asks, and in time the switch forgets. (It is told twice by who joins, unasked.)
+    wait_until("the backup takes over", LIMIT, || {
+        // It may have been forgotten already.
+        let _ = lab.switch().bridge("mdb del dev br0 port lb2 grp ff02::12");
+        two.last_transition().unwrap() != before
+    })
+    .unwrap();
+    wait_shown(&one, "is active with priority 100, ours is 200");
+    wait_until("it is registered again", LIMIT, || registered(Host::Lb2)).unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
+    wait_shown(&two, "backup -> active: no active router heard for");
+    wait_shown(
+        &two,
+        "active -> backup: fe80::ff:fe00:2 is active with priority 200",
+    );
+}
+
+/// Somebody else's router has the number of ours. Without keys it is believed, as the RFC has it; but it is named.
+#[test]
+fn strangers_with_our_virtual_router_id_are_named() {
+    let lab = Lab::new().unwrap();
+    let config = pair();
+    let (one, two) = Tandem::pair(&lab, &config).unwrap();
+    let before = [&one, &two].map(|node| node.last_transition().unwrap());
+    let theirs = ["10.0.0.77".parse().unwrap()];
+    let mut stranger = Stranger::new(&lab).unwrap();
+    let advertises = |priority: u8, vrid: u8| {
+        Shot::v3(vrid, &theirs).but(|shot| {
+            shot.priority = priority;
+            shot.interval = [0, 10];
+        })
+    };
+    let mut meanwhile = |shot: &Shot, what: &str, done: &dyn Fn() -> bool| {
+        wait_until(what, LIMIT, || {
+            stranger.shoot(shot).unwrap();
+            done()
+        })
+        .map_err(|error| format!("{error:#}\n{}\n{}", shown(&one), shown(&two)))
+        .unwrap();
+    };
+
+    // Another number is another virtual router: counted, in case somebody looks for it.
+    meanwhile(&advertises(254, 99), "an unknown id is counted", &|| {
+        shown(&one).contains("unknown vrid") || shown(&one).contains("unknown_vrid")
+    });
+    // Ours, and a lower priority: nothing moves, and both nodes say who it is and what is odd about it.
+    let list = "10.0.0.100 lists other addresses: 10.0.0.77";
+    meanwhile(&advertises(50, config.vrid), "it is named", &|| {
+        shown(&one).contains(list)
+            && shown(&two).contains(list)
+            && shown(&one).contains("10.0.0.100 is active with priority 50, ours is 200")
+    });
+    let after = [&one, &two].map(|node| node.last_transition().unwrap());
+    assert_eq!(after, before, "{}", one.tail());
+    // A better one is obeyed. What decided is told, and what was odd.
+    meanwhile(&advertises(254, config.vrid), "it is obeyed", &|| {
+        one.state() == "backup" && lab.holders(Address::VIP4).is_empty()
+    });
+    let (_, why, _) = one.cli(&["why", "main"]).unwrap();
+    assert!(
+        why.contains("10.0.0.100 is active with priority 254, ours is 200"),
+        "{why}"
+    );
+    assert!(why.contains("10.0.0.77"), "{why}");
+    // It goes; the pair is a pair again.
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
 }
 
 #[test]

@@ -121,6 +121,11 @@ fn a_link_under_a_bridge_is_a_fault_until_it_leaves() {
         .unwrap();
     let why = "interface eth0 is a port of the bridge br9, which takes its frames";
     assert_out(&lab, &one, &two, why);
+    // From one master to another without a moment on its own.
+    net.ip_batch("link add br8 type bridge\nlink set br8 up\nlink set eth0 master br8\n")
+        .unwrap();
+    let why = "interface eth0 is a port of the bridge br8, which takes its frames";
+    assert_out(&lab, &one, &two, why);
     net.ip("link set eth0 nomaster").unwrap();
     assert_back(&lab, &observer, &one, &two);
     let (code, out, err) = one.cli(&["handover"]).unwrap();

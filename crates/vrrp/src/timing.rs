@@ -67,4 +67,15 @@ mod tests {
         let (near, _) = micros(Version::V3, 101, 10);
         assert_eq!(near, 60_546);
     }
+
+    /// In whole centiseconds 25 neighbours would be alike at 100 ms.
+    #[test]
+    fn no_two_priorities_share_a_skew_at_any_interval() {
+        for centis in 1..=4095 {
+            let interval = Interval::from_centis(centis).unwrap();
+            let skew = |priority| skew_time(Version::V3, Priority::new(priority), interval);
+            let longer = |priority: u8| skew(priority) > skew(priority + 1);
+            assert!((1..254).all(longer), "{interval}");
+        }
+    }
 }
