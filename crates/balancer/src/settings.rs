@@ -18,7 +18,9 @@ mod protection;
 mod tls;
 
 pub use protection::{OutlierSettings, RetrySettings, TargetLimits};
-pub use tls::{Alpn, TargetTlsSettings, TlsSettings, TlsVersion};
+pub use tls::{
+    Alpn, ClientCertificate, ClientTlsSettings, TargetTlsSettings, TlsSettings, TlsVersion,
+};
 
 /// One `[listener.NAME]`: where connections come in and what becomes of them.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -21,8 +21,9 @@ use balancer::{GroupSettings, ListenerSettings, Protocol};
 use crate::Code;
 use crate::Facts;
 use crate::model::{Config, Global};
-use crate::read::{Draft, ListenerDraft, ListenerProtocol};
+use crate::read::{ClientTlsDraft, Draft, ListenerDraft, ListenerProtocol};
 use crate::tree::Findings;
+use crate::trust::Revocations;
 
 use nodes::Nodes;
 
@@ -63,6 +64,7 @@ pub(crate) fn check(
         listeners: listeners?,
         groups,
         authorities: authorities(draft),
+        revocations: revocations(draft),
         certificates: draft
             .certificates
             .iter()
@@ -88,11 +90,28 @@ fn proxies(draft: &Draft, found: &Findings<'_>) {
     }
 }
 
-/// Whom the groups trust, by the files that say so.
+/// Whom groups and listeners trust, by the files that say so.
 fn authorities(draft: &Draft) -> BTreeMap<String, Arc<str>> {
-    let all = draft.groups.iter().filter_map(|group| group.tls());
-    all.filter_map(|tls| Some((tls.settings.ca.clone(), tls.authorities.clone()?)))
+    let groups = draft.groups.iter().filter_map(|group| group.tls());
+    let groups = groups.map(|tls| (&tls.settings.ca, &tls.authorities));
+    let listeners = clients(draft).map(|tls| (&tls.settings.ca, &tls.authorities));
+    groups
+        .chain(listeners)
+        .filter_map(|(path, text)| Some((path.clone(), text.clone()?)))
         .collect()
+}
+
+/// What has been revoked, by the files that say so.
+fn revocations(draft: &Draft) -> BTreeMap<String, Arc<Revocations>> {
+    clients(draft)
+        .filter_map(|tls| Some((tls.settings.crl.clone()?, tls.revocations.clone()?)))
+        .collect()
+}
+
+/// What listeners want to know of their clients.
+fn clients(draft: &Draft) -> impl Iterator<Item = &ClientTlsDraft> {
+    let listeners = draft.listeners.iter();
+    listeners.filter_map(|listener| listener.clients.as_ref())
 }
 
 fn settings(listener: &ListenerDraft, draft: &Draft) -> Option<ListenerSettings> {

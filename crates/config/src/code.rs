@@ -57,12 +57,12 @@ codes! {
     Unused = "E051", "a group without targets, or a part that nothing uses";
     Loop = "E052", "a target that is this balancer itself";
     Descriptors = "E060", "the limits of connections need more descriptors than this host allows";
-    NotSupported = "E090", "known, but not supported yet";
     Exposed = "W070", "an administrative port is reachable through a VIP or any address";
     Unordered = "W072", "advertisements too fast, or priorities too close, to order the nodes";
     Password = "W073", "a password that will not be used as written";
     Refused = "W074", "a listener on a VIP whose packets are dropped (`accept_mode = false`)";
     NoCookieKey = "W075", "cookies that the other node, or this one after a restart, will not know";
+    NoTicketKey = "W076", "TLS sessions that the other node, or this one after a restart, will not resume";
 }
 
 impl fmt::Display for Code {

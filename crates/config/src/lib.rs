@@ -12,7 +12,7 @@
 //! - [`load`] is the way in; [`Config`] and [`Report`] come out.
 //! - `tree` walks the tree and remembers which keys were asked for; all others are unknown keys.
 //! - `read` has one file for each table; it checks types and ranges and refuses what is not built yet.
-//! - `certificate` reads certificates and keys, also by themselves.
+//! - `certificate` reads certificates and keys, `trust` whom others are vouched for by; also by themselves.
 //! - `check` compares parts with each other: names, addresses, nodes.
 //! - [`diff()`] tells what a reload would change, [`explain()`] what would become of a request.
 
@@ -26,6 +26,7 @@ mod read;
 mod report;
 mod syntax;
 mod tree;
+mod trust;
 mod units;
 
 use std::net::IpAddr;
@@ -52,6 +53,7 @@ pub use model::{
 };
 pub use report::{MAX_PROBLEMS, Problem, Report, Severity};
 use tree::{Findings, Section};
+pub use trust::{Revocations, TrustError, read_authorities, read_revocations};
 
 /// What this node knows of itself, by which it finds itself in the file.
 #[derive(Clone, Debug, Default)]

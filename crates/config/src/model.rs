@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::certificate::Certificate;
+use crate::trust::Revocations;
 pub use hooks::{Hook, HookOn, Hooks};
 pub use secret::PairSecret;
 pub use track::{
@@ -40,6 +41,8 @@ pub struct Config {
     pub groups: Vec<balancer::GroupSettings>,
     /// Whom the groups' targets may be vouched for by, in PEM form, by file; empty without file access.
     pub authorities: BTreeMap<String, Arc<str>>,
+    /// What has been revoked, by the files that `client_crl` of listeners names.
+    pub revocations: BTreeMap<String, Arc<Revocations>>,
     /// The certificates, in the order of the file.
     pub certificates: Vec<Certificate>,
 }

@@ -8,11 +8,13 @@ mod access_log;
 mod action;
 mod algorithm;
 mod certificate;
+mod client_tls;
 mod global;
 mod group;
 mod health;
 mod keys;
 mod listener;
+mod listener_tls;
 mod pair;
 mod protection;
 mod rule;
@@ -25,6 +27,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 pub(crate) use certificate::CertificateDraft;
+pub(crate) use client_tls::ClientTlsDraft;
 pub(crate) use global::{GlobalDraft, MetricsAddress};
 pub(crate) use group::GroupDraft;
 pub(crate) use health::CheckKind;
@@ -78,7 +81,9 @@ pub(crate) fn read(root: Section<'_>, files: Files<'_>) -> Draft {
     let vrrp = named(root.get("vrrp"), |name, section| {
         vrrp::read(name, section, files)
     });
-    let listeners = named(root.get("listener"), listener::read);
+    let listeners = named(root.get("listener"), |name, section| {
+        listener::read(name, section, files)
+    });
     let defaults = root
         .section("defaults")
         .map(|section| defaults(section, files))

@@ -252,9 +252,12 @@ pub enum ToForwarder {
         /// What the files of its certificates hold: only the director may read them.
         #[serde(default)]
         certificates: Vec<CertificateText>,
-        /// Whom targets may be vouched for by, in PEM form, by file.
+        /// Whom targets and clients may be vouched for by, in PEM form, by file.
         #[serde(default)]
         authorities: BTreeMap<String, String>,
+        /// What has been revoked, in PEM form, by file.
+        #[serde(default)]
+        revocations: BTreeMap<String, String>,
     },
     /// Follow these orders, and each configuration from here on with them. Comes before the first configuration.
     Overrides(overrides::Overrides),

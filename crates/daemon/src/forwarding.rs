@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use control::internal::{
-    AccessLogCounts, CertificateText, DerivedKey, FromForwarder, HealthChange, KeeperToWorker,
-    Pulse, ToForwarder, read_frame, write_frame,
+    AccessLogCounts, CertificateText, FromForwarder, HealthChange, KeeperToWorker, Pulse,
+    ToForwarder, read_frame, write_frame,
 };
 use control::{GroupStatus, TargetCondition, Timestamp};
 use forwarder::{
@@ -171,8 +171,23 @@ impl Data {
                 ticket_keys,
                 certificates,
                 authorities,
+                revocations,
             } => {
-                let secrets = Secrets::new(cookie_keys, ticket_keys, certificates, authorities);
+                let secrets = Secrets {
+                    cookie_keys: cookie_keys
+                        .into_iter()
+                        .map(|key| CookieKey(key.0))
+                        .collect(),
+                    materials: Materials {
+                        certificates: certificates.into_iter().map(material).collect(),
+                        authorities,
+                        revocations,
+                        tickets: ticket_keys
+                            .into_iter()
+                            .map(|key| TicketSecret(key.0))
+                            .collect(),
+                    },
+                };
                 let error = self
                     .configure(link, generation, path, node, text, secrets)
                     .await
@@ -403,26 +418,6 @@ impl Data {
 struct Secrets {
     cookie_keys: Vec<CookieKey>,
     materials: Materials,
-}
-
-impl Secrets {
-    fn new(
-        cookie_keys: Vec<DerivedKey>,
-        ticket_keys: Vec<DerivedKey>,
-        certificates: Vec<CertificateText>,
-        authorities: BTreeMap<String, String>,
-    ) -> Self {
-        let keys = cookie_keys.into_iter().map(|key| CookieKey(key.0));
-        let tickets = ticket_keys.into_iter().map(|key| TicketSecret(key.0));
-        Self {
-            cookie_keys: keys.collect(),
-            materials: Materials {
-                certificates: certificates.into_iter().map(material).collect(),
-                authorities,
-                tickets: tickets.collect(),
-            },
-        }
-    }
 }
 
 fn material(text: CertificateText) -> CertificateMaterial {

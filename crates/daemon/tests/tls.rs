@@ -209,3 +209,78 @@ fn curl_metrics(node: &Node) -> String {
         .unwrap();
     String::from_utf8_lossy(&asked.stdout).into_owned()
 }
+
+/// Runs openssl in the folder.
+fn openssl(folder: &Path, words: &str) {
+    let made = Command::new("openssl")
+        .current_dir(folder)
+        .args(words.split_whitespace())
+        .output()
+        .expect("openssl is installed (scripts/setup)");
+    assert!(made.status.success(), "openssl {words}: {made:?}");
+}
+
+/// An authority, and a certificate of it for a client of this name.
+fn client_certificate(folder: &Path, ca: &str, name: &str) {
+    openssl(
+        folder,
+        &format!(
+            "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 30 -subj /CN={ca} -keyout {ca}.key -out {ca}.new"
+        ),
+    );
+    openssl(
+        folder,
+        &format!(
+            "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 30 -CA {ca}.new -CAkey {ca}.key \
+             -subj /O=Example/CN={name} -addext basicConstraints=CA:FALSE -addext extendedKeyUsage=clientAuth \
+             -keyout {name}.key -out {name}.pem"
+        ),
+    );
+    std::fs::rename(folder.join(format!("{ca}.new")), folder.join(ca)).unwrap();
+}
+
+#[test]
+fn clients_show_who_they_are_and_authorities_are_read_again_when_their_file_changes() {
+    let origin = Origin::start();
+    let ports = [free_port(), free_port()];
+    let asking = config(ports, &origin).replace("hsts = \"1d\"", "client_ca = \"clients.pem\"");
+    let mut node = Node::prepare(&asking);
+    certificate(node.folder(), "app", "app.test", "30");
+    certificate(node.folder(), "other", "other.test", "30");
+    client_certificate(node.folder(), "clients.pem", "alice");
+    node.start();
+    let ask = |name: &str| {
+        let path = |ending: &str| node.folder().join(format!("{name}.{ending}"));
+        let (cert, key) = (path("pem"), path("key"));
+        let shown = [
+            "--cert",
+            cert.to_str().unwrap(),
+            "--key",
+            key.to_str().unwrap(),
+        ];
+        curl(&node, ports[1], "app", &shown)
+    };
+    wait_until("alice is let in", || ask("alice") == Ok("fine".to_owned()));
+    assert!(curl(&node, ports[1], "app", &[]).is_err());
+    let metrics = curl_metrics(&node);
+    assert!(
+        metrics.contains("cause=\"client-unverified@handshake\"} 1"),
+        "{metrics}"
+    );
+
+    std::fs::write(node.folder().join("clients.pem"), "half of it").unwrap();
+    wait_until("the broken file is complained about", || {
+        problems(&node).contains(
+            "clients.pem holds no certificate of an authority; the one read before stays in use",
+        )
+    });
+    assert_eq!(ask("alice"), Ok("fine".to_owned()), "nothing changed");
+    let refused = node.post("/reload").unwrap();
+    assert_eq!(refused["outcome"], "refused", "{refused}");
+
+    client_certificate(node.folder(), "clients.pem", "bob");
+    wait_until("the other authority counts", || {
+        ask("bob") == Ok("fine".to_owned()) && ask("alice").is_err()
+    });
+    assert!(!problems(&node).contains("clients.pem"));
+}

@@ -170,7 +170,7 @@ async fn http(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission
 }
 
 async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-    if let Some(stream) = handshake::accept(&worker, stream, &admission).await {
+    if let Some(stream) = handshake::accept(&worker, stream, peer, &admission).await {
         let http2 = stream.speaks_http2();
         speak(worker, stream, peer, admission, (http2, None));
     }
@@ -179,10 +179,10 @@ async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admissio
 async fn tls(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
     let ends = admission.listener().acceptor.load().is_some();
     let opening = if ends {
-        let stream = handshake::accept(&worker, stream, &admission).await;
+        let stream = handshake::accept(&worker, stream, peer, &admission).await;
         stream.map(tcp::Opening::decrypted)
     } else {
-        handshake::overhear(&worker, stream, &admission).await
+        handshake::overhear(&worker, stream, peer, &admission).await
     };
     if let Some(opening) = opening {
         tcp::serve(worker, opening, peer, admission).await;

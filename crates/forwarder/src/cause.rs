@@ -32,8 +32,14 @@ macro_rules! causes {
 }
 
 causes! {
-    /// The client asked for nothing in TLS that is offered, or for no TLS at all.
+    /// What the client said in the handshake was not understood: it may be no TLS at all.
     HandshakeRefused = "client-malformed@handshake", 0;
+    /// The client asked for nothing in TLS that is offered.
+    HandshakeIncompatible = "client-incompatible@handshake", 0;
+    /// The client refused what it was offered, its certificate mostly.
+    HandshakeDeclined = "client-refused@handshake", 0;
+    /// The client showed no certificate that is believed.
+    HandshakeUnverified = "client-unverified@handshake", 0;
     /// The client left before the TLS handshake was done.
     HandshakeAborted = "client-abort@handshake", 0;
     /// The TLS handshake took too long.

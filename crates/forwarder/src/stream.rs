@@ -5,15 +5,17 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
+use tokio_rustls::client;
 
 use crate::buffers::SCRATCH_BYTES;
 use crate::http2::conduit::{self, Conduit};
 use crate::http2::upward::Upward;
+use crate::tls::facts::{Facts, Secured};
 
 /// A connection.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub(crate) enum Stream {
     /// As it comes from the network.
     Plain(TcpStream),
     /// From a client, inside TLS.
-    Server(Box<server::TlsStream<TcpStream>>),
+    Server(Box<Secured>),
     /// To a target, inside TLS.
     Client(Box<client::TlsStream<TcpStream>>),
     /// One stream of an HTTP/2 connection.
@@ -35,7 +37,7 @@ impl Stream {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Server(stream) => Some(stream.get_ref().0),
+            Self::Server(secured) => Some(secured.stream.get_ref().0),
             Self::Client(stream) => Some(stream.get_ref().0),
             Self::Conduit(_) | Self::Upward(_) => None,
         }
@@ -54,7 +56,16 @@ impl Stream {
         match self {
             Self::Plain(_) | Self::Upward(_) => false,
             Self::Server(_) | Self::Client(_) => true,
-            Self::Conduit(conduit) => conduit.encrypted,
+            Self::Conduit(conduit) => conduit.facts.is_some(),
+        }
+    }
+
+    /// What a client's handshake has agreed upon.
+    pub(crate) fn facts(&self) -> Option<&Rc<Facts>> {
+        match self {
+            Self::Plain(_) | Self::Client(_) | Self::Upward(_) => None,
+            Self::Server(secured) => Some(&secured.facts),
+            Self::Conduit(conduit) => conduit.facts.as_ref(),
         }
     }
 
@@ -75,15 +86,7 @@ impl Stream {
     pub(crate) fn speaks_http2(&self) -> bool {
         match self {
             Self::Plain(_) | Self::Client(_) | Self::Conduit(_) | Self::Upward(_) => false,
-            Self::Server(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-        }
-    }
-
-    /// The name the client has asked for in the handshake, in lower case.
-    pub(crate) fn server_name(&self) -> Option<&str> {
-        match self {
-            Self::Plain(_) | Self::Client(_) | Self::Conduit(_) | Self::Upward(_) => None,
-            Self::Server(stream) => stream.get_ref().1.server_name(),
+            Self::Server(secured) => secured.facts.alpn == Some("h2"),
         }
     }
 
@@ -105,7 +108,7 @@ impl Stream {
         match self {
             // Without it the peer sees a plain end: nothing better can be done.
             Self::Plain(stream) => drop(stream.set_zero_linger()),
-            Self::Server(stream) => drop(stream.get_ref().0.set_zero_linger()),
+            Self::Server(secured) => drop(secured.stream.get_ref().0.set_zero_linger()),
             Self::Client(stream) => drop(stream.get_ref().0.set_zero_linger()),
             Self::Conduit(conduit) => conduit.reset(),
             // A stream that is dropped before its end is reset.
@@ -135,7 +138,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Server(secured) => Pin::new(&mut secured.stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Conduit(conduit) => conduit.poll_read(buf),
             Self::Upward(upward) => upward.poll_read(cx, buf),
@@ -151,7 +154,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
-            Self::Server(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Server(secured) => Pin::new(&mut secured.stream).poll_write(cx, data),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Conduit(conduit) => conduit.poll_write(&[IoSlice::new(data)]),
             Self::Upward(upward) => upward.poll_write(cx, data),
@@ -165,7 +168,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Server(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Server(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, slices),
             Self::Client(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Conduit(conduit) => conduit.poll_write(slices),
             Self::Upward(upward) => {
@@ -178,7 +181,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Server(stream) => stream.is_write_vectored(),
+            Self::Server(secured) => secured.stream.is_write_vectored(),
             Self::Client(stream) => stream.is_write_vectored(),
             Self::Conduit(_) => true,
             Self::Upward(_) => false,
@@ -188,7 +191,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Server(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Server(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
             Self::Client(stream) => Pin::new(stream).poll_flush(cx),
             Self::Conduit(_) | Self::Upward(_) => Poll::Ready(Ok(())),
         }
@@ -197,7 +200,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Server(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Server(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
             Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Conduit(conduit) => {
                 conduit.shut_down();

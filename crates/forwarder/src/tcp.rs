@@ -49,7 +49,10 @@ impl Opening {
     /// A connection whose TLS ends here.
     pub(crate) fn decrypted(stream: Stream) -> Self {
         Self {
-            sni: stream.server_name().map(str::to_owned),
+            sni: stream
+                .facts()
+                .and_then(|facts| facts.server_name.as_deref())
+                .map(str::to_owned),
             stream,
             read: Buffer::default(),
         }
@@ -66,6 +69,7 @@ pub(crate) async fn serve(
     let listener = admission.listener().current.load_full();
     let mut record = Record::new(Instant::now());
     record.tell_connection(&worker.pen, peer.ip());
+    record.tell_encryption(&worker.pen, opening.stream.facts(), opening.sni.as_deref());
     let met = |rule: &Arc<Rule>| record.tell_rule(&worker.pen, Some(rule));
     let asked = (peer, opening.sni.as_deref());
     let Some(group) = route(&worker, &listener, asked, met) else {

@@ -3,16 +3,22 @@
 //! The protocol itself is rustls with the primitives of AWS-LC. Which files hold certificates and keys is not known here.
 //!
 //! - [`certificates`]: a chain with its key, and which of them a client gets.
+//! - [`clients`]: who clients have to be.
+//! - [`facts`]: what a handshake has agreed upon, for those who tell others.
 //! - [`acceptor`]: what a listener does with a client that wants TLS.
 //! - [`handshake`]: from a TCP connection to an encrypted one.
 //! - [`hello`]: whom a client asks for, read in passing.
+//! - [`name`]: whom a certificate is for, in words.
 //! - [`targets`]: connections to targets.
 //! - [`tickets`]: how clients come back to their sessions.
 
 pub(crate) mod acceptor;
 pub(crate) mod certificates;
+mod clients;
+pub(crate) mod facts;
 pub(crate) mod handshake;
 mod hello;
+mod name;
 pub(crate) mod targets;
 pub(crate) mod tickets;
 
@@ -29,8 +35,10 @@ pub use tickets::TicketSecret;
 pub struct Materials {
     /// Certificates by the names that listeners use.
     pub certificates: Vec<CertificateMaterial>,
-    /// Whom targets may be vouched for by, in PEM form, by the names of the files that groups use.
+    /// Whom targets and clients may be vouched for by, in PEM form, by the names of the files that settings use.
     pub authorities: BTreeMap<String, String>,
+    /// What has been revoked, in PEM form, by the names of the files that listeners use.
+    pub revocations: BTreeMap<String, String>,
     /// What session tickets are made with, the one in use first; without any they are this process's own.
     pub tickets: Vec<TicketSecret>,
 }
@@ -65,7 +73,10 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
-    /// There is nobody to vouch for targets.
+    /// Nobody knows what has been revoked.
+    #[error("{0} holds no usable revocation list")]
+    NoRevocations(String),
+    /// There is nobody to vouch for targets or clients.
     #[error("{0} holds no certificate of an authority")]
     NoAuthority(String),
     /// The name targets should have is none.

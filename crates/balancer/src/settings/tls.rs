@@ -14,6 +14,8 @@ pub struct TlsSettings {
     pub certificates: Vec<String>,
     /// For how long browsers are told to come by https only (RFC 6797); `None` (default) to say nothing.
     pub hsts: Option<Duration>,
+    /// Who clients have to be; `None` (default) not to ask them.
+    pub clients: Option<ClientTlsSettings>,
 }
 
 impl TlsSettings {
@@ -24,6 +26,38 @@ impl TlsSettings {
             alpn: vec![Alpn::Http2, Alpn::Http1],
             certificates: certificates.into_iter().map(Into::into).collect(),
             hsts: None,
+            clients: None,
+        }
+    }
+}
+
+/// `client_ca` and what goes with it: clients are asked for a certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientTlsSettings {
+    /// The file with those who may vouch for a client.
+    pub ca: String,
+    /// The file with the lists of what they have revoked; `None` (default) not to look.
+    pub crl: Option<String>,
+    /// What becomes of a client without a certificate.
+    pub certificate: ClientCertificate,
+}
+
+/// What becomes of a client that shows no certificate. One that shows a wrong one is always refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum ClientCertificate {
+    /// It is refused.
+    #[default]
+    Require,
+    /// It is served without a name.
+    Allow,
+}
+
+impl ClientCertificate {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Require => "require",
+            Self::Allow => "allow",
         }
     }
 }
@@ -35,6 +69,8 @@ pub struct TargetTlsSettings {
     pub name: Option<String>,
     /// The file with those who may vouch for a target.
     pub ca: String,
+    /// The name of the certificate that is shown to targets that ask for one; `None` (default) to have none.
+    pub certificate: Option<String>,
 }
 
 /// A version of TLS.

@@ -8,24 +8,54 @@ use crate::read::{Draft, ListenerDraft};
 use crate::tree::Findings;
 
 pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
+    tickets(draft, found);
     for listener in &draft.listeners {
         covered(listener, draft, found);
     }
     let is_used = |name: &str| {
-        let mut used = draft
-            .listeners
-            .iter()
-            .flat_map(|listener| &listener.certificates);
-        used.any(|other| other.value == name)
+        let listeners = draft.listeners.iter();
+        let listeners = listeners.flat_map(|listener| &listener.certificates);
+        let groups = draft.groups.iter().filter_map(|group| group.tls());
+        let groups = groups.filter_map(|tls| tls.certificate.as_ref());
+        listeners.chain(groups).any(|other| other.value == name)
     };
     for certificate in &draft.certificates {
         let name = &certificate.name;
         if !is_used(&name.value) {
-            let message = format!("certificate `{}` is used by no listener", name.value);
-            let remedy = "name it in `certificates`, or remove it".to_owned();
+            let message = format!(
+                "certificate `{}` is used by no listener and no group",
+                name.value
+            );
+            let remedy =
+                "name it in `certificates` of a listener or in `tls` of a group, or remove it"
+                    .to_owned();
             found.warning(Code::Unused, &name.place, message, remedy);
         }
     }
+}
+
+/// Sessions can be resumed elsewhere and later; said once, where the first listener that ends TLS stands.
+fn tickets(draft: &Draft, found: &Findings<'_>) {
+    let pair = draft.pair.as_ref();
+    if pair.is_some_and(|pair| pair.has_key_file) {
+        return;
+    }
+    let mut ends = draft.listeners.iter();
+    let Some(listener) = ends.find(|listener| !listener.certificates.is_empty()) else {
+        return;
+    };
+    let (message, remedy) = match pair {
+        Some(_) => (
+            "after a failover the other node resumes no TLS session: there is no key of the pair to make tickets with",
+            "add `key_file = \"/etc/tandem/pair.key\"` to [pair]",
+        ),
+        None => (
+            "TLS sessions end when the forwarder does: there is no key of a pair to make tickets with",
+            "add a [pair] with this node and a `key_file`",
+        ),
+    };
+    let place = &listener.name.place;
+    found.warning(Code::NoTicketKey, place, message, remedy.to_owned());
 }
 
 /// The hosts of a listener's rules have a certificate each; of those alone something is said whose files were read.

@@ -10,6 +10,13 @@ use crate::tree::{At, Findings, closest};
 
 pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
     let groups: Vec<&At<String>> = draft.groups.iter().map(|group| &group.name).collect();
+    let certificates: Vec<&At<String>> = draft.certificates.iter().map(|one| &one.name).collect();
+    for group in &draft.groups {
+        if let Some(name) = group.tls().and_then(|tls| tls.certificate.as_ref()) {
+            let who = format!("group `{}` shows its targets", group.name.value);
+            defined(found, name, "certificate", &certificates, &who);
+        }
+    }
     let mut used = BTreeSet::new();
     for listener in &draft.listeners {
         for name in &listener.groups {
@@ -18,8 +25,6 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
             // What was probably meant counts as used.
             used.extend(defined(found, name, "group", &groups, &who));
         }
-        let certificates: Vec<&At<String>> =
-            draft.certificates.iter().map(|one| &one.name).collect();
         for name in &listener.certificates {
             let who = format!("listener `{}` uses", listener.name.value);
             defined(found, name, "certificate", &certificates, &who);

@@ -11,8 +11,10 @@ use balancer::{
 };
 use std::sync::Arc;
 
+mod tls;
+
 use super::Subject;
-use crate::certificate::{Certificate, CertificateContent};
+use crate::certificate::CertificateContent;
 use crate::model::{Config, Effect, Global, Hooks, Pair, PairSecret, Track, Vrrp, Watch};
 use crate::units::{show_duration, show_size};
 
@@ -58,12 +60,12 @@ pub(super) fn of(config: &Config) -> BTreeMap<(Subject, String), Part> {
             .iter()
             .map(|value| ((Subject::Vrrp, value.name.clone()), vrrp(value))),
     );
-    parts.extend(
-        config
-            .listeners
-            .iter()
-            .map(|value| ((Subject::Listener, value.name.clone()), listener(value))),
-    );
+    parts.extend(config.listeners.iter().map(|value| {
+        (
+            (Subject::Listener, value.name.clone()),
+            listener(value, config),
+        )
+    }));
     parts.extend(
         config
             .groups
@@ -73,7 +75,7 @@ pub(super) fn of(config: &Config) -> BTreeMap<(Subject, String), Part> {
     let certificates = config.certificates.iter();
     parts.extend(certificates.map(|value| {
         let part = (Subject::Certificate, value.name.clone());
-        (part, certificate(value))
+        (part, tls::certificate(value))
     }));
     parts
 }
@@ -288,7 +290,7 @@ fn vrrp_times(part: &mut Part, vrrp: &Vrrp) {
     );
 }
 
-fn listener(listener: &ListenerSettings) -> Part {
+fn listener(listener: &ListenerSettings, config: &Config) -> Part {
     let mut part = Part {
         summary: list(&listener.binds),
         ..Part::default()
@@ -299,10 +301,7 @@ fn listener(listener: &ListenerSettings) -> Part {
     part.set("action", action(&listener.default));
     rules(&mut part, &listener.rules);
     if let Some(tls) = &listener.tls {
-        part.set("tls.min", tls.min.as_str());
-        part.set("tls.alpn", list(&tls.alpn));
-        part.set("tls.certificates", list(&tls.certificates));
-        part.set("tls.hsts", or(tls.hsts.map(show_duration), "off"));
+        tls::listener(&mut part, tls, config);
     }
     let timeouts = &listener.timeouts;
     part.time("timeouts.handshake", timeouts.handshake);
@@ -449,13 +448,13 @@ fn group(group: &GroupSettings, config: &Config) -> Part {
     part.time("timeouts.idle", timeouts.idle);
     part.time("timeouts.pool_idle", timeouts.pool_idle);
     part.time("drain", group.drain);
-    let tls = group.tls.as_ref().map(|tls| {
-        let name = tls.name.as_deref().unwrap_or("each its own address");
-        let ca = config.authorities.get(&tls.ca);
-        let digest = ca.map_or(String::new(), |ca| format!(" ({})", crate::hash(ca)));
-        format!("{name}, vouched for by {}{digest}", tls.ca)
-    });
-    part.set("tls", or(tls, "off"));
+    part.set(
+        "tls",
+        or(
+            group.tls.as_ref().map(|tls| tls::targets(tls, config)),
+            "off",
+        ),
+    );
     part.set("http", if group.http2 { "2" } else { "1.1" });
     part.set(
         "on_all_down",
@@ -501,21 +500,6 @@ fn protection(part: &mut Part, group: &GroupSettings) {
     part.set("limits.per_target", or(limits.per_target, "off"));
     part.set("limits.queue", limits.queue);
     part.time("limits.queue_for", limits.queue_for);
-}
-
-fn certificate(certificate: &Certificate) -> Part {
-    let mut part = Part {
-        summary: certificate.cert_file.display().to_string(),
-        ..Part::default()
-    };
-    part.set("cert", certificate.cert_file.display());
-    part.set("key", certificate.key_file.display());
-    if let Some(content) = &certificate.content {
-        part.set("serial", &content.serial);
-        part.set("names", list(&content.names));
-    }
-    part.secret.certificate = certificate.content.clone();
-    part
 }
 
 fn list<T: Display>(values: &[T]) -> String {

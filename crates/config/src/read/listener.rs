@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use balancer::{
-    Alpn, ListenerLimits, ListenerTimeouts, RuleAction, RuleSettings, TlsSettings, TlsVersion,
-};
+use balancer::{ListenerLimits, ListenerTimeouts, RuleAction, RuleSettings, TlsSettings};
 
 use super::action;
+use super::client_tls::ClientTlsDraft;
+use super::listener_tls::{self, TlsDraft};
 use super::rule::{self, RulePlace};
-use super::{duplicates, too_many};
+use super::{Files, too_many};
 use crate::Code;
 use crate::tree::{At, Item, Place, Section};
 
@@ -78,6 +78,8 @@ pub(crate) struct ListenerDraft {
     /// Every certificate it names.
     pub(crate) certificates: Vec<At<String>>,
     pub(crate) tls: Option<TlsSettings>,
+    /// Who its clients have to be, if they are asked.
+    pub(crate) clients: Option<ClientTlsDraft>,
     pub(crate) timeouts: ListenerTimeouts,
     pub(crate) limits: ListenerLimits,
     /// Where the file limits its connections, if it does.
@@ -86,7 +88,7 @@ pub(crate) struct ListenerDraft {
     pub(crate) h2c: bool,
 }
 
-pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
+pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> ListenerDraft {
     let binds = binds(&section);
     let protocol = protocol(&section, &binds);
     let main = action::read(&section, protocol);
@@ -102,7 +104,11 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         .section("limits")
         .map(|section| limits(section, protocol))
         .unwrap_or_default();
-    let (tls, certificates) = tls(&section, protocol);
+    let TlsDraft {
+        settings: tls,
+        certificates,
+        clients,
+    } = listener_tls::read(&section, protocol, files);
     let accept_proxy = section.get("accept_proxy");
     let accept_proxy = accept_proxy.filter(|item| item.boolean() == Some(true));
     let accept_proxy = accept_proxy.map(|item| item.place().clone());
@@ -119,6 +125,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>) -> ListenerDraft {
         groups,
         certificates,
         tls,
+        clients,
         timeouts,
         limits,
         connections_place,
@@ -167,7 +174,7 @@ fn protocol(section: &Section<'_>, binds: &[At<SocketAddr>]) -> ListenerProtocol
 }
 
 /// Reports a key that makes sense for HTTP only.
-fn http_only<'d>(
+pub(super) fn http_only<'d>(
     section: &Section<'d>,
     key: &'static str,
     protocol: ListenerProtocol,
@@ -254,105 +261,4 @@ fn limits(section: Section<'_>, protocol: ListenerProtocol) -> (ListenerLimits, 
     let connections_place = connections.map(|item| item.place().clone());
     section.finish();
     (limits, connections_place)
-}
-
-/// `[listener.NAME.tls]`, and the certificates it names with their places.
-fn tls(
-    listener: &Section<'_>,
-    protocol: ListenerProtocol,
-) -> (Option<TlsSettings>, Vec<At<String>>) {
-    let item = listener.get("tls");
-    let section = item.as_ref().and_then(Item::section);
-    let read = section
-        .map(|section| tls_table(section, protocol))
-        .unwrap_or_default();
-    if let Some(item) = &item
-        && !protocol.speaks_tls()
-    {
-        let message = format!(
-            "`tls` is for https and tls, but the listener's protocol is {}",
-            protocol.as_str()
-        );
-        item.found().error(
-            Code::ProtocolOption,
-            &item.key_place(),
-            message,
-            "remove it".to_owned(),
-        );
-    }
-    // Without the table, a tls listener leaves TLS to the targets.
-    let needed =
-        protocol == ListenerProtocol::Https || protocol == ListenerProtocol::Tls && item.is_some();
-    if needed && read.1.is_empty() {
-        let message = format!(
-            "the {} listener {} has no certificate",
-            protocol.as_str(),
-            listener.label()
-        );
-        let remedy = "add a `tls` table with `certificates = [\"NAME\"]`".to_owned();
-        listener
-            .found()
-            .error(Code::ProtocolOption, listener.place(), message, remedy);
-    }
-    read
-}
-
-fn tls_table(
-    section: Section<'_>,
-    protocol: ListenerProtocol,
-) -> (Option<TlsSettings>, Vec<At<String>>) {
-    let names = section.get("certificates").map(|item| {
-        let names = item.strings();
-        too_many(&item, names.len());
-        duplicates(section.found(), &names, |name| {
-            format!("certificate `{name}`")
-        });
-        names
-    });
-    let names = names.unwrap_or_default();
-    let mut settings = TlsSettings::new(names.iter().map(|name| name.value.clone()));
-    let versions = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
-    if let Some(min) = section.get("min").and_then(|item| item.word(versions)) {
-        settings.min = min;
-    }
-    if !protocol.speaks_http() {
-        // What is spoken inside is nobody's business here.
-        settings.alpn.clear();
-    }
-    if let Some(item) = http_only(&section, "alpn", protocol) {
-        settings.alpn = alpn(&item).unwrap_or(settings.alpn);
-    }
-    if let Some(item) = http_only(&section, "hsts", protocol)
-        && !item.is_off()
-    {
-        settings.hsts =
-            item.duration_in(Duration::from_secs(1)..=Duration::from_secs(730 * 86_400));
-    }
-    if let Some(item) = section.get("client_ca")
-        && item.string_like("the path of a file").is_some()
-    {
-        item.not_supported(
-            "`client_ca`",
-            "remove the line; clients are not asked who they are",
-        );
-    }
-    section.finish();
-    (Some(settings), names)
-}
-
-fn alpn(item: &Item<'_>) -> Option<Vec<Alpn>> {
-    let items = item.list("a list like [\"h2\", \"http/1.1\"]")?;
-    if items.is_empty() {
-        let remedy = "write [\"h2\", \"http/1.1\"], or remove the line".to_owned();
-        item.error(Code::MissingKey, "`alpn` is empty", remedy);
-    }
-    let words = &[("h2", Alpn::Http2), ("http/1.1", Alpn::Http1)];
-    let protocols = items.iter();
-    let protocols: Vec<At<Alpn>> = protocols
-        .filter_map(|item| Some(item.at(item.word(words)?)))
-        .collect();
-    duplicates(item.found(), &protocols, |alpn| {
-        format!("{:?}", alpn.as_str())
-    });
-    Some(protocols.into_iter().map(|at| at.value).collect())
 }

@@ -1,22 +1,18 @@
 //! `tls` of a group: whom its targets have to be, and who vouches for them.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use balancer::TargetTlsSettings;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
 use super::Files;
 use crate::Code;
-use crate::tree::Item;
+use crate::tree::{At, Item};
+use crate::trust::read_authorities;
 
 /// Whom this host trusts, where nobody says otherwise.
 const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// The largest file that is read, in octets.
-const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// `tls` as written, with what its file holds.
 #[derive(Clone, Debug)]
@@ -24,6 +20,8 @@ pub(crate) struct TargetTlsDraft {
     pub(crate) settings: TargetTlsSettings,
     /// The authorities in PEM form; `None` without file access or after an error.
     pub(crate) authorities: Option<Arc<str>>,
+    /// The certificate it names.
+    pub(crate) certificate: Option<At<String>>,
 }
 
 /// Reads `tls`; `Some(None)` if it is off, `None` after an error.
@@ -34,6 +32,7 @@ pub(super) fn read(item: &Item<'_>, files: Files<'_>) -> Option<Option<TargetTls
     let section = item.section_or("\"off\" or a table like { name = \"web.internal\" }")?;
     let name = section.get("name");
     let ca = section.get("ca");
+    let certificate = section.get("certificate");
     section.finish();
     let name = match &name {
         Some(name) => Some(server_name(name)?),
@@ -48,9 +47,18 @@ pub(super) fn read(item: &Item<'_>, files: Files<'_>) -> Option<Option<TargetTls
         false => None,
     };
     let ca = path.display().to_string();
+    let certificate = match &certificate {
+        Some(item) => Some(item.at(item.string_like("the name of a certificate")?.to_owned())),
+        None => None,
+    };
     Some(Some(TargetTlsDraft {
-        settings: TargetTlsSettings { name, ca },
+        settings: TargetTlsSettings {
+            name,
+            ca,
+            certificate: certificate.as_ref().map(|name| name.value.clone()),
+        },
         authorities,
+        certificate,
     }))
 }
 
@@ -64,21 +72,15 @@ fn server_name(item: &Item<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// The text of a file with at least one certificate; what is wrong with it is reported.
+/// Whom a file trusts; what is wrong with it is reported.
 fn authorities(path: &Path, item: &Item<'_>) -> Option<Arc<str>> {
-    let (path_words, mut text) = (path.display(), String::new());
-    let read = File::open(path).and_then(|file| file.take(SIZE_LIMIT).read_to_string(&mut text));
-    let problem = match read {
-        Err(error) => format!("cannot read the authorities in {path_words}: {error}"),
-        Ok(_) => {
-            let mut found = CertificateDer::pem_slice_iter(text.as_bytes());
-            if found.any(|certificate| certificate.is_ok()) {
-                return Some(text.into());
-            }
-            format!("{path_words} holds no certificate of an authority")
+    match read_authorities(path) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let remedy =
+                "give `ca` a file in PEM form; without it that of the package ca-certificates";
+            item.error(Code::File, error.to_string(), remedy.to_owned());
+            None
         }
-    };
-    let remedy = "give `ca` a file in PEM form; without it that of the package ca-certificates";
-    item.error(Code::File, problem, remedy.to_owned());
-    None
+    }
 }

@@ -78,17 +78,6 @@ impl<'d> Item<'d> {
         self.found.error(code, &self.place(), message, remedy);
     }
 
-    /// Reports that the key or value is not built yet, and what to do instead.
-    pub(crate) fn not_supported(&self, what: &str, instead: &str) {
-        let message = format!("{what} is not supported yet");
-        self.found.error(
-            Code::NotSupported,
-            &self.key_place(),
-            message,
-            instead.to_owned(),
-        );
-    }
-
     // ---- what kind of value it is ----
 
     pub(crate) fn as_str(&self) -> Option<&'d str> {

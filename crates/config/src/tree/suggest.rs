@@ -150,6 +150,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("certificates", &["listener.NAME.tls"]),
     ("alpn", &["listener.NAME.tls"]),
     ("client_ca", &["listener.NAME.tls"]),
+    ("client_crl", &["listener.NAME.tls"]),
+    ("client_certificate", &["listener.NAME.tls"]),
     ("when", &["listener.NAME.rule"]),
     ("set_headers", &["listener.NAME.rule"]),
     ("remove_headers", &["listener.NAME.rule"]),

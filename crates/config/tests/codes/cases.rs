@@ -619,12 +619,32 @@ pub(crate) const CASES: &[Case] = &[
             "20:10: warning[E022]: groups `b` and `a` serve the same hosts and bind by the same cookie `T`: a client of both stays with neither; give each group a cookie of its own",
         ],
     ),
-    // E090
+    // Clients with certificates: E011, E013; W076
     (
         "",
-        "[listener.web]\nbind = \"0.0.0.0:443\"\nrespond = 404\n[listener.web.tls]\ncertificates = [\"a\"]\nclient_ca = \"/ca\"\n[certificate.a]\ncert = \"/a\"\nkey = \"/a\"\n",
+        "[listener.web]\nbind = \"0.0.0.0:443\"\nrespond = 404\n[listener.web.tls]\ncertificates = [\"a\"]\nclient_ca = \"/ca\"\nclient_certificate = \"ask\"\n[certificate.a]\ncert = \"/a\"\nkey = \"/a\"\n",
         &[
-            "6:1: error[E090]: `client_ca` is not supported yet; remove the line; clients are not asked who they are",
+            "1:1: warning[W076]: TLS sessions end when the forwarder does: there is no key of a pair to make tickets with; add a [pair] with this node and a `key_file`",
+            "7:22: error[E011]: `client_certificate` must be one of \"require\", \"allow\", got \"ask\"",
+        ],
+    ),
+    (
+        "",
+        "[pair]\nnodes = { lb1 = \"10.0.0.2\", lb2 = \"10.0.0.3\" }\n[listener.web]\nbind = \"0.0.0.0:443\"\nrespond = 404\n[listener.web.tls]\ncertificates = [\"a\"]\nclient_crl = \"/crl\"\nclient_certificate = \"allow\"\n[certificate.a]\ncert = \"/a\"\nkey = \"/a\"\n",
+        &[
+            "3:1: warning[W076]: after a failover the other node resumes no TLS session: there is no key of the pair to make tickets with; add `key_file = \"/etc/tandem/pair.key\"` to [pair]",
+            "8:1: error[E013]: `client_crl` without `client_ca`; add `client_ca = \"/etc/tandem/clients.pem\"`, or remove it",
+            "9:1: error[E013]: `client_certificate` without `client_ca`; add `client_ca = \"/etc/tandem/clients.pem\"`, or remove it",
+        ],
+    ),
+    // A certificate for targets
+    (
+        WEB,
+        "tls = { certificate = \"ours\" }\n[certificate.our]\ncert = \"/a\"\nkey = \"/a\"\n[certificate.spare]\ncert = \"/a\"\nkey = \"/a\"\n",
+        &[
+            "6:23: error[E021]: group `app` shows its targets certificate `ours`, which does not exist; closest: `our` (line 7)",
+            "7:1: warning[E051]: certificate `our` is used by no listener and no group; name it in `certificates` of a listener or in `tls` of a group, or remove it",
+            "10:1: warning[E051]: certificate `spare` is used by no listener and no group; name it in `certificates` of a listener or in `tls` of a group, or remove it",
         ],
     ),
     // W074

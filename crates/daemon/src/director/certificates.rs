@@ -1,49 +1,37 @@
-//! Certificates in the director: their files are watched and read again, the forwarder is handed what they hold, and
-//! what cannot be used is said.
+//! Certificates in the director, and whom others are vouched for by: the files are watched and read again, the forwarder is
+//! handed what they hold, and what cannot be used is said.
 //!
-//! The forwarder runs as somebody who may not read keys; this process may. Files are read by a thread of its own. A file
-//! that has become bad changes nothing: what was read before stays in use.
+//! The forwarder runs as somebody who may not read keys; this process may. Files are read by a thread of its own
+//! ([`watch`]). A file that has become bad changes nothing: the one read before stays in use.
+
+mod watch;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, SystemTime};
+use std::sync::mpsc::Sender;
+use std::time::SystemTime;
 
-use config::{Certificate, CertificateContent, Config};
+use config::{Certificate, Config};
 use control::internal::CertificateText;
 use control::{CertificateStatus, EventKind};
 use tokio::sync::mpsc;
 
 use super::Director;
 use super::journal::Entry;
-
-/// Between two looks at the files.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// What was found in the files of one certificate, or why it cannot be used.
-pub(super) type Found = (String, Result<Arc<CertificateContent>, String>);
+pub(super) use watch::Found;
+use watch::{Content, Source};
 
 /// The director's side of the thread that looks at the files.
 pub(super) struct Certificates {
-    wanted: Sender<Vec<Certificate>>,
-    /// Why newer files are not in use, by name.
+    wanted: Sender<Vec<Source>>,
+    /// Why newer files are not in use, by what they are.
     problems: BTreeMap<String, String>,
 }
 
 impl Certificates {
     /// Starts the thread; what it finds goes to `found`. Without a thread nothing is noticed until a reload.
     pub(super) fn start(found: mpsc::Sender<Vec<Found>>) -> Self {
-        let (wanted, received) = std::sync::mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("tandem-certs".to_owned())
-            .stack_size(512 * 1024);
-        if let Err(error) = thread.spawn(move || watch(&received, &found)) {
-            tracing::warn!(%error, "no thread to watch the files of certificates");
-        }
         Self {
-            wanted,
+            wanted: watch::start(found),
             problems: BTreeMap::new(),
         }
     }
@@ -63,21 +51,42 @@ pub(super) fn texts(config: &Config) -> Vec<CertificateText> {
     config.certificates.iter().filter_map(text).collect()
 }
 
-/// Whom targets may be vouched for by, for the forwarder.
+/// Whom targets and clients may be vouched for by, for the forwarder.
 pub(super) fn authorities(config: &Config) -> BTreeMap<String, String> {
     let all = config.authorities.iter();
     all.map(|(path, text)| (path.clone(), text.to_string()))
         .collect()
 }
 
+/// What has been revoked, for the forwarder.
+pub(super) fn revocations(config: &Config) -> BTreeMap<String, String> {
+    let all = config.revocations.iter();
+    all.map(|(path, lists)| (path.clone(), lists.text.clone()))
+        .collect()
+}
+
+/// What a configuration wants watched.
+fn sources(config: &Config) -> Vec<Source> {
+    let certificates = config.certificates.iter().cloned();
+    let authorities = config.authorities.keys().cloned();
+    let revocations = config.revocations.keys().cloned();
+    certificates
+        .map(|certificate| Source::Certificate(Box::new(certificate)))
+        .chain(authorities.map(Source::Authorities))
+        .chain(revocations.map(Source::Revocations))
+        .collect()
+}
+
 impl Director {
     /// Has the files of the running configuration watched from here on.
     pub(super) fn watch_certificates(&mut self) {
-        let running = self.running.config.certificates.clone();
-        let known = |name: &String| running.iter().any(|certificate| certificate.name == *name);
-        self.certificates.problems.retain(|name, _| known(name));
+        let wanted = sources(&self.running.config);
+        let known = |subject: &String| wanted.iter().any(|source| source.subject() == *subject);
+        self.certificates
+            .problems
+            .retain(|subject, _| known(subject));
         // A thread that is gone was complained about.
-        drop(self.certificates.wanted.send(running));
+        drop(self.certificates.wanted.send(wanted));
     }
 
     /// Files have changed, or are no longer what is in use.
@@ -87,35 +96,29 @@ impl Director {
             return;
         }
         let mut changed = false;
-        for (name, result) in found {
-            let running = &mut self.running.config.certificates;
-            let Some(certificate) = running.iter_mut().find(|other| other.name == name) else {
-                continue;
-            };
+        for (source, result) in found {
+            let subject = source.subject();
             let words = match result {
-                Ok(content) if certificate.content.as_ref() == Some(&content) => {
-                    if self.certificates.problems.remove(&name).is_none() {
-                        continue;
-                    }
-                    "its files hold again what is in use".to_owned()
-                }
                 Ok(content) => {
-                    changed = true;
-                    self.certificates.problems.remove(&name);
-                    let words = format!("read again: serial {}", content.serial);
-                    certificate.content = Some(content);
-                    words
+                    let was_bad = self.certificates.problems.remove(&subject).is_some();
+                    match put(&mut self.running.config, &source, content) {
+                        Some(words) => {
+                            changed = true;
+                            words
+                        }
+                        None if was_bad => "its files hold again what is in use".to_owned(),
+                        None => continue,
+                    }
                 }
                 Err(problem) => {
                     let problems = &mut self.certificates.problems;
-                    if problems.get(&name) == Some(&problem) {
+                    if problems.get(&subject) == Some(&problem) {
                         continue;
                     }
-                    problems.insert(name.clone(), problem.clone());
+                    problems.insert(subject.clone(), problem.clone());
                     format!("{problem}; the one read before stays in use")
                 }
             };
-            let subject = format!("certificate {name}");
             self.journal
                 .record(Entry::new(EventKind::Config, subject, words));
         }
@@ -137,7 +140,11 @@ impl Director {
                 issuer: content.issuer.clone(),
                 not_before: content.not_before.into(),
                 not_after: content.not_after.into(),
-                problem: self.certificates.problems.get(&certificate.name).cloned(),
+                problem: self
+                    .certificates
+                    .problems
+                    .get(&watch::certificate(&certificate.name))
+                    .cloned(),
             })
         };
         self.running
@@ -155,8 +162,8 @@ impl Director {
             .certificates
             .problems
             .iter()
-            .map(|(name, problem)| {
-                format!("certificate {name}: {problem}; the one read before stays in use")
+            .map(|(subject, problem)| {
+                format!("{subject}: {problem}; the one read before stays in use")
             })
             .collect();
         for certificate in &self.running.config.certificates {
@@ -171,79 +178,40 @@ impl Director {
                 ));
             }
         }
+        for (path, lists) in &self.running.config.revocations {
+            let warning = lists.time_warning(now);
+            problems.extend(warning.map(|words| format!("revocations {path}: {words}")));
+        }
         problems
     }
 }
 
-/// What tells one state of a file from another.
-type Stamp = Option<(u64, u64, i64, i64)>;
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((
-        metadata.ino(),
-        metadata.len(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-    ))
-}
-
-/// A certificate whose files are watched.
-struct Watched {
-    certificate: Certificate,
-    stamps: Option<(Stamp, Stamp)>,
-    /// It could not be used when it was read last, which was not said: perhaps one of two files has been replaced.
-    suspect: bool,
-}
-
-impl Watched {
-    /// What the files hold, if they have changed since the last look.
-    fn look(&mut self) -> Option<Found> {
-        let stamps = (
-            stamp(&self.certificate.cert_file),
-            stamp(&self.certificate.key_file),
-        );
-        let changed = self.stamps.replace(stamps) != Some(stamps);
-        if !changed && !self.suspect {
-            return None;
-        }
-        let name = self.certificate.name.clone();
-        match self.certificate.read() {
-            Ok(content) => {
-                self.suspect = false;
-                Some((name, Ok(Arc::new(content))))
+/// Puts what was found in place of what is in use; what to say about it, if it is something else.
+fn put(config: &mut Config, source: &Source, content: Content) -> Option<String> {
+    match (source, content) {
+        (Source::Certificate(wanted), Content::Certificate(content)) => {
+            let mut all = config.certificates.iter_mut();
+            let certificate = all.find(|other| other.name == wanted.name)?;
+            if certificate.content.as_ref() == Some(&content) {
+                return None;
             }
-            Err(error) if self.suspect && !changed => {
-                self.suspect = false;
-                Some((name, Err(error.to_string())))
-            }
-            Err(_) => {
-                self.suspect = true;
-                None
-            }
+            let words = format!("read again: serial {}", content.serial);
+            certificate.content = Some(content);
+            Some(words)
         }
-    }
-}
-
-/// Looks at the files until nobody wants to know any more.
-fn watch(wanted: &Receiver<Vec<Certificate>>, found: &mpsc::Sender<Vec<Found>>) {
-    let mut watched: Vec<Watched> = Vec::new();
-    loop {
-        match wanted.recv_timeout(LOOK_INTERVAL) {
-            Ok(certificates) => {
-                let new = |certificate| Watched {
-                    certificate,
-                    stamps: None,
-                    suspect: false,
-                };
-                watched = certificates.into_iter().map(new).collect();
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        (Source::Authorities(path), Content::Authorities(content)) => {
+            let known = config.authorities.get_mut(path)?;
+            let differs = *known != content;
+            *known = content;
+            differs.then(|| "read again".to_owned())
         }
-        let news: Vec<Found> = watched.iter_mut().filter_map(Watched::look).collect();
-        if !news.is_empty() && found.blocking_send(news).is_err() {
-            return;
+        (Source::Revocations(path), Content::Revocations(content)) => {
+            let known = config.revocations.get_mut(path)?;
+            let differs = *known != content;
+            *known = content;
+            differs.then(|| "read again".to_owned())
         }
+        // Nothing is found where something else was looked for.
+        (Source::Certificate(_) | Source::Authorities(_) | Source::Revocations(_), _) => None,
     }
 }

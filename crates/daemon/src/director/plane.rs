@@ -219,6 +219,7 @@ pub(super) fn configure(generation: u64, path: &Path, text: &str, config: &Confi
         ticket_keys: derive(TICKETS),
         certificates: super::certificates::texts(config),
         authorities: super::certificates::authorities(config),
+        revocations: super::certificates::revocations(config),
     }
 }
 

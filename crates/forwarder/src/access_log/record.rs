@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::buffers::Buffer;
 use crate::cause::Cause;
 use crate::http::fields::write_number;
 use crate::http::request::RequestHead;
+use crate::tls::facts::Facts;
 
 /// Longest path that is written, in bytes.
 const MAX_PATH: usize = 8 * 1024;
@@ -253,6 +255,49 @@ impl Record {
             let mut line = Line::new(self.told.vec(), shape.format);
             line.made("client", |out| write_address(out, client));
             line.word("proto", "tcp");
+        }
+    }
+
+    /// Keeps what is known of a connection whose client wanted TLS and did not get it.
+    pub(crate) fn tell_handshake(&mut self, pen: &Pen, client: IpAddr) {
+        if let Some(shape) = pen.shape() {
+            let mut line = Line::new(self.told.vec(), shape.format);
+            line.made("client", |out| write_address(out, client));
+            line.word("proto", "tls");
+        }
+    }
+
+    /// Keeps what the handshake has agreed upon, or whom a client asks for whose TLS does not end here.
+    pub(crate) fn tell_encryption(
+        &mut self,
+        pen: &Pen,
+        facts: Option<&Rc<Facts>>,
+        asked: Option<&str>,
+    ) {
+        let Some(shape) = pen.shape() else { return };
+        let mut line = Line::new(self.told.vec(), shape.format);
+        let Some(facts) = facts else {
+            if let Some(asked) = asked {
+                line.text("sni", asked.as_bytes(), MAX_TEXT);
+            }
+            return;
+        };
+        line.word("tls", facts.version);
+        line.word("cipher", facts.cipher);
+        if let Some(group) = facts.key_exchange {
+            line.word("key_exchange", group);
+        }
+        if let Some(name) = &facts.server_name {
+            line.text("sni", name.as_bytes(), MAX_TEXT);
+        }
+        if let Some(alpn) = facts.alpn {
+            line.word("alpn", alpn);
+        }
+        if facts.resumed {
+            line.flag("tls_resumed");
+        }
+        if let Some(client) = &facts.client {
+            line.text("client_cert", client.as_bytes(), MAX_TEXT);
         }
     }
 

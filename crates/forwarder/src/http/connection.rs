@@ -309,6 +309,9 @@ impl Connection {
         let (pen, record) = (&self.worker.pen, &mut self.client.record);
         let ids = (head.believed_id(self.trusted), id);
         record.tell_head(pen, &head, source, ids, http2);
+        if let Some(facts) = self.client.stream.facts() {
+            record.tell_encryption(pen, Some(facts), None);
+        }
         if let (Framing::Length(length), Some(limit)) = (head.facts.framing, limits.body_bytes)
             && length > limit
         {
@@ -357,6 +360,11 @@ impl Connection {
             local: self.local,
             https: self.client.stream.is_encrypted(),
             trusted: self.trusted,
+            name: self
+                .client
+                .stream
+                .facts()
+                .and_then(|facts| facts.client.as_deref()),
         };
         let rule = routed.rule.as_deref();
         let changes = RequestChanges {

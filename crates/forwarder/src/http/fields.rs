@@ -33,6 +33,10 @@ pub(crate) enum Field {
     Forwarded,
     /// X-Request-Id.
     RequestId,
+    /// X-Client-Cert-Name: ours alone to say.
+    ClientName,
+    /// Client-Cert, Client-Cert-Chain (RFC 9440): a certificate that somebody else has verified.
+    ClientCert,
     /// Looks like one of the above to a server that takes `_` for `-`.
     Disguised,
     /// Any other: passed on as it is.
@@ -51,6 +55,7 @@ impl Field {
             9 if is("forwarded") => Field::Forwarded,
             10 if is("connection") => Field::Connection,
             10 if is("keep-alive") => Field::Hop,
+            11 if is("client-cert") => Field::ClientCert,
             12 if is("x-request-id") => Field::RequestId,
             14 if is("content-length") => Field::ContentLength,
             14 if is("http2-settings") => Field::Hop,
@@ -60,7 +65,9 @@ impl Field {
             16 if is("proxy-connection") => Field::Hop,
             17 if is("transfer-encoding") => Field::TransferEncoding,
             17 if is("x-forwarded-proto") => Field::ForwardedProto,
-            12 | 14..=17 if name.contains('_') => Field::disguised(name),
+            17 if is("client-cert-chain") => Field::ClientCert,
+            18 if is("x-client-cert-name") => Field::ClientName,
+            11 | 12 | 14..=18 if name.contains('_') => Field::disguised(name),
             _ => Field::Other,
         }
     }
@@ -75,6 +82,9 @@ impl Field {
             "x-forwarded-proto",
             "content-length",
             "transfer-encoding",
+            "client-cert",
+            "client-cert-chain",
+            "x-client-cert-name",
         ];
         let same = |other: &&str| {
             let plain = name.bytes().map(|byte| {
@@ -202,6 +212,9 @@ mod tests {
         assert_eq!(Field::of("x-a"), Field::Other);
         assert_eq!(Field::of("X_Forwarded-For"), Field::Disguised);
         assert_eq!(Field::of("Content_Length"), Field::Disguised);
+        assert_eq!(Field::of("X-Client-Cert-Name"), Field::ClientName);
+        assert_eq!(Field::of("X_Client_Cert-name"), Field::Disguised);
+        assert_eq!(Field::of("client_cert"), Field::Disguised);
         assert_eq!(Field::of("X_Something_Else"), Field::Other);
     }
 

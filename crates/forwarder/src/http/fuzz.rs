@@ -181,6 +181,7 @@ fn forward(head: &[u8]) -> Option<(Vec<u8>, RequestFacts)> {
         local: ([192, 0, 2, 10], 8080).into(),
         https: false,
         trusted: true,
+        name: None,
     };
     let changes = RequestChanges {
         edits: None,

@@ -56,6 +56,9 @@ impl From<ScanError> for Rejection {
     }
 }
 
+/// Tells a target who the client is; nobody else's word about that is passed on.
+const CLIENT_NAME: &str = "X-Client-Cert-Name";
+
 /// Fields of a head that are looked at, whatever the limit configured.
 pub(crate) const MAX_FIELDS: usize = 256;
 
@@ -248,6 +251,8 @@ fn gather<'b>(headers: &[Header<'b>]) -> Result<Gathered<'b>, Rejection> {
             | Field::ForwardedPort
             | Field::Forwarded
             | Field::RequestId
+            | Field::ClientName
+            | Field::ClientCert
             | Field::Disguised
             | Field::Other => {}
         }
@@ -346,6 +351,8 @@ pub(crate) struct ClientFacts<'a> {
     pub(crate) https: bool,
     /// The client's own `X-Forwarded-*` fields are believed.
     pub(crate) trusted: bool,
+    /// Who the client is, by a certificate that was verified.
+    pub(crate) name: Option<&'a str>,
 }
 
 impl Fields for RequestHead<'_, '_> {
@@ -417,6 +424,9 @@ impl<'b> RequestHead<'_, 'b> {
             write_set(out, edits);
         }
         self.write_forwarded(out, client, &kept);
+        if let Some(name) = client.name.filter(|_| !drops(CLIENT_NAME)) {
+            write_field(out, CLIENT_NAME, name.as_bytes());
+        }
         if !kept.id {
             let _ = write!(out, "X-Request-Id: {:032x}\r\n", changes.id); // writing to memory cannot fail
         }
@@ -458,7 +468,7 @@ impl<'b> RequestHead<'_, 'b> {
             Field::ForwardedProto => trusted && !std::mem::replace(&mut kept.proto, true),
             Field::ForwardedHost => trusted && !std::mem::replace(&mut kept.host, true),
             Field::ForwardedPort => trusted && !std::mem::replace(&mut kept.port, true),
-            Field::Forwarded => trusted,
+            Field::Forwarded | Field::ClientCert => trusted,
             Field::RequestId => {
                 let believed = trusted && !kept.id && is_request_id(header.value);
                 kept.id |= believed;
@@ -477,6 +487,7 @@ impl<'b> RequestHead<'_, 'b> {
             | Field::Connection
             | Field::Hop
             | Field::ForwardedFor
+            | Field::ClientName
             | Field::Disguised => false,
         };
         if !pass {

@@ -143,6 +143,8 @@ fn gather(headers: &[Header<'_>], http10: bool) -> Result<Gathered, BadResponse>
             | Field::ForwardedPort
             | Field::Forwarded
             | Field::RequestId
+            | Field::ClientName
+            | Field::ClientCert
             | Field::Disguised
             | Field::Other => {}
         }
@@ -233,6 +235,8 @@ impl ResponseHead<'_, '_> {
             | Field::ForwardedPort
             | Field::Forwarded
             | Field::RequestId
+            | Field::ClientName
+            | Field::ClientCert
             | Field::Disguised
             | Field::Other => !self.connection.lists(self.headers, header.name),
         }

@@ -10,6 +10,7 @@ use std::task::Poll;
 use tokio::io::ReadBuf;
 
 use crate::buffers::Buffer;
+use crate::tls::facts::Facts;
 
 /// Bytes that wait in one direction before no more is taken. A client has a hundred of these, and may let all of them wait.
 pub(crate) const ROOM: usize = 16 * 1024;
@@ -40,8 +41,8 @@ struct Between {
 #[derive(Debug)]
 pub(crate) struct Conduit {
     between: Rc<RefCell<Between>>,
-    /// What the stream comes through is encrypted.
-    pub(crate) encrypted: bool,
+    /// How what the stream comes through is encrypted, if it is.
+    pub(crate) facts: Option<Rc<Facts>>,
 }
 
 /// The end of the stream.
@@ -49,11 +50,11 @@ pub(crate) struct Conduit {
 pub(crate) struct Outlet(Rc<RefCell<Between>>);
 
 /// Both ends of a new connection.
-pub(crate) fn pair(encrypted: bool) -> (Conduit, Outlet) {
+pub(crate) fn pair(facts: Option<Rc<Facts>>) -> (Conduit, Outlet) {
     let between = Rc::<RefCell<Between>>::default();
     let conduit = Conduit {
         between: Rc::clone(&between),
-        encrypted,
+        facts,
     };
     (conduit, Outlet(between))
 }
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_goes_in_at_one_end_comes_out_at_the_other() {
-        let (mut conduit, outlet) = pair(false);
+        let (mut conduit, outlet) = pair(None);
         let mut room = [0; 8];
         let mut buf = ReadBuf::new(&mut room);
         assert!(conduit.poll_read(&mut buf).is_pending());
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_does_not_take_holds_the_writer() {
-        let (mut conduit, outlet) = pair(false);
+        let (mut conduit, outlet) = pair(None);
         let much = vec![0; ROOM + 1];
         let wrote = conduit.poll_write(&[io::IoSlice::new(&much)]);
         assert!(matches!(wrote, Poll::Ready(Ok(ROOM))));

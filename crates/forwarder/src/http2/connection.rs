@@ -25,6 +25,7 @@ use crate::http2::stream::{self, End};
 use crate::idlers::IdleSlot;
 use crate::listener::Admission;
 use crate::stream::Stream;
+use crate::tls::facts::Facts;
 use crate::worker::Worker;
 
 /// What a client may send of a request's body before it was passed on.
@@ -51,8 +52,8 @@ pub(crate) struct Client {
     admission: Admission,
     peer: SocketAddr,
     local: SocketAddr,
-    /// The connection is encrypted.
-    pub(crate) encrypted: bool,
+    /// How the connection is encrypted, if it is.
+    pub(crate) facts: Option<Rc<Facts>>,
     manners: RefCell<Manners>,
     /// What is wrong with the frames that came last; none after them is read.
     fault: Cell<Option<Reason>>,
@@ -160,13 +161,13 @@ pub(crate) async fn serve(
 ) {
     let listener = admission.listener().current.load_full();
     let slot = IdleSlot::new(&worker.idlers);
-    let encrypted = stream.is_encrypted();
+    let facts = stream.facts().cloned();
     let client = Rc::new(Client {
         worker,
         admission,
         peer,
         local,
-        encrypted,
+        facts,
         manners: RefCell::new(Manners::new(Instant::now())),
         fault: Cell::new(None),
         unfinished: Cell::new(None),

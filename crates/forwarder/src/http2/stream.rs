@@ -41,7 +41,7 @@ pub(crate) async fn run(
 ) {
     let mut respond = respond;
     let (parts, body) = request.into_parts();
-    let (conduit, outlet) = pair(client.encrypted);
+    let (conduit, outlet) = pair(client.facts.clone());
     let mut head = Ok(Upload::None);
     let nonce = client.nonce();
     outlet.push(|out| head = request::write(out, &parts, !body.is_end_stream(), nonce));

@@ -314,6 +314,8 @@ fn translate(head: &mut [u8], scheme: &str) -> Option<(Request<()>, Body)> {
             | Field::ForwardedPort
             | Field::Forwarded
             | Field::RequestId
+            | Field::ClientName
+            | Field::ClientCert
             | Field::Disguised
             | Field::Other => append(&mut fields, field.name, field.value).ok()?,
         }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use balancer::{ListenerSettings, Plan, Protocol, TlsSettings, TlsVersion};
 use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::certificates::Chooser;
+use super::clients;
 use super::tickets::{TicketSecret, Tickets};
 use super::{Materials, TlsError, provider};
 use crate::error::ApplyError;
@@ -47,8 +49,11 @@ fn of_listener(
                 [] => std::slice::from_ref(own),
                 shared => shared,
             };
-            let tickets = Tickets::new(secrets, &listener.name);
-            build(settings, materials, tickets).map(Some)
+            let verifier = clients::verifier(settings.clients.as_ref(), materials)?;
+            // Who comes back is not asked again: a ticket holds for those alone who are asked the same.
+            let scope = clients::fingerprint(settings.clients.as_ref(), materials);
+            let tickets = Tickets::new(secrets, &listener.name, &scope);
+            build(settings, materials, (tickets, verifier)).map(Some)
         }
     }
 }
@@ -56,14 +61,14 @@ fn of_listener(
 fn build(
     settings: &TlsSettings,
     materials: &Materials,
-    tickets: Tickets,
+    (tickets, verifier): (Tickets, Arc<dyn ClientCertVerifier>),
 ) -> Result<ServerConfig, TlsError> {
     let chooser = Chooser::new(&settings.certificates, &materials.certificates)?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(settings.min))
         .map_err(TlsError::Settings)?;
     let mut config = builder
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(chooser));
     let alpn = settings.alpn.iter();
     config.alpn_protocols = alpn.map(|alpn| alpn.as_str().into()).collect();

@@ -144,7 +144,10 @@ fn work(key: &CertifiedKey) -> u8 {
     }
 }
 
-fn load(material: &CertificateMaterial) -> Result<CertifiedKey, TlsError> {
+/// Chain and key of a material.
+pub(super) fn parts(
+    material: &CertificateMaterial,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let pem = |source| TlsError::Pem {
         name: material.name.clone(),
         source,
@@ -152,6 +155,11 @@ fn load(material: &CertificateMaterial) -> Result<CertifiedKey, TlsError> {
     let chain = CertificateDer::pem_slice_iter(material.chain.as_bytes());
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(pem)?;
     let key = PrivateKeyDer::from_pem_slice(material.key.as_bytes()).map_err(pem)?;
+    Ok((chain, key))
+}
+
+fn load(material: &CertificateMaterial) -> Result<CertifiedKey, TlsError> {
+    let (chain, key) = parts(material)?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Rejected {
         name: material.name.clone(),
         source,

@@ -6,14 +6,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Instant;
 
+use rustls::CertificateError;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
+use super::facts::{Facts, Secured};
 use super::hello::{self, Hello, MAX_HELLO_BYTES};
+use crate::access_log::record::Record;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
 use crate::listener::Admission;
@@ -68,41 +73,64 @@ impl Drop for Pending {
     }
 }
 
-/// Makes an encrypted connection of a plain one; `None` if nothing comes of it, which is counted.
+/// Why nothing came of a handshake, with more words from a bounded set.
+type Failure = (Cause, &'static str);
+
+/// Makes an encrypted connection of a plain one; `None` if nothing comes of it, which is counted and logged.
 pub(crate) async fn accept(
     worker: &Worker,
     stream: TcpStream,
+    peer: SocketAddr,
     admission: &Admission,
 ) -> Option<Stream> {
+    let begun_at = Instant::now();
     let listener = admission.listener();
     let acceptor = TlsAcceptor::from(listener.acceptor.load_full()?);
     let limit = listener.current.load().settings().timeouts.handshake;
     let pending = worker.handshakes.begin();
     let result = tokio::select! {
         biased;
-        result = acceptor.accept(stream) => result.map_err(|error| cause(&error)),
-        () = pending.evicted.notified() => Err(Cause::HandshakeLimit),
-        () = tokio::time::sleep(limit) => Err(Cause::HandshakeTimeout),
+        result = acceptor.accept(stream) => result.map_err(|error| failure(&error)),
+        () = pending.evicted.notified() => Err((Cause::HandshakeLimit, "")),
+        () = tokio::time::sleep(limit) => Err((Cause::HandshakeTimeout, "")),
     };
     drop(pending);
-    match result {
-        Ok(stream) => {
-            listener.count_handshake(stream.get_ref().1.handshake_kind());
-            Some(Stream::Server(Box::new(stream)))
-        }
-        Err(cause) => {
-            listener.causes.count(cause);
-            None
-        }
-    }
+    let result = result.and_then(|stream| {
+        let connection = stream.get_ref().1;
+        let facts = Rc::new(Facts::of(connection)?);
+        listener.count_handshake(connection.handshake_kind());
+        Ok(Stream::Server(Box::new(Secured { stream, facts })))
+    });
+    result
+        .map_err(|failure| note(worker, admission, (peer, begun_at), failure))
+        .ok()
+}
+
+/// Counts a handshake that came to nothing, and writes its line.
+fn note(
+    worker: &Worker,
+    admission: &Admission,
+    (peer, begun_at): (SocketAddr, Instant),
+    (cause, detail): Failure,
+) {
+    let listener = admission.listener();
+    listener.causes.count(cause);
+    let current = listener.current.load();
+    tracing::debug!(listener = current.settings().name, client = %peer, reason = cause.as_str(), detail, "no TLS");
+    let mut record = Record::new(begun_at);
+    record.tell_handshake(&worker.pen, peer.ip());
+    record.fault = Some((cause, detail));
+    record.write(&worker.pen, &current, peer);
 }
 
 /// Reads of a connection what its client asks for, and answers nothing; `None` if it does not ask in TLS, which is counted.
 pub(crate) async fn overhear(
     worker: &Worker,
     mut stream: TcpStream,
+    peer: SocketAddr,
     admission: &Admission,
 ) -> Option<Opening> {
+    let begun_at = Instant::now();
     let listener = admission.listener();
     let limit = listener.current.load().settings().timeouts.handshake;
     let pending = worker.handshakes.begin();
@@ -113,17 +141,14 @@ pub(crate) async fn overhear(
         () = tokio::time::sleep(limit) => Err(Cause::HandshakeTimeout),
     };
     drop(pending);
-    match result {
-        Ok((sni, read)) => Some(Opening {
-            sni,
-            read,
-            ..Opening::plain(stream)
-        }),
-        Err(cause) => {
-            listener.causes.count(cause);
-            None
-        }
-    }
+    let opening = result.map(|(sni, read)| Opening {
+        sni,
+        read,
+        ..Opening::plain(stream)
+    });
+    opening
+        .map_err(|cause| note(worker, admission, (peer, begun_at), (cause, "")))
+        .ok()
 }
 
 /// The name asked for, and all that was read on the way.
@@ -151,10 +176,39 @@ async fn read_hello(stream: &mut TcpStream) -> Result<(Option<String>, Buffer), 
 }
 
 /// What the client did: nobody else is there to do anything.
-fn cause(error: &io::Error) -> Cause {
-    match error.kind() {
-        io::ErrorKind::InvalidData => Cause::HandshakeRefused,
-        _ => Cause::HandshakeAborted,
+fn failure(error: &io::Error) -> Failure {
+    use rustls::Error;
+    let said = error
+        .get_ref()
+        .and_then(|said| said.downcast_ref::<Error>());
+    match said {
+        None => (Cause::HandshakeAborted, ""),
+        Some(Error::NoCertificatesPresented) => (Cause::HandshakeUnverified, "no certificate"),
+        Some(Error::InvalidCertificate(error)) => (Cause::HandshakeUnverified, fault(error)),
+        Some(Error::NoApplicationProtocol) => (Cause::HandshakeIncompatible, "alpn"),
+        // The one thing rustls has no word of its own for: no certificate the client can check.
+        Some(Error::General(_)) => (Cause::HandshakeIncompatible, "signatures"),
+        Some(Error::PeerIncompatible(_)) => (Cause::HandshakeIncompatible, ""),
+        Some(Error::AlertReceived(_)) => (Cause::HandshakeDeclined, ""),
+        Some(_) => (Cause::HandshakeRefused, ""),
+    }
+}
+
+/// What is wrong with a client's certificate.
+fn fault(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "not valid yet"
+        }
+        CertificateError::Revoked => "revoked",
+        CertificateError::UnknownIssuer => "unknown issuer",
+        CertificateError::UnknownRevocationStatus => "on no revocation list",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "not for clients"
+        }
+        CertificateError::BadSignature => "bad signature",
+        _ => "malformed",
     }
 }
 

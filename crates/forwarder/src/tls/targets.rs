@@ -1,4 +1,4 @@
-//! TLS to targets: whom a group's connections trust and whom they expect.
+//! TLS to targets: whom a group's connections trust and whom they expect, and whom they say they come from.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client};
 
+use super::certificates::{self, CertificateMaterial};
 use super::{Materials, TlsError, provider};
 use crate::error::ApplyError;
 use crate::stream::Stream;
@@ -28,6 +29,8 @@ pub(crate) struct TargetTls {
     settings: TargetTlsSettings,
     http2: bool,
     authorities: String,
+    /// Shown to targets that ask.
+    shown: Option<CertificateMaterial>,
     config: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
 }
@@ -37,25 +40,25 @@ impl TargetTls {
         settings: &TargetTlsSettings,
         http2: bool,
         authorities: &str,
+        shown: Option<&CertificateMaterial>,
     ) -> Result<Self, TlsError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let pem = |source| TlsError::Pem {
-            name: settings.ca.clone(),
-            source,
-        };
-        let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
-            // Of a system's hundreds one that is not understood takes no trust from the others.
-            roots.add_parsable_certificates([authority.map_err(pem)?]);
-        }
-        if roots.is_empty() {
-            return Err(TlsError::NoAuthority(settings.ca.clone()));
-        }
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let roots = roots(&settings.ca, authorities)?;
+        let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(rustls::ALL_VERSIONS)
             .map_err(TlsError::Settings)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match shown {
+            None => builder.with_no_client_auth(),
+            Some(material) => {
+                let (chain, key) = certificates::parts(material)?;
+                let config = builder.with_client_auth_cert(chain, key);
+                config.map_err(|source| TlsError::Rejected {
+                    name: material.name.clone(),
+                    source,
+                })?
+            }
+        };
         if http2 {
             config.alpn_protocols = vec![H2.to_vec()];
         }
@@ -66,6 +69,7 @@ impl TargetTls {
             settings: settings.clone(),
             http2,
             authorities: authorities.to_owned(),
+            shown: shown.cloned(),
             config: Arc::new(config),
             name: name.map_err(|_| TlsError::BadName(settings.name.clone().unwrap_or_default()))?,
         })
@@ -84,6 +88,37 @@ impl TargetTls {
         }
         Ok(stream)
     }
+}
+
+/// The certificate that settings name.
+fn shown<'m>(
+    settings: &TargetTlsSettings,
+    materials: &'m Materials,
+) -> Result<Option<&'m CertificateMaterial>, TlsError> {
+    let Some(name) = &settings.certificate else {
+        return Ok(None);
+    };
+    let mut all = materials.certificates.iter();
+    let found = all.find(|material| material.name == *name);
+    let missing = || TlsError::UnknownCertificate(name.clone());
+    found.map(Some).ok_or_else(missing)
+}
+
+/// Whom the text of a file trusts.
+pub(super) fn roots(file: &str, authorities: &str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        let authority = authority.map_err(|source| TlsError::Pem {
+            name: file.to_owned(),
+            source,
+        })?;
+        // Of a system's hundreds one that is not understood takes no trust from the others.
+        roots.add_parsable_certificates([authority]);
+    }
+    if roots.is_empty() {
+        return Err(TlsError::NoAuthority(file.to_owned()));
+    }
+    Ok(roots)
 }
 
 /// By the names of the groups.
@@ -144,14 +179,19 @@ impl Targets {
             let authorities = materials.authorities.get(&settings.ca);
             let missing = || failed(TlsError::NoAuthority(settings.ca.clone()));
             let authorities = authorities.ok_or_else(missing)?;
+            let shown = shown(settings, materials).map_err(failed)?;
             let kept = known.get(name).filter(|kept| {
                 kept.settings == *settings
                     && kept.http2 == http2
                     && kept.authorities == *authorities
+                    && kept.shown.as_ref() == shown
             });
             let tls = match kept {
                 Some(kept) => Arc::clone(kept),
-                None => Arc::new(TargetTls::build(settings, http2, authorities).map_err(failed)?),
+                None => {
+                    let built = TargetTls::build(settings, http2, authorities, shown);
+                    Arc::new(built.map_err(failed)?)
+                }
             };
             wanted.insert(name.clone(), tls);
         }

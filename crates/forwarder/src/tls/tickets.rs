@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! ticket | key id (4) | nonce (12) | sealed state | tag (16) |    AES-256-GCM, the key id as additional data
-//! key    = HKDF-SHA256(secret, "ticket key" | listener | number of the period)
+//! key    = HKDF-SHA256(secret, "ticket key" | listener | scope | number of the period)
 //! ```
 //! A key makes tickets for one period. Those of the period before are taken too, and those of the next, for a peer whose
-//! clock is ahead. A ticket of one listener is none for another.
+//! clock is ahead. A ticket of one listener is none for another, nor for the same one once it asks its clients for
+//! something else: that is the scope.
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(crate) struct Tickets {
     /// The first makes tickets; those of the others are taken.
     secrets: Vec<TicketSecret>,
     listener: String,
+    /// Tells what is asked of clients; of one length, or empty.
+    scope: Vec<u8>,
     keys: ArcSwap<Keys>,
 }
 
@@ -71,10 +74,10 @@ struct Key {
 }
 
 impl Key {
-    fn new(secret: &TicketSecret, listener: &str, period: u64) -> Option<Self> {
+    fn new(secret: &TicketSecret, (listener, scope): (&str, &[u8]), period: u64) -> Option<Self> {
         let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secret.0);
         let period = period.to_be_bytes();
-        let info = [b"ticket key", listener.as_bytes(), &period[..]];
+        let info = [b"ticket key", listener.as_bytes(), scope, &period[..]];
         let mut bytes = [0; ID_BYTES + KEY_BYTES];
         derived.expand(&info, Length).ok()?.fill(&mut bytes).ok()?;
         let (id, key) = bytes.split_first_chunk()?;
@@ -96,10 +99,11 @@ impl hkdf::KeyType for Length {
 
 impl Tickets {
     /// Tickets of this listener; without a secret there are none.
-    pub(crate) fn new(secrets: &[TicketSecret], listener: &str) -> Self {
+    pub(crate) fn new(secrets: &[TicketSecret], listener: &str, scope: &[u8]) -> Self {
         Self {
             secrets: secrets.to_vec(),
             listener: listener.to_owned(),
+            scope: scope.to_owned(),
             keys: ArcSwap::from_pointee(Keys {
                 period: u64::MAX,
                 keys: Vec::new(),
@@ -116,9 +120,10 @@ impl Tickets {
             return known;
         }
         let periods = [period, period.saturating_sub(1), period + 1];
+        let place = (self.listener.as_str(), self.scope.as_slice());
         let make = |period| {
             let secrets = self.secrets.iter();
-            secrets.filter_map(move |secret| Key::new(secret, &self.listener, period))
+            secrets.filter_map(move |secret| Key::new(secret, place, period))
         };
         let keys = Arc::new(Keys {
             period,
@@ -190,9 +195,9 @@ mod tests {
     #[test]
     fn who_knows_the_secret_takes_tickets_of_this_period_and_its_neighbours() {
         let now = UNIX_EPOCH + 100_000 * PERIOD;
-        let ours = Tickets::new(&secrets(&[1]), "web");
+        let ours = Tickets::new(&secrets(&[1]), "web", &[]);
         let ticket = ours.seal(now, b"state").unwrap();
-        let peer = Tickets::new(&secrets(&[1]), "web");
+        let peer = Tickets::new(&secrets(&[1]), "web", &[]);
         let state = Some(b"state".to_vec());
         assert_eq!(peer.open(now, &ticket), state);
         assert_eq!(peer.open(now + PERIOD, &ticket), state);
@@ -203,10 +208,18 @@ mod tests {
         );
         assert_eq!(peer.open(now + 2 * PERIOD, &ticket), None, "too old");
         assert_eq!(peer.open(now - 2 * PERIOD, &ticket), None);
-        assert_eq!(Tickets::new(&secrets(&[2]), "web").open(now, &ticket), None);
         assert_eq!(
-            Tickets::new(&secrets(&[1]), "other").open(now, &ticket),
+            Tickets::new(&secrets(&[2]), "web", &[]).open(now, &ticket),
             None
+        );
+        assert_eq!(
+            Tickets::new(&secrets(&[1]), "other", &[]).open(now, &ticket),
+            None
+        );
+        assert_eq!(
+            Tickets::new(&secrets(&[1]), "web", &[1; 32]).open(now, &ticket),
+            None,
+            "other things are asked there"
         );
         assert_ne!(
             ours.seal(now, b"state").unwrap(),
@@ -218,19 +231,22 @@ mod tests {
     #[test]
     fn while_secrets_are_exchanged_both_are_taken() {
         let now = UNIX_EPOCH + 100_000 * PERIOD;
-        let old = Tickets::new(&secrets(&[1]), "web")
+        let old = Tickets::new(&secrets(&[1]), "web", &[])
             .seal(now, b"state")
             .unwrap();
-        let both = Tickets::new(&secrets(&[2, 1]), "web");
+        let both = Tickets::new(&secrets(&[2, 1]), "web", &[]);
         assert_eq!(both.open(now, &old), Some(b"state".to_vec()));
         let new = both.seal(now, b"state").unwrap();
-        assert_eq!(Tickets::new(&secrets(&[1]), "web").open(now, &new), None);
+        assert_eq!(
+            Tickets::new(&secrets(&[1]), "web", &[]).open(now, &new),
+            None
+        );
     }
 
     #[test]
     fn what_was_changed_is_no_ticket() {
         let now = UNIX_EPOCH + 100_000 * PERIOD;
-        let tickets = Tickets::new(&secrets(&[1]), "web");
+        let tickets = Tickets::new(&secrets(&[1]), "web", &[]);
         let ticket = tickets.seal(now, b"state").unwrap();
         for at in 0..ticket.len() {
             let mut changed = ticket.clone();
@@ -238,7 +254,7 @@ mod tests {
             assert_eq!(tickets.open(now, &changed), None, "octet {at}");
             assert_eq!(tickets.open(now, &ticket[..at]), None);
         }
-        assert!(!Tickets::new(&[], "web").enabled());
+        assert!(!Tickets::new(&[], "web", &[]).enabled());
         let shown = format!("{tickets:?} {:?}", secrets(&[1]));
         assert!(!shown.contains("1, 1"), "{shown}");
     }

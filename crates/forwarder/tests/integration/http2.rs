@@ -30,7 +30,7 @@ fn h2c(targets: &[SocketAddr]) -> (Forwarder, Place) {
 }
 
 /// Runs a client to its end, which must come in time.
-fn client<R>(work: impl Future<Output = R>) -> R {
+pub(crate) fn client<R>(work: impl Future<Output = R>) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -42,13 +42,13 @@ fn client<R>(work: impl Future<Output = R>) -> R {
     })
 }
 
-type Connection = JoinHandle<Result<(), h2::Error>>;
+pub(crate) type Connection = JoinHandle<Result<(), h2::Error>>;
 
 async fn connect(address: SocketAddr) -> (SendRequest<Bytes>, Connection) {
     converse(TcpStream::connect(address).await.unwrap()).await
 }
 
-async fn converse(
+pub(crate) async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> (SendRequest<Bytes>, Connection) {
     let (send, connection) = h2::client::handshake(stream).await.unwrap();
@@ -61,7 +61,7 @@ fn request(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(uri).body(()).unwrap()
 }
 
-async fn start(
+pub(crate) async fn start(
     send: &SendRequest<Bytes>,
     request: Request<()>,
     end: bool,

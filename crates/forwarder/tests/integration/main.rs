@@ -13,6 +13,7 @@ mod http2_heads;
 mod leaving;
 mod ledger;
 mod mixed;
+mod mtls;
 mod overrides;
 mod protection;
 mod proxies;

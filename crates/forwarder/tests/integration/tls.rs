@@ -76,8 +76,8 @@ pub(crate) fn trusting(
 }
 
 pub(crate) type Versions = &'static [&'static rustls::SupportedProtocolVersion];
-static ONLY_1_2: Versions = &[&rustls::version::TLS12];
-static ONLY_1_3: Versions = &[&rustls::version::TLS13];
+pub(crate) static ONLY_1_2: Versions = &[&rustls::version::TLS12];
+pub(crate) static ONLY_1_3: Versions = &[&rustls::version::TLS13];
 pub(crate) static ANY: Versions = rustls::ALL_VERSIONS;
 
 pub(crate) struct TlsClient {
@@ -230,7 +230,7 @@ fn the_oldest_version_is_what_the_listener_says() {
     assert!(get(place.address, &trusting(&[&one], ONLY_1_3), "a.example").is_ok());
     assert!(get(place.address, &trusting(&[&one], ONLY_1_2), "a.example").is_err());
     eventually("the refusal is counted", || {
-        causes(&forwarder, "client-malformed@handshake") == 1
+        causes(&forwarder, "client-incompatible@handshake") == 1
     });
 }
 

@@ -178,6 +178,7 @@ pub(crate) fn encrypted(targets: &[SocketAddr], name: &str) -> GroupSettings {
         tls: Some(TargetTlsSettings {
             name: Some(name.to_owned()),
             ca: "ca.pem".to_owned(),
+            certificate: None,
         }),
         ..group("g", targets)
     }

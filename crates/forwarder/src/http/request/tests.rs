@@ -40,6 +40,7 @@ fn forward_edited(
             peer: "198.51.100.7",
             local,
             trusted,
+            name: None,
         },
         &RequestChanges {
             edits,
