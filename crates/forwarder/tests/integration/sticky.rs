@@ -201,6 +201,10 @@ fn a_target_that_is_full_sends_its_client_elsewhere_this_once() {
         bound = client.get("/");
     }
     let cookie = set_cookie(&bound).unwrap();
+    // An answer is there a moment before the place of its request is free.
+    eventually("its place is free", || {
+        in_flight(&forwarder.snapshot()) == 0
+    });
     let mut busy = Client::connect(place.address);
     busy.send(format!(
         "GET /slow HTTP/1.1\r\nHost: test\r\nCookie: {cookie}\r\n\r\n"
