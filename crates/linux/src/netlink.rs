@@ -4,6 +4,7 @@
 //! attributes it does not know never make a message unreadable, because only known ones are looked at.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_core::{NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -17,6 +18,10 @@ pub(crate) const BUFFER: usize = 64 * 1024;
 
 const NLMSG_ALIGNMENT: usize = 4;
 const CODE_LEN: usize = 4;
+/// `struct nlmsghdr` and `struct ifaddrmsg` (rtnetlink(7)).
+const ADDRESS_HEADERS_LEN: usize = 16 + 8;
+const ATTRIBUTE_HEADER_LEN: usize = 4;
+const ADDRESS_ATTRIBUTES: [u16; 2] = [libc::IFA_ADDRESS, libc::IFA_LOCAL];
 
 /// Opens a NETLINK_ROUTE socket that hears the multicast groups of the bit mask `groups` (0: answers only).
 pub(crate) fn open(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
@@ -46,6 +51,43 @@ pub(crate) fn encode(message: RouteNetlinkMessage, flags: u16, sequence: u32) ->
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
     bytes
+}
+
+/// Makes the request in `bytes`, which is about an address, one about `address` of the same family, with other flags and another number.
+/// False when it has no such address; then it is no request any more.
+pub(crate) fn readdress(bytes: &mut [u8], address: IpAddr, flags: u16, sequence: u32) -> bool {
+    let (v4, v6);
+    let octets: &[u8] = match address {
+        IpAddr::V4(address) => {
+            v4 = address.octets();
+            &v4
+        }
+        IpAddr::V6(address) => {
+            v6 = address.octets();
+            &v6
+        }
+    };
+    let Some((header, mut rest)) = bytes.split_at_mut_checked(ADDRESS_HEADERS_LEN) else {
+        return false;
+    };
+    header[6..8].copy_from_slice(&flags.to_ne_bytes());
+    header[8..12].copy_from_slice(&sequence.to_ne_bytes());
+    let mut found = false;
+    while let [low, high, kind, zero, ..] = *rest {
+        let len = usize::from(u16::from_ne_bytes([low, high]));
+        let is_address = ADDRESS_ATTRIBUTES.contains(&u16::from_ne_bytes([kind, zero]));
+        match rest.get_mut(ATTRIBUTE_HEADER_LEN..len) {
+            Some(value) if is_address && value.len() == octets.len() => {
+                value.copy_from_slice(octets);
+                found = true;
+            }
+            Some(_) if !is_address => {}
+            Some(_) | None => return false,
+        }
+        let next = len.next_multiple_of(NLMSG_ALIGNMENT).min(rest.len());
+        rest = &mut rest[next..];
+    }
+    found
 }
 
 /// Sends one datagram to the kernel.

@@ -64,6 +64,35 @@ impl Renewer {
     }
 }
 
+/// Requests of which most differ from the one before in the address alone.
+#[derive(Debug, Default)]
+struct Stencil {
+    of: Option<(Vip, bool)>,
+    bytes: Vec<u8>,
+}
+
+impl Stencil {
+    fn request(&mut self, vip: &Vip, held: Held, flags: u16, sequence: u32) -> &[u8] {
+        let like = |vip: Vip| {
+            (
+                vip.ifindex,
+                vip.prefix_len,
+                vip.lease,
+                vip.address.is_ipv4(),
+            )
+        };
+        let alike = self
+            .of
+            .is_some_and(|(old, flag)| flag == held.no_prefix_route && like(old) == like(*vip));
+        if !alike || !netlink::readdress(&mut self.bytes, vip.address, flags, sequence) {
+            let request = RouteNetlinkMessage::NewAddress(message::add(vip, held.no_prefix_route));
+            self.bytes = netlink::encode(request, flags, sequence);
+            self.of = Some((*vip, held.no_prefix_route));
+        }
+        &self.bytes
+    }
+}
+
 impl Kernel {
     /// The port whose renewals a monitor need not tell; see [`crate::monitor::Monitor::pass_over_renewals`].
     pub fn renewal_port(&self) -> u32 {
@@ -98,17 +127,13 @@ impl Kernel {
             .collect();
         let first = self.renewer.sequences(kept.len());
         let mut datagram = Vec::new();
+        let mut stencil = Stencil::default();
         for (place, (vip, held)) in kept.iter().enumerate() {
             let last = place + 1 == kept.len();
             let flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE;
             let flags = flags | if last { NLM_F_ACK } else { 0 };
-            let request = message::add(vip, held.no_prefix_route);
             let sequence = first.wrapping_add(place as u32);
-            datagram.extend(netlink::encode(
-                RouteNetlinkMessage::NewAddress(request),
-                flags,
-                sequence,
-            ));
+            datagram.extend_from_slice(stencil.request(vip, *held, flags, sequence));
         }
         if datagram.is_empty() {
             return Vec::new();
@@ -138,5 +163,50 @@ impl Kernel {
             Some((**vip, AddressError::Refused { attempt, source }))
         };
         errors.into_iter().filter_map(failure).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_request_made_from_the_one_before_is_the_same_as_one_made_anew() {
+        let vip = |ifindex, address: &str, prefix_len, lease| Vip {
+            ifindex,
+            address: address.parse().expect("a valid address"),
+            prefix_len,
+            lease,
+            parent: None,
+        };
+        let lease = Some(Duration::from_secs(2));
+        let all = [
+            (vip(3, "10.0.0.1", 24, lease), false),
+            (vip(3, "10.0.0.2", 24, lease), false),
+            (vip(3, "10.0.0.3", 24, lease), true),
+            (vip(4, "10.0.0.4", 24, lease), true),
+            (vip(4, "10.0.0.5", 32, lease), true),
+            (vip(4, "10.0.0.6", 32, None), true),
+            (vip(4, "2001:db8::1", 64, lease), true),
+            (vip(4, "2001:db8::2", 64, lease), true),
+            (vip(4, "10.0.0.7", 32, None), true),
+        ];
+        let mut stencil = Stencil::default();
+        for (place, (vip, no_prefix_route)) in all.into_iter().enumerate() {
+            let held = Held {
+                no_prefix_route,
+                expires_at: None,
+            };
+            let (flags, sequence) = (NLM_F_REQUEST | NLM_F_ACK, 700 + place as u32);
+            let request = RouteNetlinkMessage::NewAddress(message::add(&vip, no_prefix_route));
+            let anew = netlink::encode(request, flags, sequence);
+            assert_eq!(
+                stencil.request(&vip, held, flags, sequence),
+                anew,
+                "{place}"
+            );
+        }
     }
 }
