@@ -94,14 +94,14 @@ fn a_script_that_hangs_never_runs_twice_at_a_time() {
         let mut watching = Watching::new(turns.clone());
         let hanging = vec![(1, watch(shell(&script), 20, 200))];
         watching.set("lb1", hanging.clone(), &answers);
-        for _ in 0..3 {
+        // On a busy machine a run may be ended before it has said anything.
+        while lines(&log) < 3 {
             let (_, finding) = next(&mut findings).await;
             assert!(
                 !finding.passed && finding.words.contains("ended because it took"),
                 "{finding:?}"
             );
         }
-        assert!(lines(&log) >= 3);
         // The director is another one: what ran for the old one ends before anything runs for the new.
         let runs = lines(&log);
         while lines(&log) == runs {
