@@ -51,7 +51,7 @@ pub use namespace::NetNs;
 pub use observer::{Observer, Seen};
 pub use origin::{Origin, TcpEcho};
 pub use prober::{ProbeSettings, Prober};
-pub use process::{Process, cpu_time, memory_kib, process_tree};
+pub use process::{Process, code_kib, cpu_time, locked_kib, memory_kib, process_tree};
 pub use run::{Outcome, Probe, Run, Summary};
 pub use scale::{Crowd, Missed, ScaleMeasure, ScaleProduct, measure_scale, missed};
 pub use scenario::{Measure, Product, Scenario, measure};

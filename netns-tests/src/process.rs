@@ -191,13 +191,42 @@ pub(crate) fn pid_of(pid: u32) -> Pid {
 /// # Errors
 /// When the process is gone or the file has no such line.
 pub fn memory_kib(pid: u32) -> anyhow::Result<u64> {
+    rolled_up(pid, "Pss:")
+}
+
+/// How much of a process's memory is locked, in KiB, shared pages in proportion.
+///
+/// # Errors
+/// As [`memory_kib`].
+pub fn locked_kib(pid: u32) -> anyhow::Result<u64> {
+    rolled_up(pid, "Locked:")
+}
+
+fn rolled_up(pid: u32, key: &str) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .context("no Pss line")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    let value = text.lines().find_map(|line| line.strip_prefix(key));
+    let value = value.with_context(|| format!("no line {key} in {path}"))?;
+    Ok(value.trim().trim_end_matches("kB").trim().parse()?)
+}
+
+/// How much of the code of its own program a process has in memory, in KiB, from `/proc/PID/smaps`.
+///
+/// # Errors
+/// When the process is gone.
+pub fn code_kib(pid: u32) -> anyhow::Result<u64> {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe"))?;
+    let program = program.to_string_lossy();
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let (mut own, mut total) = (false, 0);
+    for line in smaps.lines() {
+        if let Some(value) = line.strip_prefix("Rss:").filter(|_| own) {
+            total += value.trim().trim_end_matches("kB").trim().parse::<u64>()?;
+        } else if let Some(rights) = line.split(' ').nth(1).filter(|rights| rights.len() == 4) {
+            own = rights == "r-xp" && line.ends_with(&*program);
+        }
+    }
+    Ok(total)
 }
 
 /// The processor time all threads of a process have used, in user and in kernel mode.

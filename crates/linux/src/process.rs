@@ -8,13 +8,12 @@ mod capability;
 mod child;
 mod group;
 mod identity;
+mod memory;
 mod resources;
 
 pub use capability::{Capability, grant_children, keep_capabilities};
 pub use child::{ChildFd, Signal, die_with_parent};
 pub use group::{lead_group, signal_group};
 pub use identity::{become_user, group_id, user_ids, user_name};
-pub use resources::{
-    boottime, lock_memory, lock_program, monotonic, nofile_limit, oom_score, raise_nofile,
-    realtime, trim_memory,
-};
+pub use memory::{lock_memory, release_program, trim_memory};
+pub use resources::{boottime, monotonic, nofile_limit, oom_score, raise_nofile, realtime};

@@ -2,6 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+/// Advertisements leave on a grid whose step divides their interval: this, where it does and is a fiftieth at most,
+const ADVERT_STEP: Duration = Duration::from_millis(20);
+/// else a hundredth, and this at most: it divides every interval.
+const SHORT_ADVERT_STEP: Duration = Duration::from_millis(10);
+
 /// Instants that are a whole number of some step away from a common beginning.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grid {
@@ -32,9 +37,34 @@ impl Grid {
     }
 }
 
+/// The step of the grid on which advertisements of this interval leave.
+pub(super) fn advert_step(interval: Duration) -> Duration {
+    let divides = interval.as_micros().is_multiple_of(ADVERT_STEP.as_micros());
+    if divides && interval >= 50 * ADVERT_STEP {
+        ADVERT_STEP
+    } else {
+        (interval / 100).min(SHORT_ADVERT_STEP)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_step_for_advertisements_divides_every_interval() {
+        for centiseconds in 1..=4095 {
+            let interval = Duration::from_millis(10 * centiseconds);
+            let step = advert_step(interval);
+            assert_eq!(interval.as_nanos() % step.as_nanos(), 0, "{interval:?}");
+            assert!(step <= interval / 50, "{interval:?}");
+        }
+        let of = |ms| advert_step(Duration::from_millis(ms));
+        assert_eq!(
+            [of(100), of(990), of(1000), of(1010)],
+            [1000, 9900, 20_000, 10_000].map(Duration::from_micros)
+        );
+    }
 
     #[test]
     fn instants_of_the_grid_are_whole_steps_from_its_beginning() {

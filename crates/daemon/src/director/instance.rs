@@ -11,11 +11,11 @@ mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use control::Timestamp;
 use linux::address::{Link, Vip};
-use linux::neighbour::Announcer;
 use vrrp::{
     Action, Alarm, Counters, Directive, Event, Family, PeerKnowledge, State, Timer, Transition,
 };
@@ -24,13 +24,14 @@ use self::acceptance::Refusal;
 use self::carrier::VirtualLinks;
 use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
+use super::announcers::{Announcers, Outlet};
 use super::evidence::{Evidence, PeerSays};
 use super::facts::Facts;
 use super::flight::{Lane, Moved};
-use super::grid::Grid;
+use super::grid::{Grid, advert_step};
 use super::journal::Entry;
 use super::seat::Seat;
-use super::signing::Signing;
+use super::signing::{Highest, Signing};
 use super::steer::{self, Steering};
 use super::tracking::Verdict;
 use super::wires::{self, WireKey, Wires};
@@ -39,8 +40,6 @@ use super::wires::{self, WireKey, Wires};
 const KEPT: usize = 10;
 /// An alarm of the same kind is journaled again after this long.
 const ALARM_INTERVAL: Duration = Duration::from_secs(60);
-/// Advertisements leave on a grid of a hundredth of their interval, and of this at most: it divides every interval.
-const ADVERT_STEP: Duration = Duration::from_millis(10);
 /// How often an address may be put back within [`RESTORE_WINDOW`] before the next renewal has to do.
 const RESTORE_LIMIT: usize = 10;
 /// See [`RESTORE_LIMIT`].
@@ -119,7 +118,8 @@ pub(super) struct Instance {
     /// The kernel has confirmed that the leases outlast a pause.
     prolonged: bool,
     schedule: Option<Schedule>,
-    announcer: Option<Announcer>,
+    pub(super) announcers: Announcers,
+    announcer: Option<Rc<Outlet>>,
     virtual_links: VirtualLinks,
     refusal: Refusal,
     link: Option<Link>,
@@ -153,7 +153,7 @@ impl Instance {
             config,
             counters: Counters::default(),
             verdict: Verdict::default(),
-            signing: Signing::new(None),
+            signing: Signing::new(Highest::default()),
             evidence: Evidence::default(),
             peer_says: None,
             transitions: VecDeque::new(),
@@ -169,6 +169,7 @@ impl Instance {
             releases_pending: 0,
             prolonged: false,
             schedule: None,
+            announcers: Announcers::default(),
             announcer: None,
             virtual_links: VirtualLinks::None,
             refusal: Refusal::None,
@@ -320,7 +321,7 @@ impl Instance {
         let timer = self.router.next_timer()?;
         let interval = self.config.settings.advert_interval.as_duration();
         Some(match timer.name {
-            Timer::ADVERT => grid.not_before(timer.at, (interval / 100).min(ADVERT_STEP)),
+            Timer::ADVERT => grid.not_before(timer.at, advert_step(interval)),
             _ => timer.at,
         })
     }
@@ -349,7 +350,7 @@ impl Instance {
             return;
         }
         self.announcer = link.and_then(|link| link.mac.map(|mac| (link.index, mac))).and_then(|(index, mac)| {
-            let opened = Announcer::open(index, mac);
+            let opened = self.announcers.open(index, mac);
             opened.inspect_err(|error| tracing::warn!(link = self.config.interface, %error, "no announcements possible")).ok()
         });
         if let Some(link) = link.filter(|_| !same_index)

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod announce;
+mod announcers;
 mod certificates;
 mod evidence;
 mod exposition;
@@ -29,6 +30,7 @@ mod outlook;
 mod overrides;
 mod parent_settings;
 mod plane;
+mod practice;
 mod questions;
 mod receive;
 mod refusal;
@@ -142,6 +144,8 @@ struct Director {
     /// What [`Director::judge`] saw of the data plane last.
     judged: Option<(DataPlane, bool)>,
     certificates: certificates::Certificates,
+    stamps: signing::Highest,
+    announcers: announcers::Announcers,
     handles: inputs::Handles,
 }
 
@@ -237,7 +241,7 @@ impl Director {
             self.next_beat_at = now + testament::beat_limit(&self.instances) / 5;
         }
         if self.lock_memory_at.is_some_and(|at| at <= now) {
-            self.lock_memory();
+            self.lock_memory(now);
         }
         if testament::deposit(&mut self.instances, &mut self.wires, &self.keeper) {
             self.next_beat_at = now;
@@ -281,7 +285,8 @@ impl Director {
             self.outcomes.clone(),
         );
         let mut instance = Instance::new(now, number, config, addresses);
-        instance.signing = signing::Signing::new(self.args.stamp.map(vrrp::Stamp::from_value));
+        instance.announcers = self.announcers.clone();
+        instance.signing = signing::Signing::new(self.stamps.clone());
         self.instances.push(instance);
         let index = self.instances.len() - 1;
         self.reconcile_one(now, index);

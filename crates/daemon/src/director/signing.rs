@@ -1,5 +1,7 @@
 //! What signing needs of the world outside the core: the wall clock, stamps in order, and the highest ones heard.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use control::AuthenticationStatus;
@@ -14,9 +16,29 @@ const WILL_LEAD: Duration = Duration::from_secs(1);
 /// How often a will with signed farewells is written anew, so that its stamps stay ahead and within the window.
 pub(super) const WILL_REFRESH: Duration = Duration::from_millis(500);
 
+/// The highest stamp that anything this node signs may carry by now, the same for all its virtual routers. One that begins, because a
+/// reload has replaced it or brought it back, goes on after it: the clock alone may have been set back since.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Highest(Rc<Cell<Option<Stamp>>>);
+
+impl Highest {
+    /// As far as the keeper knows of directors before this one.
+    pub(super) fn told(told: Option<Stamp>) -> Self {
+        Self(Rc::new(Cell::new(told)))
+    }
+
+    fn note(&self, stamp: Stamp) -> Stamp {
+        if self.0.get().is_none_or(|highest| stamp.follows(highest)) {
+            self.0.set(Some(stamp));
+        }
+        stamp
+    }
+}
+
 /// Stamps of one virtual router, both ways.
 #[derive(Debug)]
 pub(super) struct Signing {
+    highest: Highest,
     sequencer: Sequencer,
     pub(super) marks: Marks,
     /// When the will has to be written anew.
@@ -24,10 +46,11 @@ pub(super) struct Signing {
 }
 
 impl Signing {
-    /// Begins beyond the stamps that the will of a predecessor may have carried, as far as the keeper knows of them: `told`.
-    pub(super) fn new(told: Option<Stamp>) -> Self {
+    /// Begins beyond every stamp that this node may have used before.
+    pub(super) fn new(highest: Highest) -> Self {
         Self {
-            sequencer: Sequencer::beginning_at(wall().after(WILL_LEAD), told),
+            sequencer: Sequencer::beginning_at(wall().after(WILL_LEAD), highest.0.get()),
+            highest,
             marks: Marks::default(),
             will_due_at: None,
         }
@@ -38,14 +61,17 @@ impl Signing {
         advertisement
             .authentication()
             .map_or_else(Stamp::default, |authentication| {
-                self.sequencer.next(wall(), authentication)
+                let stamp = self.sequencer.next(wall(), authentication);
+                self.highest.note(stamp)
             })
     }
 
     /// The stamp of farewells in the last will; none where nothing is signed.
     pub(super) fn will_stamp(&self, authentication: Option<&Authentication>) -> Option<Stamp> {
         let ahead = |authentication| self.sequencer.ahead(wall(), WILL_LEAD, authentication);
-        authentication.map(ahead)
+        authentication
+            .map(ahead)
+            .map(|stamp| self.highest.note(stamp))
     }
 }
 
@@ -121,5 +147,31 @@ pub(super) fn alarm_words(datagram: &Datagram<'_>, reject: Reject) -> String {
              again, or its clock went back"
         ),
         _other => format!("advertisements from {peer} are refused: {reject}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vrrp::{Freshness, Key};
+
+    #[test]
+    fn a_virtual_router_that_is_replaced_goes_on_after_the_stamps_of_the_one_before() {
+        let keys = vec![Key::new(1, &[7; 32]).unwrap()];
+        let mut authentication = Authentication::new(keys, 1).unwrap();
+        authentication.freshness = Freshness::Growth;
+        // What was signed before somebody set the clock back by an hour.
+        let hour_ahead = Stamp::at(wall().after(Duration::from_secs(3600)));
+        let highest = Highest::told(Some(hour_ahead));
+        let mut first = Signing::new(highest.clone());
+        let sent = first.sequencer.next(wall(), &authentication);
+        assert!(sent.follows(hour_ahead));
+        let will = first.will_stamp(Some(&authentication)).unwrap();
+        assert!(will.follows(sent));
+        drop(first);
+        let mut second = Signing::new(highest);
+        let sent = second.sequencer.next(wall(), &authentication);
+        assert!(sent.follows(will), "{sent:?} is refused as a replay");
     }
 }

@@ -39,7 +39,7 @@ const CAPABILITIES: [Capability; 4] = [
     Capability::CAP_SYS_NICE,
     Capability::CAP_IPC_LOCK,
 ];
-/// How long a start takes at most: what it needed and nothing else does is given back then, and the rest is locked in memory.
+/// How long a start takes at most: what it needed and nothing else does is given back then, and what is touched from then on stays in memory.
 const START: Duration = Duration::from_secs(10);
 /// Messages of tasks and threads that may wait for the loop.
 const QUEUED: usize = 64;
@@ -172,6 +172,7 @@ async fn assemble(
     let (certificates_in, certificates) = mpsc::channel(1);
     let keeper = Rc::new(AsyncChannel::new(channel).context("watch the channel to the keeper")?);
     let settings = Rc::new(ParentSettings::new(&args.state_dir));
+    let stamps = super::signing::Highest::told(args.stamp.map(vrrp::Stamp::from_value));
     let now = Instant::now();
     let grid = Grid::beginning_at(now);
     let renewals = Renewals::start(Rc::clone(&kernel), outcomes.clone());
@@ -221,6 +222,8 @@ async fn assemble(
         lock_memory_at: Some(now + START),
         judged: None,
         certificates: Certificates::start(certificates_in),
+        stamps,
+        announcers: super::announcers::Announcers::default(),
         handles: Handles {
             listed: listed_in,
             loaded: loaded_in,
@@ -295,7 +298,6 @@ fn harden(config: &config::Config) -> Result<Vec<String>, Powerless> {
             refused.push(format!("{what}: {error}"));
         }
     };
-    note("the program is not locked", linux::process::lock_program());
     note(
         "no real-time scheduling",
         linux::process::realtime(REALTIME_PRIORITY),
@@ -365,13 +367,18 @@ impl Director {
         );
     }
 
-    /// Reading a configuration and taking over leaves much behind; locked, it could not be given back.
-    pub(super) fn lock_memory(&mut self) {
+    /// Reading a configuration and taking over leaves much behind; locked, it could not be given back. What a takeover needs is locked
+    /// because it runs then, once for practice.
+    pub(super) fn lock_memory(&mut self, now: Instant) {
         self.lock_memory_at = None;
         linux::process::trim_memory();
+        linux::process::release_program();
         if let Err(error) = linux::process::lock_memory() {
             tracing::warn!("memory is not locked: {error}");
         }
+        self.practise(now);
+        // A line for practice too.
+        tracing::info!("ready: what a takeover needs is in memory");
     }
 
     /// Journals what an earlier run left behind and did not live to take away.

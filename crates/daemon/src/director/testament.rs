@@ -87,8 +87,7 @@ fn send_parts(
         }
         changes.parts.insert(instance.number, part(instance, wires));
     }
-    let mut file = File::from(memfd_create("tandem-will", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(&encode(&changes))?;
+    let file = write_down(&changes)?;
     keeper.try_send(&encode(&ToKeeper::Will), &[file.as_fd()])?;
     // Only after the parts that named them have been replaced.
     while let Some(id) = wires.take_closed() {
@@ -101,6 +100,36 @@ fn send_parts(
         }
     }
     Ok(())
+}
+
+/// A file in memory that holds this will.
+fn write_down(will: &Will) -> std::io::Result<File> {
+    let mut file = File::from(memfd_create("tandem-will", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&encode(will))?;
+    Ok(file)
+}
+
+/// Writes a made-up will down and drops it: see [`super::practice`].
+pub(super) fn practise() {
+    let here = std::net::Ipv4Addr::LOCALHOST.into();
+    let part = Part {
+        packets: vec![Farewell {
+            sender: 0,
+            source: here,
+            destination: here,
+            bytes: vec![0; 32],
+        }],
+        addresses: vec![HeldAddress {
+            ifindex: 0,
+            address: here,
+            prefix_len: 32,
+        }],
+        links: vec![0],
+        stamp: Some(0),
+    };
+    let parts = (0..2).map(|number| (number, part.clone())).collect();
+    // It is not given to anybody.
+    drop(write_down(&Will { parts }));
 }
 
 /// Gives the keeper the sending socket of a wire, once.

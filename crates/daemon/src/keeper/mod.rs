@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for refused in prepare_process() {
         log::last_words(&refused);
     }
+    keeper.practise();
     keeper.start_director().context("start the director")?;
     loop {
         if let Some(code) = keeper.finished() {
@@ -118,6 +119,7 @@ fn prepare_process() -> Vec<String> {
         ));
     }
     linux::process::trim_memory();
+    linux::process::release_program();
     if let Err(error) = linux::process::lock_memory() {
         refused.push(format!("keeper: memory is not locked: {error}"));
     }

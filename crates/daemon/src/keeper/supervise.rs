@@ -71,6 +71,11 @@ impl Keeper {
         self.finished
     }
 
+    /// Goes once through what the worst day asks for, so that it is in memory then.
+    pub(super) fn practise(&self) {
+        self.testament.practise();
+    }
+
     /// Descriptors whose readability means work.
     pub(super) fn watched(&self) -> Vec<BorrowedFd<'_>> {
         let director = self

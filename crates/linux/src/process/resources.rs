@@ -1,68 +1,11 @@
-//! Memory, scheduling, limits and clocks.
+//! Scheduling, limits and clocks.
 
 use std::io;
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
-
-/// Locks the memory of the process, so that it never waits for a disk: its program whole, everything else from its first touch
-/// on, because most of the stacks of threads is never touched.
-///
-/// # Errors
-/// `ENOMEM` or `EPERM` when the limit is too low and CAP_IPC_LOCK is missing.
-pub fn lock_memory() -> io::Result<()> {
-    let always = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
-    mlockall(always | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT))?;
-    lock_program()
-}
-
-/// Locks the program and its libraries in memory, all of them: what is needed on the worst day may never have run before.
-///
-/// # Errors
-/// As [`lock_memory`].
-#[allow(unsafe_code)]
-pub fn lock_program() -> io::Result<()> {
-    for program in programs() {
-        // SAFETY: the range is one mapping of this process; locking reads its pages in and changes nothing.
-        let locked = unsafe { libc::mlock(program.start as *const libc::c_void, program.len()) };
-        if locked != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
-}
-
-/// Gives the system back memory that was allocated and freed again. Call it before [`lock_memory`], or it is locked with the rest.
-#[allow(unsafe_code)]
-pub fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim takes no pointer, may be called from any thread at any time, and touches free memory only.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Where the program and its libraries are, code and constants; none if that cannot be told.
-fn programs() -> Vec<std::ops::Range<usize>> {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    maps.lines().filter_map(program_mapping).collect()
-}
-
-/// `55d0c0a00000-55d0c0c00000 r-xp 00200000 fe:00 1234    /usr/sbin/tandemd`
-fn program_mapping(line: &str) -> Option<std::ops::Range<usize>> {
-    let (range, rest) = line.split_once(' ')?;
-    let of_file = rest
-        .split_ascii_whitespace()
-        .nth(4)
-        .is_some_and(|path| path.starts_with('/'));
-    let unchanging = rest.starts_with("r-xp ") || rest.starts_with("r--p ");
-    let (from, to) = range.split_once('-').filter(|_| of_file && unchanging)?;
-    let number = |hex| usize::from_str_radix(hex, 16).ok();
-    Some(number(from)?..number(to)?)
-}
 
 /// Puts the calling thread under SCHED_RR with `priority` (1..=99). Its children start without.
 ///
@@ -128,25 +71,4 @@ fn read(clock: ClockId) -> Duration {
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_of_a_file_and_cannot_be_written_is_program() {
-        let line = |rights, path| format!("1000-3000 {rights} 00000000 fe:00 12    {path}");
-        let found = |line: String| program_mapping(&line);
-        for rights in ["r-xp", "r--p"] {
-            assert_eq!(
-                found(line(rights, "/usr/sbin/tandemd")),
-                Some(0x1000..0x3000)
-            );
-        }
-        assert_eq!(found(line("rw-p", "/usr/sbin/tandemd")), None);
-        assert_eq!(found(line("r-xp", "[vdso]")), None);
-        assert_eq!(found("1000-3000 r-xp 00000000 00:00 0".to_owned()), None);
-        assert!(!programs().is_empty());
-    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use linux::channel::{self, Channel};
 use linux::process::{
     ChildFd, Signal, boottime, die_with_parent, lock_memory, monotonic, oom_score, raise_nofile,
-    realtime, trim_memory,
+    realtime, release_program, trim_memory,
 };
 use nix::libc;
 
@@ -37,6 +37,27 @@ fn memory_is_locked_and_what_comes_later_as_it_is_touched() {
                 "what was not touched is resident"
             );
             drop(untouched);
+        },
+    );
+}
+
+#[test]
+fn the_program_is_given_back_and_what_runs_again_is_locked() {
+    in_child(
+        "process::the_program_is_given_back_and_what_runs_again_is_locked",
+        || {
+            let code = || own_kib("RssFile");
+            let before = code();
+            release_program();
+            let after = code();
+            assert!(after < before, "{after} of {before} KiB");
+            lock_memory().unwrap();
+            assert!(own_kib("VmLck") > 0);
+            // What is needed comes back.
+            let text = format!("{:?}", Duration::from_millis(1500));
+            assert_eq!(text, "1.5s");
+            release_program();
+            assert!(code() >= after, "what is locked was given back");
         },
     );
 }

@@ -110,6 +110,25 @@ fn nothing_recorded_is_believed_neither_in_this_life_nor_in_the_next() {
 }
 
 #[test]
+fn a_node_that_starts_again_is_believed_although_its_clock_went_back() {
+    let start = Instant::now();
+    let (mut one, mut two) = (node(start, 2, 11, 1), node(start, 3, 22, 1));
+    let (mut now, _) = meet(start, &mut one, &mut two);
+    let earlier = WallTime(WALL.0 - Duration::from_secs(3600));
+    let mut again = node(now, 3, 33, 1);
+    // Until the old exchange has ended by silence it is not spoken to; its stamps have nothing to do with it.
+    for _ in 0..2 * MISSED {
+        now += INTERVAL;
+        (one.next_at, again.next_at) = (now, now);
+        let octets = again.due(now, earlier, draw(), active).unwrap();
+        one.receive(now, WALL, draw(), again.own.ip(), &octets);
+        beat(now, &mut one, &mut again);
+    }
+    assert!(one.is_alive(now) && again.is_alive(now));
+    assert_eq!(one.refused().get("replay"), None);
+}
+
+#[test]
 fn forged_and_senseless_ones_are_counted_and_nothing_else() {
     let start = Instant::now();
     let (mut one, mut two) = (node(start, 2, 11, 1), node(start, 3, 22, 1));

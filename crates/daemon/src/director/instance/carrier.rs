@@ -2,14 +2,15 @@
 //! that have the virtual MAC.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use linux::address::Link;
-use linux::neighbour::Announcer;
 use vrrp::Family;
 
 use super::Instance;
 use crate::director::addresses::Order;
+use crate::director::announcers::Outlet;
 use crate::director::virtual_links::{MadeLink, Plan};
 use crate::director::wires::{self, WireKey};
 
@@ -34,7 +35,7 @@ pub(super) enum VirtualLinks {
 #[derive(Debug)]
 pub(super) struct Carrier {
     link: MadeLink,
-    announcer: Option<Announcer>,
+    announcer: Option<Rc<Outlet>>,
 }
 
 impl Instance {
@@ -91,16 +92,16 @@ impl Instance {
     }
 
     /// The socket that tells the neighbours where `address` is.
-    pub(super) fn announcer_of(&self, address: IpAddr) -> Option<&Announcer> {
+    pub(super) fn announcer_of(&self, address: IpAddr) -> Option<&Outlet> {
         if !self.config.virtual_mac {
-            return self.announcer.as_ref();
+            return self.announcer.as_deref();
         }
         let family = Family::of(address);
         self.carriers()
             .iter()
             .find(|carrier| carrier.link.family == family)?
             .announcer
-            .as_ref()
+            .as_deref()
     }
 
     /// Whether links or rules that it needs are on their way.
@@ -181,7 +182,7 @@ impl Instance {
             return;
         }
         let carrier = |link: MadeLink| {
-            let announcer = Announcer::open(link.index, link.mac);
+            let announcer = self.announcers.open(link.index, link.mac);
             let announcer = announcer.inspect_err(
                 |error| tracing::warn!(link = link.name, %error, "no announcements possible"),
             );

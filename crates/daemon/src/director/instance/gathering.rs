@@ -107,7 +107,9 @@ impl Instance {
                         });
                         v4.map(|vip| announcer.ask(vip, gateway))
                     };
-                    if let Some(Err(error)) = self.announcer.as_ref().and_then(asks) {
+                    if let Some(Err(error)) =
+                        self.announcer.as_deref().and_then(|outlet| asks(outlet))
+                    {
                         tracing::debug!(link = self.config.interface, %gateway, %error, "gateway not asked");
                     }
                 }

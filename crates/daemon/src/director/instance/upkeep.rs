@@ -15,6 +15,8 @@ use crate::director::steer::{Share, Standing, Steering};
 use crate::director::virtual_links;
 use crate::director::wires::Wires;
 
+/// Addresses that one virtual router announces at once, before others have their turn.
+const AT_ONCE: usize = 32;
 /// Between two looks at the steering of connections in flight, unless something has changed.
 const STEER_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -116,19 +118,30 @@ impl Instance {
         self.config.lease.filter(|_| renewed)
     }
 
+    /// Announces what is due, as far as the pace of the link allows.
     pub(super) fn announce_due(&mut self, now: Instant) {
-        let settings = &self.config.announce;
-        if self
-            .schedule
-            .as_mut()
-            .is_some_and(|schedule| schedule.take_due(now, settings))
-        {
-            for vip in self.config.vips.clone() {
+        let vips = &self.config.vips;
+        // Both forms of IPv4.
+        let place = |addresses: usize| {
+            let outlet = (vips.first()).and_then(|vip| self.announcer_of(vip.address));
+            outlet.map_or(now, |outlet| outlet.place(now, 2 * addresses))
+        };
+        let Some(mut schedule) = self.schedule.clone() else {
+            return;
+        };
+        let first = || place(vips.len().min(AT_ONCE));
+        if schedule.take_due(now, &self.config.announce, first) {
+            let part = schedule.part(vips.len(), AT_ONCE);
+            for vip in &vips[part.clone()] {
                 self.announce_one(vip.address);
             }
-            let addresses = self.config.vips.len() as u64;
+            let left = vips.len() - part.end;
+            let rest_at = (left > 0).then(|| place(left.min(AT_ONCE)));
+            schedule.went(part.end, rest_at);
+            let addresses = part.len() as u64;
             self.lane.note(now, What::Announced { addresses });
         }
+        self.schedule = Some(schedule);
     }
 
     /// Tells the neighbours where `address` is: both forms for IPv4, because some hosts learn from one of them only.
