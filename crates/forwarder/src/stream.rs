@@ -2,7 +2,6 @@
 //!
 //! One type for all of them keeps the loops above free of type parameters; telling them apart costs a branch a call.
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -108,25 +107,12 @@ impl Stream {
         match self {
             // Without it the peer sees a plain end: nothing better can be done.
             Self::Plain(stream) => drop(stream.set_zero_linger()),
-            Self::Server(secured) => drop(secured.stream.get_ref().0.set_zero_linger()),
+            Self::Server(secured) => secured.reset_on_close(),
             Self::Client(stream) => drop(stream.get_ref().0.set_zero_linger()),
             Self::Conduit(conduit) => conduit.reset(),
             // A stream that is dropped before its end is reset.
             Self::Upward(_) => {}
         }
-    }
-
-    /// Says that nothing more comes, where being dropped right after does not say it.
-    pub(crate) async fn finish(&mut self) {
-        if !matches!(self, Self::Plain(_)) {
-            self.shut_down().await;
-        }
-    }
-
-    /// Says that nothing more comes.
-    pub(crate) async fn shut_down(&mut self) {
-        // A peer that is gone need not be told.
-        let _ = poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
     }
 }
 

@@ -154,7 +154,7 @@ impl Connection {
             record.end(&self.worker.pen, &self.listener, self.peer);
             match after {
                 After::Next => first = false,
-                After::Close => return self.client.stream.finish().await,
+                After::Close => return self.finish().await,
                 After::Linger => return self.linger().await,
                 After::Reset => return self.client.stream.reset_on_close(),
             }
@@ -445,11 +445,31 @@ impl Connection {
         .await
     }
 
+    /// Says that nothing more comes, where being dropped right after does not say it.
+    async fn finish(&mut self) {
+        if self.client.stream.plain().is_none() {
+            self.say_end().await;
+        }
+    }
+
+    /// Says that nothing more comes. A client that takes nothing is not waited for long.
+    async fn say_end(&mut self) {
+        self.client.alarm.set(LINGER);
+        poll_fn(|cx| {
+            match Pin::new(&mut self.client.stream).poll_shutdown(cx) {
+                // A client that is gone need not be told.
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => self.client.alarm.poll(cx),
+            }
+        })
+        .await;
+    }
+
     /// Says that nothing more comes, and goes on reading for a while: closing over unread bytes would be a reset, and
     /// a reset may overtake the answer.
     async fn linger(&mut self) {
         self.client.input.release();
-        self.client.stream.shut_down().await;
+        self.say_end().await;
         self.client.alarm.set(LINGER);
         let mut left = LINGER_BYTES;
         poll_fn(|cx| {

@@ -1,5 +1,9 @@
 //! What a handshake has agreed upon, for targets, the access log and whoever else tells others about it.
 
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
 use rustls::server::ServerConnection;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::net::TcpStream;
@@ -72,11 +76,61 @@ fn cipher(suite: CipherSuite) -> &'static str {
     }
 }
 
-/// A client's connection inside TLS.
+/// A client's connection inside TLS. However it ends, the client is told so (RFC 8446 §6.1), unless it is cut.
 #[derive(Debug)]
 pub(crate) struct Secured {
     /// The connection.
     pub(crate) stream: TlsStream<TcpStream>,
     /// What its handshake has agreed upon.
-    pub(crate) facts: std::rc::Rc<Facts>,
+    pub(crate) facts: Rc<Facts>,
+    cut: Cell<bool>,
+}
+
+impl Secured {
+    /// A connection whose handshake is done.
+    pub(super) fn new(stream: TlsStream<TcpStream>, facts: Facts) -> Self {
+        Self {
+            stream,
+            facts: Rc::new(facts),
+            cut: Cell::new(false),
+        }
+    }
+
+    /// Lets it end without a word and with a reset when it is dropped: nobody is to take what has come for all there is.
+    pub(crate) fn reset_on_close(&self) {
+        self.cut.set(true);
+        // Without it the peer still misses the word.
+        let _ = self.stream.get_ref().0.set_zero_linger();
+    }
+}
+
+impl Drop for Secured {
+    fn drop(&mut self) {
+        if self.cut.get() {
+            return;
+        }
+        let (tcp, connection) = self.stream.get_mut();
+        // Nothing happens if it was said before.
+        connection.send_close_notify();
+        while connection.wants_write() {
+            match connection.write_tls(&mut Unwaiting(tcp)) {
+                Ok(1..) => {}
+                // A client that takes nothing is not waited for.
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Writes what there is room for.
+struct Unwaiting<'t>(&'t TcpStream);
+
+impl io::Write for Unwaiting<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.try_write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

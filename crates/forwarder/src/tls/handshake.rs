@@ -97,9 +97,9 @@ pub(crate) async fn accept(
     drop(pending);
     let result = result.and_then(|stream| {
         let connection = stream.get_ref().1;
-        let facts = Rc::new(Facts::of(connection)?);
+        let facts = Facts::of(connection)?;
         listener.count_handshake(connection.handshake_kind());
-        Ok(Stream::Server(Box::new(Secured { stream, facts })))
+        Ok(Stream::Server(Box::new(Secured::new(stream, facts))))
     });
     result
         .map_err(|failure| note(worker, admission, (peer, begun_at), failure))
