@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::ocsp::{self, Staple, StapleError};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -35,6 +36,8 @@ pub struct Certificate {
     pub cert_file: PathBuf,
     /// The file with the private key; may be the same.
     pub key_file: PathBuf,
+    /// The file with what a responder says of the certificate, if there is one.
+    pub ocsp_file: Option<PathBuf>,
     /// What they hold; `None` without file access.
     pub content: Option<Arc<CertificateContent>>,
 }
@@ -58,6 +61,8 @@ pub struct CertificateContent {
     pub not_before: SystemTime,
     /// When it ceases to be valid.
     pub not_after: SystemTime,
+    /// What clients who ask get of a responder's word on it, or why they get nothing; `None` without a file.
+    pub staple: Option<Result<Staple, StapleError>>,
     /// The chain holds the certificate itself once more.
     leaf_twice: bool,
     /// Permissions of the file with the key.
@@ -171,16 +176,20 @@ pub struct CertificateWarning {
 }
 
 impl Certificate {
-    /// Reads both files.
+    /// Reads the files. The word of a responder that does not hold at this time is left out; without a time nobody asks.
     ///
     /// # Errors
-    /// If one of them cannot be read or understood, or they do not belong together.
-    pub fn read(&self) -> Result<CertificateContent, CertificateError> {
-        read(&self.cert_file, &self.key_file)
+    /// If certificate or key cannot be read or understood, or they do not belong together.
+    pub fn read(&self, now: Option<SystemTime>) -> Result<CertificateContent, CertificateError> {
+        read(self, now)
     }
 }
 
-fn read(cert_file: &Path, key_file: &Path) -> Result<CertificateContent, CertificateError> {
+fn read(
+    wanted: &Certificate,
+    now: Option<SystemTime>,
+) -> Result<CertificateContent, CertificateError> {
+    let (cert_file, key_file) = (&wanted.cert_file, &wanted.key_file);
     let (chain, _) = text(cert_file, false)?;
     let (key, key_mode) = text(key_file, true)?;
     let certificates = certificates(cert_file, &chain)?;
@@ -215,6 +224,10 @@ fn read(cert_file: &Path, key_file: &Path) -> Result<CertificateContent, Certifi
         key_kind: key_kind(&parsed),
         not_before: time(parsed.validity().not_before.timestamp()),
         not_after: time(parsed.validity().not_after.timestamp()),
+        staple: wanted
+            .ocsp_file
+            .as_ref()
+            .map(|path| ocsp::read(path, parsed.raw_serial(), now)),
         leaf_twice: others.contains(leaf),
         key_mode,
         chain,
@@ -331,6 +344,15 @@ impl CertificateContent {
             (Ok(_), Ok(_)) => return None,
         };
         Some(CertificateWarning { message, remedy })
+    }
+
+    /// Why the word of a responder is not passed on, where it should be.
+    pub fn staple_warning(&self) -> Option<CertificateWarning> {
+        let error = self.staple.as_ref()?.as_ref().err()?;
+        Some(CertificateWarning {
+            message: format!("{error}: clients get the certificate without it"),
+            remedy: "ask the responder again: `openssl ocsp -issuer CA -cert CERT -url URL -respout FILE`",
+        })
     }
 
     /// Everything that is worth a warning at this time.

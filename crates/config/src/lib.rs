@@ -12,7 +12,8 @@
 //! - [`load`] is the way in; [`Config`] and [`Report`] come out.
 //! - `tree` walks the tree and remembers which keys were asked for; all others are unknown keys.
 //! - `read` has one file for each table; it checks types and ranges and refuses what is not built yet.
-//! - `certificate` reads certificates and keys, `trust` whom others are vouched for by; also by themselves.
+//! - `certificate` reads certificates and keys, `trust` whom others are vouched for by, `ocsp` what is
+//!   said of them; also by themselves.
 //! - `check` compares parts with each other: names, addresses, nodes.
 //! - [`diff()`] tells what a reload would change, [`explain()`] what would become of a request.
 
@@ -22,6 +23,7 @@ mod code;
 mod diff;
 mod explain;
 mod model;
+mod ocsp;
 mod read;
 mod report;
 mod syntax;
@@ -51,6 +53,7 @@ pub use model::{
     PairSecret, Probe, ProcessName, Socket, Track, TrackedCheck, TrackedGroup, TrackedInterface,
     Unicast, VipAddress, Vrrp, Watch,
 };
+pub use ocsp::{Staple, StapleError};
 pub use report::{MAX_PROBLEMS, Problem, Report, Severity};
 use tree::{Findings, Section};
 pub use trust::{Revocations, TrustError, read_authorities, read_revocations};

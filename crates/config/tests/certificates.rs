@@ -518,3 +518,141 @@ fn a_group_says_whom_its_targets_have_to_be() {
         ]
     );
 }
+
+/// Runs openssl in the folder.
+fn openssl(folder: &Path, words: &str) {
+    let made = std::process::Command::new("openssl")
+        .current_dir(folder)
+        .args(words.split_whitespace())
+        .output()
+        .expect("openssl is installed (scripts/setup)");
+    assert!(made.status.success(), "openssl {words}: {made:?}");
+}
+
+/// What a responder says for a day, of a certificate that is on its list with this letter.
+fn answer(folder: &Path, letter: &str, serial: &str, file: &str) {
+    let revoked = if letter == "R" { "290101000000Z" } else { "" };
+    let line = format!("{letter}\t310101000000Z\t{revoked}\t{serial}\tunknown\t/CN=a\n");
+    fs::write(folder.join("index.txt"), line).unwrap();
+    openssl(
+        folder,
+        &format!(
+            "ocsp -index index.txt -CA ca.pem -rsigner ca.pem -rkey ca.key -issuer ca.pem -cert app.pem -ndays 1 -respout {file}"
+        ),
+    );
+}
+
+#[test]
+fn what_a_responder_says_is_taken_if_it_is_good_news_of_the_certificate_that_holds() {
+    let folder = Folder::new();
+    let at = folder.0.path();
+    let ec = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 30 -x509";
+    openssl(
+        at,
+        &format!("req {ec} -subj /CN=ca -keyout ca.key -out ca.pem"),
+    );
+    let leaf = "-CA ca.pem -CAkey ca.key -subj /CN=a -addext subjectAltName=DNS:a.example -set_serial 0x00ab12";
+    openssl(at, &format!("req {ec} {leaf} -keyout app.key -out app.pem"));
+    answer(at, "V", "AB12", "good");
+    answer(at, "R", "AB12", "revoked");
+    answer(at, "V", "CD34", "unknown");
+    fs::write(at.join("garbage"), "no answer").unwrap();
+    openssl(
+        at,
+        &format!("req {ec} {leaf}00 -keyout app.key -out app.pem"),
+    );
+    answer(at, "V", "AB1200", "other");
+    openssl(at, &format!("req {ec} {leaf} -keyout app.key -out app.pem"));
+
+    let load_at = |ocsp: &str, now: SystemTime| {
+        let text = format!(
+            "[pair]\nnodes = {{ a = \"10.0.0.1\" }}\n[listener.web]\nbind = \"10.0.0.1:443\"\nrespond = \"close\"\n\
+             tls = {{ certificates = [\"app\"] }}\n\
+             [certificate.app]\ncert = \"app.pem\"\nkey = \"app.key\"\nocsp = \"{ocsp}\"\n"
+        );
+        let facts = Facts {
+            node_override: Some("a".to_owned()),
+            file_access: true,
+            now: Some(now),
+            ..Facts::default()
+        };
+        load(&at.join("t.toml"), &text, &facts)
+    };
+    let now = SystemTime::now();
+    let rows = [
+        ("good", now, None),
+        (
+            "good",
+            now - DAY,
+            Some("good holds at another time than this"),
+        ),
+        (
+            "good",
+            now + 2 * DAY,
+            Some("good holds at another time than this"),
+        ),
+        (
+            "revoked",
+            now,
+            Some("revoked says that the certificate was revoked"),
+        ),
+        (
+            "unknown",
+            now,
+            Some("unknown says that nobody knows the certificate"),
+        ),
+        ("other", now, Some("other is about another certificate")),
+        (
+            "garbage",
+            now,
+            Some("garbage is not the answer of an OCSP responder"),
+        ),
+        (
+            "app.pem",
+            now,
+            Some("app.pem is not the answer of an OCSP responder"),
+        ),
+        (
+            "missing",
+            now,
+            Some("cannot read missing: No such file or directory (os error 2)"),
+        ),
+    ];
+    for (file, now, problem) in rows {
+        let outcome = load_at(file, now);
+        let lines = outcome.report.lines(Path::new("t.toml"));
+        let lines = lines.replace(&format!("{}/", at.display()), "");
+        let said = lines.lines().find(|line| line.starts_with("t.toml:10:8: "));
+        let expected = problem.map(|problem| {
+            format!("t.toml:10:8: warning[E040]: certificate `app`: {problem}: clients get the certificate without it; ask the \
+                     responder again: `openssl ocsp -issuer CA -cert CERT -url URL -respout FILE`")
+        });
+        assert_eq!(said.map(str::to_owned), expected, "{lines}");
+        let config = outcome
+            .config
+            .expect("the certificate is served all the same");
+        let content = config.certificates[0].content.as_ref().unwrap();
+        let staple = content.staple.as_ref().unwrap().as_ref();
+        match problem {
+            Some(_) => assert!(staple.is_err()),
+            None => {
+                let staple = staple.unwrap();
+                assert_eq!(staple.der, fs::read(at.join(file)).unwrap());
+                let left = staple.until.unwrap().duration_since(now).unwrap();
+                assert!(left > DAY / 2 && left <= DAY, "{left:?}");
+            }
+        }
+    }
+    // Any octets, without a panic.
+    let good = fs::read(at.join("good")).unwrap();
+    for place in (0..good.len()).step_by(19) {
+        let mut changed = good.clone();
+        changed[place] ^= 0x55;
+        fs::write(at.join("changed"), &changed).unwrap();
+        assert!(load_at("changed", now).config.is_some());
+        fs::write(at.join("changed"), &good[..place]).unwrap();
+        let cut = load_at("changed", now).config.unwrap();
+        let staple = cut.certificates[0].content.as_ref().unwrap().staple.clone();
+        assert!(staple.unwrap().is_err());
+    }
+}

@@ -219,6 +219,9 @@ pub struct CertificateText {
     pub chain: String,
     /// The private key in PEM form.
     pub key: String,
+    /// A responder's word that it is good, for clients who ask.
+    #[serde(default)]
+    pub staple: Option<Vec<u8>>,
 }
 
 /// The key is not shown.

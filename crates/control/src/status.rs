@@ -228,6 +228,9 @@ pub struct CertificateStatus {
     pub not_before: Timestamp,
     /// When it ceases to be valid.
     pub not_after: Timestamp,
+    /// Until when a responder's word that it is good is passed on to clients; `None` if there is none, or it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staple_until: Option<Timestamp>,
     /// Why what its files hold by now is not in use; `None` if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -426,6 +426,7 @@ fn material(text: CertificateText) -> CertificateMaterial {
         names: text.names,
         chain: text.chain,
         key: text.key,
+        staple: text.staple,
     }
 }
 

@@ -284,3 +284,68 @@ fn clients_show_who_they_are_and_authorities_are_read_again_when_their_file_chan
     });
     assert!(!problems(&node).contains("clients.pem"));
 }
+
+/// What a responder says for a day of the certificate `app.pem`.
+fn answer(folder: &Path) {
+    let serial = Command::new("openssl")
+        .current_dir(folder)
+        .args(["x509", "-in", "app.pem", "-noout", "-serial"])
+        .output()
+        .unwrap();
+    let serial = String::from_utf8(serial.stdout).unwrap();
+    let serial = serial.trim().strip_prefix("serial=").unwrap();
+    let line = format!("V\t310101000000Z\t\t{serial}\tunknown\t/CN=app.test\n");
+    std::fs::write(folder.join("index.txt"), line).unwrap();
+    openssl(
+        folder,
+        "ocsp -index index.txt -CA app.pem -rsigner app.pem -rkey app.key -issuer app.pem -cert app.pem -ndays 1 -respout app.new",
+    );
+    std::fs::rename(folder.join("app.new"), folder.join("app.ocsp")).unwrap();
+}
+
+#[test]
+fn the_word_of_a_responder_is_passed_on_as_long_as_it_holds() {
+    let origin = Origin::start();
+    let ports = [free_port(), free_port()];
+    let text = config(ports, &origin).replace(
+        "key = \"app.key\"\n",
+        "key = \"app.key\"\nocsp = \"app.ocsp\"\n",
+    );
+    let mut node = Node::prepare(&text);
+    certificate(node.folder(), "app", "app.test", "30");
+    certificate(node.folder(), "other", "other.test", "30");
+    answer(node.folder());
+    node.start();
+    let told = |name: &str| {
+        let asked = Command::new("openssl")
+            .args(["s_client", "-status", "-servername", name, "-connect"])
+            .arg(format!("127.0.0.1:{}", ports[1]))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&asked.stdout).into_owned()
+    };
+    wait_until("the word is passed on", || {
+        told("app.test").contains("OCSP Response Status: successful")
+    });
+    assert!(told("other.test").contains("OCSP response: no response sent"));
+    let status = node.status().unwrap();
+    assert!(
+        status["certificates"][0]["staple_until"].is_string(),
+        "{status:#}"
+    );
+
+    std::fs::write(node.folder().join("app.ocsp"), "broken").unwrap();
+    wait_until("the broken one is complained about", || {
+        problems(&node).contains("certificate app: ")
+            && problems(&node).contains("app.ocsp is not the answer of an OCSP responder: clients get the certificate without it")
+    });
+    wait_until("it is not passed on", || {
+        told("app.test").contains("OCSP response: no response sent")
+    });
+    answer(node.folder());
+    wait_until("a good one is taken again", || {
+        told("app.test").contains("OCSP Response Status: successful")
+    });
+    assert!(!problems(&node).contains("OCSP"));
+}

@@ -25,11 +25,15 @@ pub(crate) fn certificates(certificates: &[CertificateStatus], now: Timestamp) -
             true => "no name".to_owned(),
             false => certificate.names.join(" "),
         };
+        let mut what = vec![names, certificate.file.clone(), certificate.serial.clone()];
+        if let Some(until) = certificate.staple_until {
+            what.push(format!("OCSP answer until {until}"));
+        }
         table.row(vec![
             cell(&certificate.name),
             vec![date, left(certificate.not_after, now)],
             cell(&certificate.key),
-            vec![names, certificate.file.clone(), certificate.serial.clone()],
+            what,
         ]);
     }
     let mut out = table.draw();
@@ -70,6 +74,7 @@ mod tests {
             issuer: "CN=ca".to_owned(),
             not_before: at(-1),
             not_after: at(89),
+            staple_until: Some(at(6)),
             problem: None,
         };
         let legacy = CertificateStatus {
@@ -78,6 +83,7 @@ mod tests {
             key: "RSA 2048".to_owned(),
             serial: "07".to_owned(),
             not_after: at(-3),
+            staple_until: None,
             problem: Some("/etc/tandem/app.pem holds no certificate".to_owned()),
             ..app.clone()
         };
@@ -86,6 +92,7 @@ NAME    EXPIRES     KEY          FOR, FILE, SERIAL
 app     2026-06-01  ECDSA P-256  app.example.com *.app.example.com
         in 89d00h                /etc/tandem/app.pem
                                  0a1b2c3d4e5f60718293a4b5c6d7e8f901234567
+                                 OCSP answer until 2026-03-10T05:06:07.000Z
 legacy  2026-03-01  RSA 2048     no name
         3d00h ago                /etc/tandem/app.pem
                                  07

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Files;
 use crate::Code;
-use crate::certificate::{Certificate, CertificateContent};
+use crate::certificate::{Certificate, CertificateContent, CertificateWarning};
 use crate::tree::{At, Item, Section};
 
 /// A certificate as written, with what its files hold.
@@ -20,6 +20,7 @@ pub(crate) struct CertificateDraft {
 pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> CertificateDraft {
     let cert = section.require("cert", "cert = \"/etc/tandem/app.pem\"");
     let key = section.require("key", "key = \"/etc/tandem/app.key\"");
+    let ocsp = section.get("ocsp");
     section.finish();
     let path = |item: &Item<'_>| -> Option<PathBuf> {
         Some(files.folder.join(item.string_like("the path of a file")?))
@@ -35,10 +36,11 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         name: name.value.clone(),
         cert_file,
         key_file,
+        ocsp_file: ocsp.as_ref().and_then(path),
         content: None,
     };
     if files.access {
-        certificate.content = content(&certificate, &cert, &key, files);
+        certificate.content = content(&certificate, (&cert, &key, ocsp.as_ref()), files);
     }
     let usable = !files.access || certificate.content.is_some();
     CertificateDraft {
@@ -50,12 +52,11 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
 /// What the files hold; what is wrong with it is reported.
 fn content(
     certificate: &Certificate,
-    cert: &Item<'_>,
-    key: &Item<'_>,
+    (cert, key, ocsp): (&Item<'_>, &Item<'_>, Option<&Item<'_>>),
     files: Files<'_>,
 ) -> Option<Arc<CertificateContent>> {
     let name = &certificate.name;
-    let content = match certificate.read() {
+    let content = match certificate.read(files.now) {
         Ok(content) => content,
         Err(error) => {
             let item = if error.is_about_key() { key } else { cert };
@@ -64,11 +65,17 @@ fn content(
             return None;
         }
     };
-    for warning in files.now.into_iter().flat_map(|now| content.warnings(now)) {
+    let warn = |item: &Item<'_>, warning: CertificateWarning| {
         let message = format!("certificate `{name}`: {}", warning.message);
         let remedy = warning.remedy.to_owned();
-        let found = cert.found();
-        found.warning(Code::File, &cert.place(), message, remedy);
+        item.found()
+            .warning(Code::File, &item.place(), message, remedy);
+    };
+    for warning in files.now.into_iter().flat_map(|now| content.warnings(now)) {
+        warn(cert, warning);
+    }
+    if let (Some(ocsp), Some(warning)) = (ocsp, content.staple_warning()) {
+        warn(ocsp, warning);
     }
     Some(Arc::new(content))
 }

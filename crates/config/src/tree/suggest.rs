@@ -183,6 +183,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("queue_for", &["group.NAME.limits"]),
     ("vnodes", &["group.NAME.algorithm"]),
     ("cert", &["certificate.NAME"]),
+    ("ocsp", &["certificate.NAME"]),
 ];
 
 /// The tables a key belongs to; a table's own name from `label` is put in where the kinds agree.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::time::SystemTime;
 
-use config::{Certificate, Config};
+use config::{Certificate, CertificateContent, Config, Staple};
 use control::internal::CertificateText;
 use control::{CertificateStatus, EventKind};
 use tokio::sync::mpsc;
@@ -46,9 +46,15 @@ pub(super) fn texts(config: &Config) -> Vec<CertificateText> {
             names: content.names.clone(),
             chain: content.chain.clone(),
             key: content.key.clone(),
+            staple: staple(content).map(|staple| staple.der.clone()),
         })
     };
     config.certificates.iter().filter_map(text).collect()
+}
+
+/// The word of a responder, if it is one that clients may have.
+fn staple(content: &CertificateContent) -> Option<&Staple> {
+    content.staple.as_ref()?.as_ref().ok()
 }
 
 /// Whom targets and clients may be vouched for by, for the forwarder.
@@ -140,6 +146,9 @@ impl Director {
                 issuer: content.issuer.clone(),
                 not_before: content.not_before.into(),
                 not_after: content.not_after.into(),
+                staple_until: staple(content)
+                    .and_then(|staple| staple.until)
+                    .map(Into::into),
                 problem: self
                     .certificates
                     .problems
@@ -167,11 +176,12 @@ impl Director {
             })
             .collect();
         for certificate in &self.running.config.certificates {
-            let warnings = certificate
-                .content
-                .as_ref()
-                .map(|content| content.time_warning(now));
-            if let Some(warning) = warnings.flatten() {
+            let content = certificate.content.iter();
+            let warnings = content.flat_map(|content| {
+                let time = content.time_warning(now).into_iter();
+                time.chain(content.staple_warning())
+            });
+            for warning in warnings {
                 problems.push(format!(
                     "certificate {}: {}",
                     certificate.name, warning.message

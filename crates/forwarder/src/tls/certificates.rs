@@ -25,6 +25,8 @@ pub struct CertificateMaterial {
     pub chain: String,
     /// The private key in PEM form.
     pub key: String,
+    /// A responder's word that the certificate is good (RFC 6960), for clients who ask for it (RFC 6066 §8).
+    pub staple: Option<Vec<u8>>,
 }
 
 /// The key is not shown.
@@ -160,10 +162,13 @@ pub(super) fn parts(
 
 fn load(material: &CertificateMaterial) -> Result<CertifiedKey, TlsError> {
     let (chain, key) = parts(material)?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Rejected {
-        name: material.name.clone(),
-        source,
-    })
+    let mut key =
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Rejected {
+            name: material.name.clone(),
+            source,
+        })?;
+    key.ocsp.clone_from(&material.staple);
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -194,6 +199,7 @@ mod tests {
             names,
             chain: certificate.pem(),
             key: key.serialize_pem(),
+            staple: None,
         }
     }
 

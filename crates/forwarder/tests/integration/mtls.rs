@@ -65,6 +65,7 @@ impl Authority {
             names: Vec::new(),
             chain: params.signed_by(&key, &self.0).unwrap().pem(),
             key: key.serialize_pem(),
+            staple: None,
         }
     }
 

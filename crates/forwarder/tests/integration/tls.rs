@@ -24,6 +24,7 @@ pub(crate) fn certificate(name: &str, names: &[&str]) -> CertificateMaterial {
         names,
         chain: params.self_signed(&key).unwrap().pem(),
         key: key.serialize_pem(),
+        staple: None,
     }
 }
 
@@ -401,6 +402,69 @@ fn the_end_of_a_connection_is_said_inside_tls() {
     assert_eq!(client.answer().status, 200);
     // Without the alert this is an error: the end could be anybody's.
     assert_eq!(client.stream.read(&mut [0; 16]).unwrap(), 0);
+}
+
+#[test]
+fn the_end_is_said_also_to_who_is_silent_for_too_long() {
+    let echo = Origin::start(|mut stream, _| {
+        let _ = stream.read_to_end(&mut Vec::new()); // until the other has had enough
+    });
+    let short = Duration::from_millis(200);
+    for (protocol, alpn) in [
+        (Protocol::Https, "http/1.1"),
+        (Protocol::Https, "h2"),
+        (Protocol::Tls, ""),
+    ] {
+        let (_forwarder, place, one) = secure(&[echo.address], |listener| {
+            listener.protocol = protocol;
+            listener.timeouts.header = short;
+            listener.timeouts.keepalive = short;
+            listener.timeouts.tunnel = short;
+        });
+        let mut config = (*trusting(&[&one], ANY)).clone();
+        config.alpn_protocols.clear();
+        if !alpn.is_empty() {
+            config.alpn_protocols.push(alpn.as_bytes().to_vec());
+        }
+        let config = Arc::new(config);
+        let mut client = TlsClient::connect(place.address, &config, "a.example").unwrap();
+        if alpn == "h2" {
+            // The preface, and SETTINGS without one.
+            client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        }
+        // Without the word this is an error.
+        let end = client.stream.read_to_end(&mut Vec::new());
+        assert!(end.is_ok(), "{protocol:?} {alpn}: {end:?}");
+    }
+}
+
+#[test]
+fn nothing_is_taken_before_the_handshake_is_done() {
+    let (origin, notes) = noting();
+    let (_forwarder, place, one) = secure(&[origin.address], |_| {});
+    let mut config = (*trusting(&[&one], ONLY_1_3)).clone();
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    assert_eq!(
+        get(place.address, &config, "a.example").unwrap().status,
+        200
+    );
+    let name = ServerName::try_from("a.example").unwrap();
+    let mut connection = ClientConnection::new(Arc::clone(&config), name).unwrap();
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).unwrap();
+    assert!(
+        connection.early_data().is_none(),
+        "the ticket allows early data"
+    );
+    let mut client = TlsClient::connect(place.address, &config, "a.example").unwrap();
+    assert_eq!(client.get("/").status, 200);
+    assert_eq!(
+        client.stream.conn.handshake_kind(),
+        Some(HandshakeKind::Resumed)
+    );
+    assert!(!client.stream.conn.is_early_data_accepted());
+    assert_eq!(notes.lock().unwrap().len(), 2);
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(super) fn certificate(certificate: &Certificate) -> Part {
     };
     part.set("cert", certificate.cert_file.display());
     part.set("key", certificate.key_file.display());
+    let ocsp = certificate.ocsp_file.as_ref();
+    part.set("ocsp", or(ocsp.map(|path| path.display()), "off"));
     if let Some(content) = &certificate.content {
         part.set("serial", &content.serial);
         part.set("names", list(&content.names));

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use config::{Certificate, CertificateContent, Revocations, read_authorities, read_revocations};
 use tokio::sync::mpsc;
@@ -34,6 +34,16 @@ pub(in crate::director) enum Content {
     Revocations(Arc<Revocations>),
 }
 
+impl Content {
+    /// When it has to be read again, changed or not.
+    fn until(&self) -> Option<SystemTime> {
+        match self {
+            Self::Certificate(content) => content.staple.as_ref()?.as_ref().ok()?.until,
+            Self::Authorities(_) | Self::Revocations(_) => None,
+        }
+    }
+}
+
 /// What was found, or why it cannot be used.
 pub(in crate::director) type Found = (Source, Result<Content, String>);
 
@@ -54,7 +64,11 @@ impl Source {
 
     fn files(&self) -> Vec<PathBuf> {
         match self {
-            Self::Certificate(wanted) => vec![wanted.cert_file.clone(), wanted.key_file.clone()],
+            Self::Certificate(wanted) => {
+                let files = [&wanted.cert_file, &wanted.key_file];
+                let files = files.into_iter().chain(&wanted.ocsp_file);
+                files.cloned().collect()
+            }
             Self::Authorities(path) | Self::Revocations(path) => vec![path.into()],
         }
     }
@@ -62,7 +76,9 @@ impl Source {
     fn read(&self) -> Result<Content, String> {
         match self {
             Self::Certificate(wanted) => {
-                let read = wanted.read().map_err(|error| error.to_string())?;
+                let read = wanted
+                    .read(Some(SystemTime::now()))
+                    .map_err(|error| error.to_string())?;
                 Ok(Content::Certificate(Arc::new(read)))
             }
             Self::Authorities(path) => read_authorities(Path::new(path))
@@ -106,6 +122,8 @@ struct Watched {
     stamps: Option<Vec<Stamp>>,
     /// It could not be used when it was read last, which was not said: perhaps one of two files has been replaced.
     suspect: bool,
+    /// When what it holds ceases to, in part.
+    until: Option<SystemTime>,
 }
 
 impl Watched {
@@ -114,12 +132,14 @@ impl Watched {
         let stamps: Vec<Stamp> = self.source.files().iter().map(|path| stamp(path)).collect();
         let changed = self.stamps.as_ref() != Some(&stamps);
         self.stamps = Some(stamps);
-        if !changed && !self.suspect {
+        let over = self.until.is_some_and(|until| until <= SystemTime::now());
+        if !changed && !self.suspect && !over {
             return None;
         }
         match self.source.read() {
             Ok(content) => {
                 self.suspect = false;
+                self.until = content.until();
                 Some((self.source.clone(), Ok(content)))
             }
             Err(problem) if self.suspect && !changed => {
@@ -144,6 +164,7 @@ fn watch(wanted: &Receiver<Vec<Source>>, found: &mpsc::Sender<Vec<Found>>) {
                     source,
                     stamps: None,
                     suspect: false,
+                    until: None,
                 };
                 watched = sources.into_iter().map(new).collect();
             }
