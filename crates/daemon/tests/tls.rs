@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
+#[path = "tls/matrix.rs"]
+mod matrix;
 mod node;
 
 use std::os::unix::fs::PermissionsExt;
