@@ -241,7 +241,7 @@ mod tests {
 
     use super::*;
     use crate::access_log::pen::Pen;
-    use crate::listener::SharedListener;
+    use crate::listener::{Room, SharedListener};
     use crate::seal::Sealer;
 
     /// A listener whose group has no targets, and the address of a socket that is its own.
@@ -251,7 +251,7 @@ mod tests {
         let settings = ListenerSettings::new("web", Protocol::Http, vec![address], "g");
         let plan = Plan::build(vec![settings], vec![GroupSettings::new("g", [])], None).unwrap();
         let listener = Arc::clone(plan.listener("web").unwrap());
-        let shared = SharedListener::new(listener, 1, Arc::default());
+        let shared = SharedListener::new(listener, 1, Arc::new(Room::new(16)));
         (socket, address, Arc::new(ArcSwap::from_pointee(shared)))
     }
 

@@ -72,6 +72,8 @@ causes! {
     QueueClientGone = "client-abort@queue", 503;
     /// No target took the connection.
     ConnectFailed = "connect-refused@connect", 502;
+    /// This machine had no descriptor, port or memory left for a connection to a target.
+    ConnectUsedUp = "used-up@connect", 503;
     /// The target is not whom it should be, or cannot do TLS as it should.
     TlsFailed = "tls-failed@connect", 502;
     /// The target did not take the connection in time.
@@ -118,6 +120,8 @@ causes! {
     BadSource = "bad-source@datagram", 0;
     /// A datagram was longer than the way to the target allows.
     TooLong = "too-long@datagram", 0;
+    /// A datagram came faster than those before it were taken; the kernel dropped it.
+    Overrun = "overrun@datagram", 0;
     /// The listener's rules close what comes from there.
     Refused = "refused@rule", 403;
     /// A flow made room for another one.

@@ -53,6 +53,8 @@ impl Drop for Running {
     }
 }
 
+/// Pause before a check that this machine had no room for.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// How often those who wait for a place at a target are looked after.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Looks between two settlings of what groups may retry.
@@ -167,7 +169,14 @@ async fn check(subject: Subject, order: usize, ways: Arc<Targets>, wake: Rc<dyn 
         tokio::time::sleep_until(next_at.into()).await;
         let way = ways.way(subject.of.settings());
         let way = (&way, subject.send_proxy);
-        let result = probe::run(&subject.settings, subject.address, way).await;
+        let result = match probe::run(&subject.settings, subject.address, way).await {
+            // A target that was well stays so for as long as nobody can look.
+            Err(missed) if missed.is_ours && subject.state.health() == Health::Up => {
+                tokio::time::sleep(ROOM_PAUSE).await;
+                continue;
+            }
+            result => result.map_err(|missed| missed.failure),
+        };
         let change = machine.observe(Instant::now(), result);
         subject.state.observe(Instant::now(), &machine, change);
         if let Some(change) = change {

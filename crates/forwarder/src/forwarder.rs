@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +17,7 @@ use crate::access_log::{AccessLogFigures, AccessLogSettings, Desk};
 use crate::checks;
 use crate::error::ApplyError;
 use crate::leaving::Leaving;
-use crate::listener::SharedListener;
+use crate::listener::{Room, SharedListener};
 use crate::seal::{CookieKey, Sealer};
 use crate::snapshot::{self, ListenerSnapshot, Readiness, RuleSnapshot, Snapshot};
 use crate::sockets::{self, OpenSocket};
@@ -61,7 +61,7 @@ pub struct Forwarder {
     plans: Option<UnboundedSender<Arc<Plan>>>,
     health_thread: Option<JoinHandle<()>>,
     /// Connections of all listeners.
-    connections: Arc<AtomicU32>,
+    room: Arc<Room>,
     leaving: Arc<Leaving>,
     /// How targets are reached inside TLS.
     targets: Arc<Targets>,
@@ -95,6 +95,7 @@ struct WorkerHandle {
 impl Forwarder {
     /// Starts the threads, with nothing to listen on. Fails if the system refuses a thread or an event queue.
     pub fn start(settings: ForwarderSettings) -> io::Result<Forwarder> {
+        let room = Arc::new(Room::of_process()?);
         let leaving = Arc::new(Leaving::new());
         let access_log = Desk::start()?;
         let sealer = Sealer::default();
@@ -119,7 +120,7 @@ impl Forwarder {
             workers,
             plans: Some(plans),
             health_thread: Some(health_thread),
-            connections: Arc::default(),
+            room,
             leaving,
             targets,
             tickets: TicketSecret::random()
@@ -321,11 +322,11 @@ impl Forwarder {
     }
 
     fn new_listener(&self, listener: &Arc<Listener>) -> Arc<SharedListener> {
-        let connections = Arc::clone(&self.connections);
+        let room = Arc::clone(&self.room);
         Arc::new(SharedListener::new(
             Arc::clone(listener),
             self.workers.len(),
-            connections,
+            room,
         ))
     }
 
@@ -436,7 +437,7 @@ impl Forwarder {
         };
         // A worker that does not confirm cannot be waited for in any other way either.
         let _ = self.confirm(confirmations);
-        while self.connections.load(Relaxed) > 0 && Instant::now() < limit_at {
+        while self.room.is_taken() && Instant::now() < limit_at {
             std::thread::sleep(DRAIN_POLL);
         }
         // As above; and lines that cannot be written are counted.

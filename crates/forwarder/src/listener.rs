@@ -1,11 +1,15 @@
 //! What the threads share about a listener: its settings in force, its counters, whether it is closing.
 
+use std::fs::File;
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use balancer::{Listener, Protocol};
+use rustix::process::{Resource, getrlimit};
 use rustls::{HandshakeKind, ServerConfig};
 
 use crate::cause::CauseCounters;
@@ -22,6 +26,59 @@ struct Padded(AtomicU64);
 struct Datagrams {
     to_targets: AtomicU64,
     to_clients: AtomicU64,
+}
+
+/// Descriptors that connections and flows of all listeners may take.
+#[derive(Debug)]
+pub(crate) struct Room {
+    taken: AtomicU32,
+    most: u32,
+}
+
+/// Descriptors kept for everything else: listeners, checks, kept connections, logs.
+const RESERVED_DESCRIPTORS: u64 = 256;
+/// What connections and flows may take in any case.
+const LEAST_ROOM: u32 = 32;
+/// A connection and the one to its target.
+const PER_CONNECTION: u32 = 2;
+const PER_FLOW: u32 = 1;
+
+impl Room {
+    /// So many descriptors.
+    pub(crate) fn new(most: u32) -> Self {
+        Self {
+            taken: AtomicU32::new(0),
+            most,
+        }
+    }
+
+    /// What this process may open. What is open already is somebody else's.
+    pub(crate) fn of_process() -> io::Result<Self> {
+        // The lowest number that is free.
+        let open = File::open("/dev/null")?.as_raw_fd().unsigned_abs();
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let free = limit.saturating_sub(u64::from(open) + RESERVED_DESCRIPTORS);
+        let most = u32::try_from(free).unwrap_or(u32::MAX);
+        Ok(Self::new(most.max(LEAST_ROOM)))
+    }
+
+    /// True while there are connections or flows.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Relaxed) > 0
+    }
+
+    /// Takes this many, if there are.
+    fn enter(&self, descriptors: u32) -> bool {
+        let more = |taken: u32| {
+            let taken = taken.saturating_add(descriptors);
+            (taken <= self.most).then_some(taken)
+        };
+        self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    fn leave(&self, descriptors: u32) {
+        self.taken.fetch_sub(descriptors, Relaxed);
+    }
 }
 
 /// A listener as long as a connection of it lives.
@@ -43,17 +100,12 @@ pub(crate) struct SharedListener {
     resumed: AtomicU64,
     datagrams: Box<[Datagrams]>,
     closing: AtomicBool,
-    /// Connections of all listeners, for draining.
-    all_connections: Arc<AtomicU32>,
+    room: Arc<Room>,
 }
 
 impl SharedListener {
     /// A listener without connections.
-    pub(crate) fn new(
-        listener: Arc<Listener>,
-        threads: usize,
-        all_connections: Arc<AtomicU32>,
-    ) -> Self {
+    pub(crate) fn new(listener: Arc<Listener>, threads: usize, room: Arc<Room>) -> Self {
         Self {
             protocol: listener.settings().protocol,
             current: ArcSwap::new(listener),
@@ -67,7 +119,7 @@ impl SharedListener {
             resumed: AtomicU64::new(0),
             datagrams: (0..threads).map(|_| Datagrams::default()).collect(),
             closing: AtomicBool::new(false),
-            all_connections,
+            room,
         }
     }
 
@@ -145,6 +197,14 @@ impl SharedListener {
         self.closing.store(true, Relaxed);
     }
 
+    /// Descriptors each of its connections or flows may need.
+    fn descriptors(&self) -> u32 {
+        match self.protocol.is_datagrams() {
+            true => PER_FLOW,
+            false => PER_CONNECTION,
+        }
+    }
+
     /// Counts one more connection of this peer, unless a limit is reached. The addresses of trusted proxies stand for many
     /// clients and have no limit of their own.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admission, NoAdmission> {
@@ -155,7 +215,10 @@ impl SharedListener {
         self.connections
             .fetch_update(Relaxed, Relaxed, one_more)
             .map_err(|_| NoAdmission::Full)?;
-        self.all_connections.fetch_add(1, Relaxed);
+        if !self.room.enter(self.descriptors()) {
+            self.connections.fetch_sub(1, Relaxed);
+            return Err(NoAdmission::Full);
+        }
         let mut admission = Admission {
             listener: Arc::clone(self),
             counted: true,
@@ -172,7 +235,7 @@ impl SharedListener {
 /// Why a connection is not served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NoAdmission {
-    /// The listener has as many as it may.
+    /// The listener has as many as it may, or all of them together as many as there are descriptors for.
     Full,
     /// The client has as many as it may.
     Client,
@@ -225,7 +288,7 @@ impl Drop for Admission {
         }
         if self.counted {
             self.listener.connections.fetch_sub(1, Relaxed);
-            self.listener.all_connections.fetch_sub(1, Relaxed);
+            self.listener.room.leave(self.listener.descriptors());
         }
     }
 }

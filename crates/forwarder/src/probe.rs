@@ -15,6 +15,7 @@ use crate::http::chunked::Emit;
 use crate::http2::sessions;
 use crate::http2::upward::Upward;
 use crate::proxy_protocol;
+use crate::sockets;
 use crate::stream::Stream;
 use crate::tls::targets::Way;
 
@@ -25,24 +26,48 @@ const MAX_BODY: usize = 64 * 1024;
 /// Fields of an answer that are looked at.
 const MAX_FIELDS: usize = 128;
 
+/// Why a check did not pass.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    /// What it looks like from here.
+    pub(crate) failure: CheckFailure,
+    /// It was this machine that had no descriptor, port or memory left.
+    pub(crate) is_ours: bool,
+}
+
+impl From<CheckFailure> for Missed {
+    fn from(failure: CheckFailure) -> Self {
+        Self {
+            failure,
+            is_ours: false,
+        }
+    }
+}
+
+impl From<io::Error> for Missed {
+    fn from(error: io::Error) -> Self {
+        Self {
+            failure: connect_failure(&error),
+            is_ours: sockets::is_used_up(&error),
+        }
+    }
+}
+
 /// Checks a target that listens at `address`. Where it wants to be told whose a connection is, it is told that this is
 /// our own, unless the check has a port of its own.
 pub(crate) async fn run(
     settings: &HealthSettings,
     address: SocketAddr,
     (way, send_proxy): (&Way, Option<SendProxy>),
-) -> Result<(), CheckFailure> {
+) -> Result<(), Missed> {
     let limit_at = Instant::now() + settings.timeout;
     let address = SocketAddr::new(address.ip(), settings.port.unwrap_or(address.port()));
     if let Check::Udp { send, expect } = &settings.check {
         let answered = timeout_at(limit_at, ask_datagram(address, send, expect.as_deref())).await;
-        return answered.unwrap_or(Err(CheckFailure::Timeout));
+        return answered.unwrap_or(Err(CheckFailure::Timeout.into()));
     }
-    let mut stream = match timeout_at(limit_at, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(connect_failure(&error)),
-        Err(_) => return Err(CheckFailure::ConnectTimeout),
-    };
+    let connected = timeout_at(limit_at, TcpStream::connect(address)).await;
+    let mut stream = connected.map_err(|_| CheckFailure::ConnectTimeout)??;
     if let Some(version) = send_proxy.filter(|_| settings.port.is_none()) {
         let header = proxy_protocol::header(version, None);
         let written = stream.write_all(&header).await;
@@ -53,28 +78,25 @@ pub(crate) async fn run(
         Some(_) => &Way::Plain,
         None => way,
     };
-    let stream = match timeout_at(limit_at, way.enter(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(CheckFailure::Tls(error.to_string())),
-        Err(_) => return Err(CheckFailure::Timeout),
+    let entered = timeout_at(limit_at, way.enter(stream)).await;
+    let entered = entered.map_err(|_| CheckFailure::Timeout)?;
+    let stream = entered.map_err(|error| CheckFailure::Tls(error.to_string()))?;
+    let Check::Http {
+        path,
+        host,
+        status,
+        body,
+    } = &settings.check
+    else {
+        return Ok(());
     };
-    match &settings.check {
-        Check::Off | Check::Tcp | Check::Udp { .. } => Ok(()),
-        Check::Http {
-            path,
-            host,
-            status,
-            body,
-        } => {
-            let host = host.clone().unwrap_or_else(|| address.to_string());
-            let asked = async {
-                let stream = speak(stream, settings.http2).await?;
-                ask(stream, path, &host, status, body.as_deref()).await
-            };
-            let answered = timeout_at(limit_at, asked).await;
-            answered.unwrap_or(Err(CheckFailure::Timeout))
-        }
-    }
+    let host = host.clone().unwrap_or_else(|| address.to_string());
+    let asked = async {
+        let stream = speak(stream, settings.http2).await?;
+        ask(stream, path, &host, status, body.as_deref()).await
+    };
+    let answered = timeout_at(limit_at, asked).await;
+    Ok(answered.unwrap_or(Err(CheckFailure::Timeout))?)
 }
 
 /// Sends one datagram, and judges the first that comes back.
@@ -82,7 +104,7 @@ async fn ask_datagram(
     address: SocketAddr,
     send: &[u8],
     expect: Option<&[u8]>,
-) -> Result<(), CheckFailure> {
+) -> Result<(), Missed> {
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -94,11 +116,11 @@ async fn ask_datagram(
         socket.send(send).await?;
         socket.recv(&mut answer).await
     };
-    let length = answered.await.map_err(|error| connect_failure(&error))?;
+    let length = answered.await?;
     let fits = |want: &[u8]| memchr::memmem::find(&answer[..length], want).is_some();
     match expect.is_none_or(fits) {
         true => Ok(()),
-        false => Err(CheckFailure::Answer),
+        false => Err(CheckFailure::Answer.into()),
     }
 }
 

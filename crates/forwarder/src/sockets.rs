@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nix::libc::EINPROGRESS;
+use nix::libc::{EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -87,6 +87,23 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         return Err(error);
     }
     Ok(stream)
+}
+
+/// True if this machine has no descriptor, no port or no memory left for a connection or flow: that is not the fault of
+/// whom it was for.
+pub(crate) fn is_used_up(error: &io::Error) -> bool {
+    let codes = [
+        EMFILE,
+        ENFILE,
+        EAGAIN,
+        EADDRNOTAVAIL,
+        EADDRINUSE,
+        ENOBUFS,
+        ENOMEM,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
 }
 
 /// Has the kernel ask now and then whether the peer of a connection that is silent is still there.

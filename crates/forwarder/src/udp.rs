@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
+use tokio::time::MissedTickBehavior;
 
 use crate::cause::Cause;
 use crate::listener::{Admission, NoAdmission, SharedListener};
@@ -49,6 +50,8 @@ const BATCHES_PER_TURN: u32 = 4;
 const LAST_BATCHES: u32 = 64;
 /// How long the answers to what was asked are still passed on after a listener has closed.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How often the kernel is asked what it has dropped.
+const OVERRUN_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause after an error that would come again at once.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// Least time between two log lines about the same trouble.
@@ -62,6 +65,8 @@ pub(crate) struct Place {
     /// Whose the socket is, and the number of the thread.
     owner: SocketOwner,
     thread: usize,
+    /// Datagrams the kernel had dropped when it was asked last.
+    overruns: Cell<u32>,
     flows: RefCell<Table>,
     outbox: RefCell<Outbox>,
     /// Once closed: when the last flow ends.
@@ -74,10 +79,16 @@ pub(crate) async fn run(worker: Rc<Worker>, place: Rc<Place>, stop: Rc<Notify>) 
     let mut stopping = std::pin::pin!(stop.notified());
     let mut logged_at: Option<Instant> = None;
     let mut full = 0;
+    let mut look = tokio::time::interval(OVERRUN_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let ready = tokio::select! {
             biased;
             () = &mut stopping => break,
+            _ = look.tick() => {
+                place.count_overruns();
+                continue;
+            }
             ready = place.socket.news() => ready,
         };
         match ready.and_then(|()| place.take(&worker, &mut receiver)) {
@@ -100,6 +111,7 @@ pub(crate) async fn run(worker: Rc<Worker>, place: Rc<Place>, stop: Rc<Notify>) 
         }
     }
     place.take_waiting(&worker, &mut receiver);
+    place.count_overruns();
     place.close();
 }
 
@@ -119,6 +131,7 @@ impl Place {
             local,
             owner,
             thread,
+            overruns: Cell::new(0),
             flows: RefCell::default(),
             outbox: RefCell::default(),
             close_at: Cell::new(None),
@@ -149,6 +162,16 @@ impl Place {
                 break;
             }
         }
+    }
+
+    /// Counts what was dropped since the last time because it came faster than it was taken.
+    fn count_overruns(&self) {
+        let Some(overruns) = self.socket.overruns() else {
+            return;
+        };
+        let more = overruns.wrapping_sub(self.overruns.replace(overruns));
+        let causes = &self.owner.load().causes;
+        causes.count_many(Cause::Overrun, more as usize);
     }
 
     /// First every flow gets its way to a target, which takes time; then everything goes out at once, so that who gets

@@ -101,6 +101,9 @@ pub(crate) enum ConnectError {
     /// The system said why.
     #[error("no connection")]
     Failed(#[source] io::Error),
+    /// This machine has no descriptor, port or memory left.
+    #[error("no room for a connection")]
+    UsedUp(#[source] io::Error),
     /// The target is not whom it should be, or does not speak as it should.
     #[error("no TLS")]
     Tls(#[source] io::Error),
@@ -113,17 +116,26 @@ impl ConnectError {
             Self::TimedOut => Cause::ConnectTimeout,
             Self::TargetDied => Cause::ConnectDied,
             Self::Failed(_) => Cause::ConnectFailed,
+            Self::UsedUp(_) => Cause::ConnectUsedUp,
             Self::Tls(_) => Cause::TlsFailed,
         }
     }
 }
 
 impl ConnectError {
-    /// What it says about the target. That it was found dead, its check has said already.
+    /// What it says about the target. That it was found dead, its check has said already; what this machine has not, is
+    /// not the target's fault.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::TimedOut | Self::Failed(_) | Self::Tls(_) => Outcome::ConnectFailed,
-            Self::TargetDied => Outcome::ClientGone,
+            Self::TargetDied | Self::UsedUp(_) => Outcome::ClientGone,
+        }
+    }
+
+    fn of(error: io::Error) -> Self {
+        match sockets::is_used_up(&error) {
+            true => Self::UsedUp(error),
+            false => Self::Failed(error),
         }
     }
 }
@@ -142,7 +154,7 @@ impl Upstream {
         let watch = Watch::new(target.state());
         let mut connecting = pin!(async {
             let stream = sockets::connect(address).await;
-            let stream = stream.map_err(ConnectError::Failed)?;
+            let stream = stream.map_err(ConnectError::of)?;
             announced.map_or(Ok(()), |announced| announced.write(&stream))?;
             way.enter(stream).await.map_err(ConnectError::Tls)
         });

@@ -22,6 +22,7 @@ use crate::cause::Cause;
 use crate::idlers::IdleSlot;
 use crate::leaving::Watch;
 use crate::listener::{Admission, SharedListener};
+use crate::sockets;
 use crate::tcp;
 use crate::worker::Worker;
 
@@ -248,7 +249,7 @@ impl Flow {
         let falls = target.state().falls();
         let socket = match worker.spare_sockets.connect(target.settings().address) {
             Ok(socket) => socket,
-            Err(error) if is_used_up(&error) => return Err(Cause::UsedUp),
+            Err(error) if sockets::is_used_up(&error) => return Err(Cause::UsedUp),
             Err(_) => {
                 self.refuse(&group, target.id());
                 lease.finish(Instant::now(), Outcome::ConnectFailed);
@@ -468,13 +469,4 @@ impl Flow {
         causes.count_many(Cause::Truncated, truncated);
         causes.count_many(Cause::Unasked, answers.len() - truncated - count);
     }
-}
-
-/// True if this machine has no descriptor left, or no port.
-fn is_used_up(error: &io::Error) -> bool {
-    use nix::libc::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE};
-    let codes = [EMFILE, ENFILE, EAGAIN, EADDRNOTAVAIL];
-    error
-        .raw_os_error()
-        .is_some_and(|code| codes.contains(&code))
 }

@@ -6,10 +6,22 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use nix::libc::{self, SK_MEMINFO_DROPS, SO_MEMINFO};
+use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, sockopt_impl};
 use rustix::net::{RecvFlags, connect_unspec, recv};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+sockopt_impl!(
+    /// What a socket has used of its memory, and what was dropped for want of it.
+    MemoryFigures,
+    GetOnly,
+    libc::SOL_SOCKET,
+    SO_MEMINFO,
+    [u32; 9]
+);
 
 /// Sockets of each family kept by a thread.
 const MAX_SPARES: usize = 256;
@@ -45,6 +57,13 @@ impl Socket {
         work: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {
         self.watched.try_io(news, |_| work())
+    }
+
+    /// Datagrams the kernel has dropped because nobody had taken those before, as a number that goes around; `None` if it does
+    /// not say.
+    pub(super) fn overruns(&self) -> Option<u32> {
+        let figures = getsockopt(self, MemoryFigures).ok()?;
+        Some(figures[SK_MEMINFO_DROPS as usize])
     }
 
     /// True once nothing is left in it, nor an error of the one it was connected to.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use balancer::{
     Algorithm, Check, GroupSettings, HashKey, HealthSettings, ListenerSettings, Order, Protocol,
+    RuleAction,
 };
 use forwarder::{Forwarder, ForwarderSettings, ListenerSnapshot, TargetStanding};
 use socket2::{Domain, Socket, Type};
@@ -579,4 +580,32 @@ fn datagrams_and_streams_share_an_address() {
         .unwrap();
     assert_eq!(ask(&client(), &place, b"x"), b"ux");
     std::net::TcpStream::connect(place.address).unwrap();
+}
+
+#[test]
+fn what_comes_faster_than_it_is_taken_is_counted() {
+    let place = udp_place(Ipv4Addr::LOCALHOST.into());
+    let forwarder = Forwarder::start(ForwarderSettings { threads: 1 }).unwrap();
+    let listener = ListenerSettings {
+        default: RuleAction::Close,
+        ..listener(&place)
+    };
+    forwarder.apply(vec![listener], Vec::new()).unwrap();
+    let enough = Arc::new(AtomicBool::new(false));
+    // Several against one, each datagram as long as a datagram can be.
+    let senders: Vec<_> = (0..4)
+        .map(|_| {
+            let (enough, client, to) = (Arc::clone(&enough), client(), place.address);
+            thread::spawn(move || {
+                while !enough.load(SeqCst) {
+                    let _ = client.send_to(&[7; 60_000], to);
+                }
+            })
+        })
+        .collect();
+    eventually("something was dropped and counted", || {
+        caused(&forwarder, "overrun@datagram") > 0
+    });
+    enough.store(true, SeqCst);
+    senders.into_iter().for_each(|one| one.join().unwrap());
 }
