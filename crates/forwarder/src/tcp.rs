@@ -68,7 +68,7 @@ pub(crate) async fn serve(
 ) {
     let listener = admission.listener().current.load_full();
     let mut record = Record::new(Instant::now());
-    record.tell_connection(&worker.pen, peer.ip());
+    record.tell_connection(&worker.pen, peer.ip(), "tcp");
     record.tell_encryption(&worker.pen, opening.stream.facts(), opening.sni.as_deref());
     let met = |rule: &Arc<Rule>| record.tell_rule(&worker.pen, Some(rule));
     let asked = (peer, opening.sni.as_deref());

@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::MissedTickBehavior;
 
+use crate::access_log::record::Record;
 use crate::cause::Cause;
 use crate::listener::{Admission, NoAdmission, SharedListener};
 use crate::worker::{SocketOwner, Worker};
@@ -220,7 +221,9 @@ impl Place {
         if truncated == run.len() {
             return Err(Cause::Truncated);
         }
-        let flow = Rc::new(Flow::new(key, self.admit(listener, key.peer)?));
+        let admission = self.admit(listener, key.peer)?;
+        let record = Record::of_flow(&worker.pen, key.peer.ip());
+        let flow = Rc::new(Flow::new(key, admission, record));
         if let Err(cause) = flow.prepare(worker, listener) {
             if cause == Cause::UsedUp {
                 self.evict(listener);
@@ -259,6 +262,7 @@ impl Place {
         let evicted = self.flows.borrow_mut().evict();
         if let Some(flow) = evicted {
             listener.causes.count(Cause::FlowEvicted);
+            flow.blame(Cause::FlowEvicted);
             flow.end();
         }
     }

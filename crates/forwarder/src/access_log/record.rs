@@ -249,21 +249,12 @@ impl Record {
         }
     }
 
-    /// Keeps what a TCP connection tells.
-    pub(crate) fn tell_connection(&mut self, pen: &Pen, client: IpAddr) {
+    /// Keeps what a connection or a flow tells: `proto` is `tcp` or `udp`, or `tls` where its handshake came to nothing.
+    pub(crate) fn tell_connection(&mut self, pen: &Pen, client: IpAddr, proto: &'static str) {
         if let Some(shape) = pen.shape() {
             let mut line = Line::new(self.told.vec(), shape.format);
             line.made("client", |out| write_address(out, client));
-            line.word("proto", "tcp");
-        }
-    }
-
-    /// Keeps what is known of a connection whose client wanted TLS and did not get it.
-    pub(crate) fn tell_handshake(&mut self, pen: &Pen, client: IpAddr) {
-        if let Some(shape) = pen.shape() {
-            let mut line = Line::new(self.told.vec(), shape.format);
-            line.made("client", |out| write_address(out, client));
-            line.word("proto", "tls");
+            line.word("proto", proto);
         }
     }
 
@@ -299,6 +290,14 @@ impl Record {
         if let Some(client) = &facts.client {
             line.text("client_cert", client.as_bytes(), MAX_TEXT);
         }
+    }
+
+    /// The record of a flow, if there is a line to be.
+    pub(crate) fn of_flow(pen: &Pen, client: IpAddr) -> Option<Box<Record>> {
+        pen.shape()?;
+        let mut record = Box::new(Record::new(Instant::now()));
+        record.tell_connection(pen, client, "udp");
+        Some(record)
     }
 
     /// Keeps the rule that the request met.

@@ -118,7 +118,7 @@ fn note(
     let current = listener.current.load();
     tracing::debug!(listener = current.settings().name, client = %peer, reason = cause.as_str(), detail, "no TLS");
     let mut record = Record::new(begun_at);
-    record.tell_handshake(&worker.pen, peer.ip());
+    record.tell_connection(&worker.pen, peer.ip(), "tls");
     record.fault = Some((cause, detail));
     record.write(&worker.pen, &current, peer);
 }

@@ -17,6 +17,7 @@ use tokio::task::yield_now;
 use super::batch::{self, Datagram};
 use super::socket::Socket;
 use super::{BATCHES_PER_TURN, Place};
+use crate::access_log::record::Record;
 use crate::alarm::Alarm;
 use crate::cause::Cause;
 use crate::idlers::IdleSlot;
@@ -50,6 +51,8 @@ pub(super) struct Flow {
     link: RefCell<Option<Link>>,
     /// Targets of this group that could not be reached since there was an answer.
     refused: RefCell<Option<(Arc<Group>, Vec<TargetId>)>>,
+    /// What its line of the access log says, if there is one to be.
+    record: RefCell<Option<Box<Record>>>,
     idle: Cell<Duration>,
     moved_at: Cell<Instant>,
     over: Cell<bool>,
@@ -156,6 +159,7 @@ pub(super) async fn serve(worker: Rc<Worker>, place: Rc<Place>, flow: Rc<Flow>) 
             Step::End => {
                 place.flows.borrow_mut().remove(&flow);
                 flow.end();
+                flow.write_line(&worker);
                 return give_back(&worker, socket);
             }
         }
@@ -184,13 +188,14 @@ async fn hear(socket: Option<&Socket>) {
 
 impl Flow {
     /// A flow without a target yet.
-    pub(super) fn new(key: FlowKey, admission: Admission) -> Self {
+    pub(super) fn new(key: FlowKey, admission: Admission, record: Option<Box<Record>>) -> Self {
         Self {
             key,
             listener: Arc::clone(admission.listener()),
             admission: Cell::new(Some(admission)),
             link: RefCell::new(None),
             refused: RefCell::new(None),
+            record: RefCell::new(record),
             idle: Cell::new(Duration::ZERO),
             moved_at: Cell::new(Instant::now()),
             over: Cell::new(false),
@@ -242,10 +247,19 @@ impl Flow {
     /// Finds a target, and a way to it. One that could not be reached is chosen again only if there is no other.
     fn link(&self, worker: &Worker, listener: &SharedListener) -> Result<(), Cause> {
         let current = listener.current.load();
-        let group =
-            tcp::route(worker, &current, (self.key.peer, None), |_| {}).ok_or(Cause::Refused)?;
+        let mut met = None;
+        let asked = (self.key.peer, None);
+        let group = tcp::route(worker, &current, asked, |rule| met = Some(Arc::clone(rule)));
+        let group = group.ok_or(Cause::Refused)?;
         let lease = self.pick(worker, &group)?;
         let target = lease.target();
+        self.note(|record| {
+            if record.group.is_none() {
+                record.tell_rule(&worker.pen, met.as_deref());
+            }
+            record.group = Some(Arc::clone(&group));
+            record.attempt(Arc::clone(target));
+        });
         let falls = target.state().falls();
         let socket = match worker.spare_sockets.connect(target.settings().address) {
             Ok(socket) => socket,
@@ -304,10 +318,33 @@ impl Flow {
         }
     }
 
+    /// Does something with what the line of the access log will say.
+    fn note(&self, work: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut *self.record.borrow_mut() {
+            work(record);
+        }
+    }
+
+    /// What its line of the access log will say went wrong last.
+    pub(super) fn blame(&self, cause: Cause) {
+        self.note(|record| record.fault = Some((cause, "")));
+    }
+
+    /// Writes its line of the access log; a flow that found no target has none.
+    fn write_line(&self, worker: &Worker) {
+        let record = self.record.take();
+        if let Some(mut record) = record.filter(|record| record.target.is_some()) {
+            record.ended(self.moved_at.get());
+            let current = self.listener.current.load();
+            record.write(&worker.pen, &current, self.key.peer);
+        }
+    }
+
     /// Leaves a target that could not be reached.
     fn unlink_refused(&self) {
         if let Some(link) = self.link.take() {
             self.listener.causes.count(Cause::Unreachable);
+            self.blame(Cause::Unreachable);
             self.refuse(&link.group, link.lease.target().id());
             link.finish(false);
         }
@@ -394,6 +431,10 @@ impl Flow {
         };
         let (sent, error) = batch::send(&link.socket, datagrams);
         link.asked.set(link.asked.get() + sent as u64);
+        self.note(|record| {
+            record.bytes_in += octets(&datagrams[..sent]);
+            record.clock(self.moved_at.get(), false);
+        });
         (sent, error)
     }
 
@@ -458,15 +499,25 @@ impl Flow {
         let expected = usize::try_from(link.expected()).unwrap_or(usize::MAX);
         let whole = answers.iter().filter(|answer| !answer.truncated);
         let truncated = answers.len() - whole.clone().count();
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         for answer in whole.take(expected) {
             place.answer(&self.key, answer.bytes);
             count += 1;
+            bytes += answer.bytes.len() as u64;
         }
         link.answered.set(link.answered.get() + count as u64);
         link.silent_since.set(Instant::now());
+        self.note(|record| {
+            record.bytes_out += bytes;
+            record.fault = None;
+            record.clock(self.moved_at.get(), true);
+        });
         let causes = &self.listener.causes;
         causes.count_many(Cause::Truncated, truncated);
         causes.count_many(Cause::Unasked, answers.len() - truncated - count);
     }
+}
+
+fn octets(datagrams: &[&[u8]]) -> u64 {
+    datagrams.iter().map(|each| each.len() as u64).sum()
 }

@@ -12,9 +12,10 @@ use balancer::{
     Algorithm, Check, GroupSettings, HashKey, HealthSettings, ListenerSettings, Order, Protocol,
     RuleAction,
 };
-use forwarder::{Forwarder, ForwarderSettings, ListenerSnapshot, TargetStanding};
+use forwarder::{AccessLogFormat, Forwarder, ForwarderSettings, ListenerSnapshot, TargetStanding};
 use socket2::{Domain, Socket, Type};
 
+use crate::access_log::Log;
 use crate::support::{LIMIT, Place, eventually, forwarder, group, in_flight};
 
 /// A free address for a UDP listener, kept free by a socket that hears only itself.
@@ -608,4 +609,23 @@ fn what_comes_faster_than_it_is_taken_is_counted() {
     });
     enough.store(true, SeqCst);
     senders.into_iter().for_each(|one| one.join().unwrap());
+}
+
+#[test]
+fn a_flow_is_a_line_of_the_access_log_when_it_ends() {
+    let echoing = origin(|question| vec![question.to_vec()]);
+    let (forwarder, place) = proxy_with(&[echoing.address], |_, group| {
+        group.udp.responses = Some(1);
+    });
+    let log = Log::begin(&forwarder, AccessLogFormat::Json);
+    let client = client();
+    assert_eq!(ask(&client, &place, b"hello"), b"hello");
+    let line = log.lines(1).remove(0);
+    let words = ["proto", "cause", "group", "listener"].map(|key| line[key].as_str().unwrap());
+    assert_eq!(words, ["udp", "ok", "g", "dns"], "{line}");
+    assert_eq!(line["peer"], client.local_addr().unwrap().to_string());
+    assert_eq!(line["target"], echoing.address.to_string());
+    let numbers = ["bytes_in", "bytes_out", "attempts"].map(|key| line[key].as_u64());
+    assert_eq!(numbers, [Some(5), Some(5), Some(1)], "{line}");
+    assert!(line["first_byte_ms"].is_number(), "{line}");
 }
