@@ -9,15 +9,18 @@
 //! hosts, limits, rules, repetitions and time-outs, and the strict codec judges what comes by either protocol.
 //!
 //! - [`connection`]: one client: its streams, its limits, its end.
-//! - [`stream`]: one request on its way there and back.
+//! - [`stream`]: one request on its way there and back; [`lane`]: the task that serves one after the other.
 //! - [`conduit`]: the connection in memory between the two protocols.
 //! - [`request`], [`response`]: heads from one protocol to the other.
 //! - [`upward`]: a stream to a target; [`sessions`]: the connections such streams share.
 //! - [`preface`]: who speaks HTTP/2 without having said so in a handshake.
 //! - [`manners`]: what a client may do that costs us more than it; [`metered`]: frames counted for it.
+//! - [`gathered`]: frames of many streams sent in one piece.
 
 pub(crate) mod conduit;
 pub(crate) mod connection;
+mod gathered;
+mod lane;
 pub(crate) mod manners;
 mod metered;
 pub(crate) mod preface;

@@ -135,6 +135,13 @@ impl Outlet {
         self.0.borrow().inward.as_slice().len()
     }
 
+    /// True if nothing waits at either end, and both may go on.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let between = self.0.borrow();
+        let goes_on = !between.inward_ended && between.outward_ended == Ended::No;
+        goes_on && between.inward.is_empty() && between.outward.is_empty()
+    }
+
     /// Appends to what the served end reads, by `write`.
     pub(crate) fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut between = self.0.borrow_mut();

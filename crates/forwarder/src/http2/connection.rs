@@ -12,16 +12,18 @@ use balancer::Listener;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Builder, Connection};
-use tokio::task::spawn_local;
+use tokio::task::yield_now;
 
 use crate::alarm::Alarm;
 use crate::cause::Cause;
 use crate::http;
 use crate::http2::conduit::Conduit;
+use crate::http2::gathered::Gathered;
+use crate::http2::lane::Lanes;
 use crate::http2::manners::{self, Manners};
 use crate::http2::metered::{Frames, Metered};
 use crate::http2::request::Malformed;
-use crate::http2::stream::{self, End};
+use crate::http2::stream::End;
 use crate::idlers::IdleSlot;
 use crate::listener::Admission;
 use crate::stream::Stream;
@@ -43,6 +45,8 @@ const LOCAL_RESETS: usize = 200;
 /// Streams we have reset whose late frames are still put up with, and for how long.
 const REMEMBERED_RESETS: usize = 50;
 const REMEMBERED: Duration = Duration::from_secs(2);
+/// How long a connection without streams keeps what the next ones can be served in.
+const LANES_KEPT: Duration = Duration::from_secs(1);
 /// How long a client may still finish what it has begun, once it was told that the connection ends and nothing is left.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
 
@@ -54,6 +58,8 @@ pub(crate) struct Client {
     local: SocketAddr,
     /// How the connection is encrypted, if it is.
     pub(crate) facts: Option<Rc<Facts>>,
+    /// What its streams are served in.
+    pub(crate) lanes: Lanes,
     manners: RefCell<Manners>,
     /// What is wrong with the frames that came last; none after them is read.
     fault: Cell<Option<Reason>>,
@@ -168,21 +174,27 @@ pub(crate) async fn serve(
         peer,
         local,
         facts,
+        lanes: Lanes::default(),
         manners: RefCell::new(Manners::new(Instant::now())),
         fault: Cell::new(None),
         unfinished: Cell::new(None),
     });
     let begins_within = listener.settings().timeouts.header;
     let mut alarm = alarm.unwrap_or_else(|| Alarm::new(begins_within));
+    let gathered = Gathered::new(stream);
     let metered = Metered {
-        stream,
+        stream: gathered.clone(),
         client: Rc::clone(&client),
         frames: Frames::new(),
     };
     let mut handshake = pin!(limits(&listener).handshake::<_, Bytes>(metered));
-    let begun = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(begun) => Poll::Ready(begun.map_err(|_| Cause::Malformed)),
-        Poll::Pending => alarm.poll(cx).map(|()| Err(Cause::HeaderTimeout)),
+    let begun = poll_fn(|cx| {
+        if let Poll::Ready(begun) = handshake.as_mut().poll(cx) {
+            return Poll::Ready(begun.map_err(|_| Cause::Malformed));
+        }
+        // A connection that is gone says so when it is read from.
+        let _ = gathered.poll_out(cx);
+        alarm.poll(cx).map(|()| Err(Cause::HeaderTimeout))
     })
     .await;
     match begun {
@@ -190,17 +202,37 @@ pub(crate) async fn serve(
             let mut serving = Serving {
                 client,
                 connection,
+                gathered,
                 alarm,
                 slot,
                 busy: true,
+                resting: false,
                 leaving: false,
                 cut: false,
                 half_sent: None,
             };
-            poll_fn(|cx| serving.poll(cx)).await;
+            while poll_fn(|cx| Poll::Ready(serving.poll(cx)))
+                .await
+                .is_pending()
+            {
+                woken().await;
+                // Other streams may have something to say, too: it goes out together.
+                yield_now().await;
+            }
+            serving.client.lanes.close();
         }
         Err(cause) => client.note(cause, "handshake"),
     }
+}
+
+/// Ready when something has happened to the task.
+async fn woken() {
+    let mut waited = false;
+    poll_fn(|_| match std::mem::replace(&mut waited, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 fn limits(listener: &Listener) -> Builder {
@@ -225,10 +257,14 @@ fn limits(listener: &Listener) -> Builder {
 struct Serving {
     client: Rc<Client>,
     connection: Connection<Metered, Bytes>,
+    /// Where what is said waits until the end of a turn.
+    gathered: Gathered,
     alarm: Alarm,
     slot: IdleSlot,
     /// There are streams.
     busy: bool,
+    /// There have been no streams for so long that nothing is kept ready for them.
+    resting: bool,
     /// The client was told that the connection ends.
     leaving: bool,
     /// The client was told to calm down; what it still sends is not looked at.
@@ -240,11 +276,19 @@ struct Serving {
 impl Serving {
     /// Ready once the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = self.poll_streams(cx);
+        match self.gathered.poll_out(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) | Poll::Pending => ended,
+        }
+    }
+
+    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     if !self.must_cut() && !self.cut {
-                        spawn_local(stream::run(Rc::clone(&self.client), request, respond));
+                        self.client.lanes.serve(&self.client, (request, respond));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -326,10 +370,18 @@ impl Serving {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let busy = self.connection.has_streams();
         if busy != std::mem::replace(&mut self.busy, busy) && !busy {
-            self.alarm.set(self.keepalive());
+            self.resting = false;
+            self.alarm.set(LANES_KEPT.min(self.keepalive()));
         }
         if busy || self.alarm.poll(cx).is_pending() {
             return Poll::Pending;
+        }
+        if !std::mem::replace(&mut self.resting, true) {
+            self.client.lanes.release();
+            self.alarm.set(self.keepalive().saturating_sub(LANES_KEPT));
+            if self.alarm.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
         }
         if self.leaving {
             return Poll::Ready(());

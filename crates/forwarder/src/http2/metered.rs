@@ -13,7 +13,7 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http2::connection::Client;
-use crate::stream::Stream;
+use crate::http2::gathered::Gathered;
 
 /// Bytes of a frame before its payload (RFC 9113 §4.1).
 const HEADER_BYTES: usize = 9;
@@ -169,7 +169,7 @@ pub(crate) struct Seen {
 /// The connection of a client whose frames are counted.
 pub(crate) struct Metered {
     /// The connection itself.
-    pub(crate) stream: Stream,
+    pub(crate) stream: Gathered,
     /// Whose manners are looked at.
     pub(crate) client: Rc<Client>,
     /// Where it stands.

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderMap, Response, StatusCode};
 
@@ -11,6 +12,8 @@ use crate::http::request::{MAX_FIELDS, RequestFacts};
 use crate::http::response::{self, RESPONSE_LIMITS, ResponseHead};
 use crate::http::scan::{HeadScan, Scanned};
 
+/// Fields there is room for without asking for more.
+const EXPECTED_FIELDS: usize = 12;
 /// Fields of a trailer section that are passed on.
 const MAX_TRAILERS: usize = 64;
 
@@ -37,8 +40,10 @@ pub(crate) fn head(bytes: &[u8], request: &RequestFacts) -> Result<Head, Unfit> 
         Scanned::Refused(_) => return Err(Unfit),
     };
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let head = response::parse(&bytes[start..end], &mut room, request).map_err(|_| Unfit)?;
-    let mut response = translate(&head)?;
+    // The values of its fields are parts of this.
+    let block = Bytes::copy_from_slice(&bytes[start..end]);
+    let head = response::parse(&block, &mut room, request).map_err(|_| Unfit)?;
+    let mut response = translate(&head, &block)?;
     if head.is_interim() {
         return Ok(Head::Interim(response, end));
     }
@@ -66,19 +71,26 @@ fn switch(response: &mut Response<()>) {
     }
 }
 
-fn translate(head: &ResponseHead<'_, '_>) -> Result<Response<()>, Unfit> {
+fn translate(head: &ResponseHead<'_, '_>, block: &Bytes) -> Result<Response<()>, Unfit> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| Unfit)?;
+    response.headers_mut().reserve(EXPECTED_FIELDS);
     for field in head.fields() {
-        append(response.headers_mut(), field.name, field.value)?;
+        let value = HeaderValue::from_maybe_shared(block.slice_ref(field.value));
+        let value = value.map_err(|_| Unfit)?;
+        add(response.headers_mut(), field.name, value)?;
     }
     Ok(response)
 }
 
 /// Adds a field.
 pub(crate) fn append(map: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Unfit> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Unfit)?;
     let value = HeaderValue::from_bytes(value).map_err(|_| Unfit)?;
+    add(map, name, value)
+}
+
+fn add(map: &mut HeaderMap, name: &str, value: HeaderValue) -> Result<(), Unfit> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Unfit)?;
     map.try_append(name, value).map_err(|_| Unfit)?;
     Ok(())
 }

@@ -1,24 +1,28 @@
 //! One stream: its request goes through a conduit to be served, the answer comes back the same way.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::rc::Rc;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Method, Request, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Response, StatusCode};
 
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::http::body::Body;
 use crate::http::request::RequestFacts;
-use crate::http2::conduit::{Ended, Outlet, pair};
+use crate::http2::conduit::{Ended, Outlet};
 use crate::http2::connection::Client;
+use crate::http2::lane::Begun;
 use crate::http2::request::{self, Upload};
 use crate::http2::response::{self, Head, Unfit};
+
+/// A piece of a body of up to this size is copied.
+const COPIED_BYTES: usize = 4 * 1024;
 
 /// How a stream ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,15 +37,14 @@ pub(crate) enum End {
     Left,
 }
 
-/// Serves one stream to its end.
-pub(crate) async fn run(
-    client: Rc<Client>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
-    let mut respond = respond;
+/// Serves one stream to its end. True if the served end of its conduit is where it began, and can serve another.
+pub(crate) async fn serve(
+    client: &Client,
+    outlet: &Outlet,
+    serving: Pin<&mut impl Future<Output = ()>>,
+    (request, mut respond): Begun,
+) -> bool {
     let (parts, body) = request.into_parts();
-    let (conduit, outlet) = pair(client.facts.clone());
     let mut head = Ok(Upload::None);
     let nonce = client.nonce();
     outlet.push(|out| head = request::write(out, &parts, !body.is_end_stream(), nonce));
@@ -53,10 +56,13 @@ pub(crate) async fn run(
             *answer.status_mut() = StatusCode::BAD_REQUEST;
             // A client that is gone need not be told.
             let _ = respond.send_response(answer, true);
-            return client.ended(End::Reset);
+            client.ended(End::Reset);
+            return false;
         }
     };
-    if upload == Upload::None {
+    // A length without a body would have the served end wait for one.
+    let ends_itself = upload == Upload::None && !parts.headers.contains_key(CONTENT_LENGTH);
+    if upload == Upload::None && !ends_itself {
         outlet.end();
     }
     let bridge = Bridge {
@@ -72,21 +78,28 @@ pub(crate) async fn run(
         stalled: None,
     };
     drop(parts);
-    client.ended(carry(client.serve(conduit), bridge).await);
+    let (end, served) = carry(serving, bridge).await;
+    client.ended(end);
+    end == End::Served && ends_itself && !served && outlet.is_at_rest()
 }
 
-/// Polls both ends of the conduit until the stream has ended.
-async fn carry(serving: impl Future<Output = ()>, mut bridge: Bridge) -> End {
-    let mut serving = pin!(serving);
+/// Polls both ends of the conduit until the stream has ended; with it, whether the served end has, too.
+async fn carry(
+    mut serving: Pin<&mut impl Future<Output = ()>>,
+    mut bridge: Bridge<'_>,
+) -> (End, bool) {
     let mut served = false;
     poll_fn(|cx| {
         loop {
             served = served || serving.as_mut().poll(cx).is_ready();
             if let Poll::Ready(end) = bridge.poll(cx) {
-                return Poll::Ready(match end {
-                    End::Cut if served && bridge.stalled.is_some() => End::Left,
+                let end = match end {
+                    End::Cut if (served || bridge.has_all()) && bridge.stalled.is_some() => {
+                        End::Left
+                    }
                     end => end,
-                });
+                };
+                return Poll::Ready((end, served));
             }
             if !bridge.outlet.take_moved() {
                 return Poll::Pending;
@@ -97,8 +110,8 @@ async fn carry(serving: impl Future<Output = ()>, mut bridge: Bridge) -> End {
 }
 
 /// Between the stream and the conduit.
-struct Bridge {
-    outlet: Outlet,
+struct Bridge<'o> {
+    outlet: &'o Outlet,
     body: RecvStream,
     upload: Upload,
     uploaded: bool,
@@ -141,7 +154,7 @@ impl From<Unfit> for Broken {
     }
 }
 
-impl Bridge {
+impl Bridge<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let reset = match &mut self.answer {
             Answer::Head(respond) => respond.poll_reset(cx),
@@ -159,6 +172,14 @@ impl Bridge {
                 }
                 Poll::Ready(End::Cut)
             }
+        }
+    }
+
+    /// True if the served end has said all of its answer.
+    fn has_all(&self) -> bool {
+        match &self.answer {
+            Answer::Head(_) => false,
+            Answer::Body { body, .. } => body.is_done(),
         }
     }
 
@@ -321,16 +342,25 @@ impl Bridge {
                 Ended::Whole | Ended::Broken => Poll::Ready(Err(Broken)),
             };
         }
-        let mut came = came.into_vec();
-        let passed = body.filter(&mut came).map_err(|_| Broken)?;
-        came.truncate(passed.kept);
-        if came.is_empty() && body.is_done() {
-            finish(send, body, Bytes::new())?;
+        let piece = filtered(came, body)?;
+        if piece.is_empty() && body.is_done() {
+            finish(send, body, piece)?;
             return Poll::Ready(Ok(true));
         }
-        *pending = Bytes::from(came);
+        *pending = piece;
         Poll::Ready(Ok(false))
     }
+}
+
+/// What is in these bytes of a body. Little is copied: what it came in can then be used again.
+fn filtered(mut came: Buffer, body: &mut Body) -> Result<Bytes, Broken> {
+    let passed = body.filter(came.as_mut_slice()).map_err(|_| Broken)?;
+    if passed.kept <= COPIED_BYTES {
+        return Ok(Bytes::copy_from_slice(&came.as_slice()[..passed.kept]));
+    }
+    let mut came = came.into_vec();
+    came.truncate(passed.kept);
+    Ok(Bytes::from(came))
 }
 
 /// Sends the last piece of a body, and what comes after it.

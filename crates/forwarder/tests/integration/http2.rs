@@ -25,7 +25,7 @@ use crate::tls::{ANY, certificate, secure, trusting};
 use crate::tls_targets::{encrypted, server, vouching};
 
 /// A forwarder with one listener that takes HTTP/2 in clear text.
-fn h2c(targets: &[SocketAddr]) -> (Forwarder, Place) {
+pub(crate) fn h2c(targets: &[SocketAddr]) -> (Forwarder, Place) {
     proxy_with(targets, |listener, _| listener.h2c = true)
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn client<R>(work: impl Future<Output = R>) -> R {
 
 pub(crate) type Connection = JoinHandle<Result<(), h2::Error>>;
 
-async fn connect(address: SocketAddr) -> (SendRequest<Bytes>, Connection) {
+pub(crate) async fn connect(address: SocketAddr) -> (SendRequest<Bytes>, Connection) {
     converse(TcpStream::connect(address).await.unwrap()).await
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn converse(
     (send.ready().await.unwrap(), connection)
 }
 
-fn request(method: &str, path: &str) -> Request<()> {
+pub(crate) fn request(method: &str, path: &str) -> Request<()> {
     let uri = format!("http://example.com{path}");
     Request::builder().method(method).uri(uri).body(()).unwrap()
 }
@@ -70,7 +70,7 @@ pub(crate) async fn start(
     send.send_request(request, end).unwrap()
 }
 
-async fn get(send: &SendRequest<Bytes>, path: &str) -> Response<RecvStream> {
+pub(crate) async fn get(send: &SendRequest<Bytes>, path: &str) -> Response<RecvStream> {
     start(send, request("GET", path), true)
         .await
         .0
@@ -79,14 +79,14 @@ async fn get(send: &SendRequest<Bytes>, path: &str) -> Response<RecvStream> {
 }
 
 /// Waits until what `look` sees is so, the client going on meanwhile.
-async fn soon(mut look: impl FnMut() -> bool) {
+pub(crate) async fn soon(mut look: impl FnMut() -> bool) {
     while !look() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// The body with its trailers, or how it broke off.
-async fn read(body: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
+pub(crate) async fn read(body: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut all = Vec::new();
     while let Some(piece) = body.data().await {
         let piece = piece?;
@@ -96,7 +96,7 @@ async fn read(body: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2:
     Ok((all, body.trailers().await?))
 }
 
-async fn text(mut response: Response<RecvStream>) -> String {
+pub(crate) async fn text(mut response: Response<RecvStream>) -> String {
     let (body, _) = read(response.body_mut()).await.unwrap();
     String::from_utf8(body).unwrap()
 }

@@ -10,6 +10,7 @@ mod health;
 mod http2;
 mod http2_cases;
 mod http2_heads;
+mod lanes;
 mod leaving;
 mod ledger;
 mod mixed;
