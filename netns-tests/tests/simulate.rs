@@ -56,6 +56,15 @@ fn what_is_told_is_what_happens_and_nothing_is_touched() {
     assert!(taken.unwrap() <= 361, "{told}");
     let told = simulate(&one, &["peer", "priority", "100"]);
     assert_eq!(end(&told), ("active", "backup", None), "{told}");
+    // What an operator may order, and from whom the address goes: lb1 has never heard lb2, but knows where it is.
+    let told = simulate(&one, &["handover"]);
+    assert_eq!(end(&told), ("backup", "active", Some(0)), "{told}");
+    assert!(
+        told.to_string().contains("handed over to 10.0.0.3"),
+        "{told}"
+    );
+    let told = simulate(&one, &["stop"]);
+    assert_eq!(end(&told), ("initialize", "active", Some(0)), "{told}");
     let told = simulate(&two, &["peer", "silent"]);
     assert_eq!(end(&told).0, "active", "{told}");
     let (code, out, _) = two.cli(&["simulate", "maint", "on"]).unwrap();

@@ -298,6 +298,7 @@ with the state and the configuration of now. Nothing is touched.
   track NAME ok|fail       a script, file, process or probe
   forwarder down           the data plane has died
   maint on                 this node in maintenance
+  handover, stop           what these orders would do
 
 Examples:
   tandem simulate eth0 down

@@ -41,24 +41,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     crate::process::adopt(Role::Forwarder).context("set up the process")?;
     let channel = Channel::from_stdin().context("open the channel to the keeper")?;
     let refused = give_up_power(args);
-    let format = if args.json_log {
-        config::LogFormat::Json
-    } else {
-        config::LogFormat::Text
-    };
-    // Threads begin here: they have only the powers that are left.
-    let log = log::start(config::Level::Info, format);
-    for refused in refused {
-        tracing::warn!("{refused}");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let code = tokio::task::LocalSet::new().block_on(&runtime, serve(channel, log));
-    // Worker threads end with the process; there is nothing left that they could finish.
-    runtime.shutdown_background();
-    code
+    crate::process::serve(args, refused, |log| serve(channel, log))
 }
 
 /// Another user where one is configured, and no power but low ports; what is refused, in words.

@@ -85,6 +85,7 @@ fn evidence(recording: &Recording) -> Vec<String> {
         "no_source" => "the addresses of the interface",
         "recovered" => "the end of a fault",
         "startup" | "owner" => "the start",
+        "resumed" => "the director before, which held the addresses and announced a pause",
         "reconfigured" | "joined" | "parted" => "a reload",
         other => other,
     };
@@ -92,10 +93,24 @@ fn evidence(recording: &Recording) -> Vec<String> {
     if let Some(fact) = last_heard(recording) {
         lines.push(heard_words(fact));
     } else if recording.summary.transition.to == VrrpState::Active {
-        lines.push("no other router was heard in the minute before".to_owned());
+        lines.push(format!(
+            "no other router was heard in the {} before",
+            recorded(recording)
+        ));
     }
     lines.extend(leads(recording));
     lines
+}
+
+/// How much of the time before the change is on record: a minute, unless the director began later.
+fn recorded(recording: &Recording) -> String {
+    let first_us = recording.facts.first().map_or(0, |fact| fact.at_us);
+    let young = recording.omitted == 0 && first_us > -59_000_000;
+    let started = |fact: &Fact| matches!(&fact.what, What::Node { subject, words } if subject == "director" && words.starts_with("started"));
+    if young && recording.facts.iter().any(started) {
+        return length(first_us.unsigned_abs());
+    }
+    "minute".to_owned()
 }
 
 /// The last advertisement before the change.

@@ -496,6 +496,7 @@ impl Director {
     /// Answers whoever waited for what has now come, or has waited for long enough.
     fn answer_orders(&mut self, now: Instant) {
         let nobody = self.plane.pid().is_none();
+        let needs_none = self.plane.view(now) == super::tracking::DataPlane::Off;
         let overrides = &mut self.overrides;
         for waiting in std::mem::take(&mut overrides.waiting) {
             let refused = overrides.plane_error.as_ref();
@@ -517,7 +518,7 @@ impl Director {
                     .notes
                     .push(format!("not on disk, a restart would lose it: {why}"));
             }
-            if !applied {
+            if !applied && !needs_none {
                 result.notes.push(match refused {
                     Some((_, error)) => format!("the forwarder does not follow it: {error}"),
                     None if nobody => "no forwarder runs; the next one follows it".to_owned(),

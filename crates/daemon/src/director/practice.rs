@@ -76,6 +76,7 @@ fn practise_decision(now: Instant, instance: &Instance) {
     for peer in [None, Some(Priority::new(254))] {
         let rehearsal = Rehearsal {
             peer,
+            peer_address: None,
             events: Vec::new(),
             cut: BTreeSet::new(),
             horizon,

@@ -32,6 +32,8 @@ enum Assumption {
     Track { name: String, up: bool },
     ForwarderDown,
     Maintenance,
+    Handover,
+    Stop,
 }
 
 impl Assumption {
@@ -47,6 +49,8 @@ impl Assumption {
                 .map(Self::PeerPriority),
             ["forwarder", "down"] => Some(Self::ForwarderDown),
             ["maint", "on"] => Some(Self::Maintenance),
+            ["handover"] => Some(Self::Handover),
+            ["stop"] => Some(Self::Stop),
             ["track", name @ .., how @ ("ok" | "fail")] if !name.is_empty() => Some(Self::Track {
                 name: owned(name),
                 up: *how == "ok",
@@ -79,7 +83,7 @@ impl Director {
             remedy: Some(remedy),
         };
         let Some(assumption) = Assumption::parse(words) else {
-            let remedy = "IFACE down|up, peer silent, peer priority N, track NAME ok|fail, forwarder down, maint on";
+            let remedy = "IFACE down|up, peer silent, peer priority N, track NAME ok|fail, forwarder down, maint on, handover, stop";
             let error = format!("nothing is known of `{words}`");
             return drop(answer.send(Err(refuse(error, remedy.to_owned()))));
         };
@@ -109,10 +113,14 @@ impl Director {
     }
 
     fn other_name(&self) -> String {
-        let pair = self.running.config.pair.as_ref();
-        let other = pair.filter(|pair| pair.nodes.len() == 2);
-        let name = other.and_then(|pair| pair.others().next());
-        name.map_or_else(|| "the other router".to_owned(), |node| node.name.clone())
+        let name = self.other().map(|node| node.name.clone());
+        name.unwrap_or_else(|| "the other router".to_owned())
+    }
+
+    /// The other node of a pair.
+    fn other(&self) -> Option<&config::Node> {
+        let pair = self.running.config.pair.as_ref()?;
+        pair.others().next().filter(|_| pair.nodes.len() == 2)
     }
 
     /// Whether there is what an assumption is about; an error says what is not there.
@@ -147,7 +155,9 @@ impl Director {
             Assumption::PeerSilent
             | Assumption::PeerPriority(_)
             | Assumption::ForwarderDown
-            | Assumption::Maintenance => Ok(()),
+            | Assumption::Maintenance
+            | Assumption::Handover
+            | Assumption::Stop => Ok(()),
         }
     }
 
@@ -199,9 +209,14 @@ impl Director {
             _ => self.peer_priority(instance),
         };
         let active = core.state == State::Active;
-        if *assumption == Assumption::Maintenance && active && peer.is_some() {
-            events.push((instance.router.member(), Event::Handover));
-        }
+        let order = match assumption {
+            Assumption::Maintenance | Assumption::Handover if active && peer.is_some() => {
+                Some(Event::Handover)
+            }
+            Assumption::Stop => Some(Event::Shutdown),
+            _ => None,
+        };
+        events.extend(order.map(|order| (instance.router.member(), order)));
         let cut = members.iter().filter(|member| {
             matches!(assumption, Assumption::Link { name, fact } if *name == member.config.interface && *fact != LinkFact::Running)
         });
@@ -219,6 +234,7 @@ impl Director {
             router: instance.router.copy(),
             rehearsal: Rehearsal {
                 peer,
+                peer_address: self.other().map(|node| node.address),
                 events,
                 cut: cut.map(|member| member.router.member()).collect(),
                 horizon: horizon.min(LONGEST),

@@ -25,7 +25,6 @@ pub(crate) use self::messages::{Finding, FromRunner, ToRunner};
 use self::run::Run;
 use self::watching::{Turns, Watching};
 use crate::args::{Args, Role};
-use crate::log;
 
 /// Between two pulses.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,22 +44,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     crate::process::adopt(Role::Runner).context("set up the process")?;
     let channel = Channel::from_stdin().context("open the channel to the keeper")?;
     let refused = become_configured_user(args)?;
-    let format = if args.json_log {
-        config::LogFormat::Json
-    } else {
-        config::LogFormat::Text
-    };
-    let _log = log::start(config::Level::Info, format);
-    for refused in refused {
-        tracing::warn!("{refused}");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let code = tokio::task::LocalSet::new().block_on(&runtime, serve(channel));
-    runtime.shutdown_background();
-    code
+    crate::process::serve(args, refused, |log| async move {
+        let _log = log;
+        serve(channel).await
+    })
 }
 
 /// Another user and next to no power. As root, by explicit configuration only, programs get what the keeper has.

@@ -23,6 +23,8 @@ const TURNS: usize = 20_000;
 pub struct Rehearsal {
     /// Priority of the router on the other side; `None` for no such router.
     pub peer: Option<Priority>,
+    /// Its address, for a family in which it was never heard.
+    pub peer_address: Option<IpAddr>,
     /// What happens to us at the beginning, in order.
     pub events: Vec<(MemberId, Event)>,
     /// Members whose wire carries nothing any more.
@@ -66,7 +68,7 @@ impl VirtualRouter {
             cut: rehearsal.cut.clone(),
             theirs: rehearsal
                 .peer
-                .map(|priority| ours.counterpart(now, priority)),
+                .map(|priority| ours.counterpart(now, priority, rehearsal.peer_address)),
             ours,
             steps: Vec::new(),
         };
@@ -82,12 +84,19 @@ impl VirtualRouter {
     }
 
     /// The router on the other side as it would stand now: Active if this one hears it and is not, else its backup.
-    fn counterpart(&self, now: Instant, priority: Priority) -> VirtualRouter {
+    fn counterpart(
+        &self,
+        now: Instant,
+        priority: Priority,
+        address: Option<IpAddr>,
+    ) -> VirtualRouter {
         let mut other = self.clone();
         for member in other.members.values_mut() {
             let heard = Family::ALL.map(|family| member.peers.of(family).map(|peer| peer.address));
             for (family, heard) in Family::ALL.into_iter().zip(heard) {
-                *member.sources.of_mut(family) = Some(heard.unwrap_or(made_up(family)));
+                let known = address.filter(|&address| Family::of(address) == family);
+                let source = heard.or(known).unwrap_or(made_up(family));
+                *member.sources.of_mut(family) = Some(source);
             }
             let settings = member.settings.clone();
             let sources = member.sources;

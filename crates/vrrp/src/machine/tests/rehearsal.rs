@@ -14,6 +14,7 @@ fn rehearse(bench: &Bench, at: u64, peer: Option<u8>, events: Vec<Event>, cut: b
     };
     let rehearsal = Rehearsal {
         peer: peer.map(Priority::new),
+        peer_address: Some(ip("10.0.0.9")),
         events: events.into_iter().map(|event| (first, event)).collect(),
         cut,
         horizon: Duration::from_secs(20),
