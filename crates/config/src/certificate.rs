@@ -367,12 +367,6 @@ impl CertificateContent {
                 "remove the second one",
             );
         }
-        if self.names.is_empty() {
-            warn(
-                "it is for no DNS name".to_owned(),
-                "clients ask for a subjectAltName: have it made with one",
-            );
-        }
         if self.key_mode & 0o004 != 0 {
             warn(
                 format!(

@@ -49,6 +49,9 @@ pub struct Explanation {
     pub listener: String,
     /// True if a daemon was asked; else nothing is known of targets and cookies.
     pub live: bool,
+    /// How the listener ends TLS, in words; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
     /// What rules compare the path with.
     pub path: String,
     /// Rules before these that it does not meet either, left out for their number.
@@ -197,6 +200,7 @@ impl Asked<'_> {
         let mut explanation = Explanation {
             listener: self.listener.settings().name.clone(),
             live: self.cookies.is_some(),
+            tls: self.listener.settings().tls.as_ref().map(words::tls),
             path: words::normal_path(self.view.path),
             rules_left_out: 0,
             rules: Vec::new(),

@@ -14,6 +14,9 @@ pub(crate) fn explanation(question: &Question, explanation: &Explanation) -> Str
     };
     let listener = format!("listener {}", explanation.listener);
     out.push_str(&flow("", 2, &[listener, format!("by {by}")]));
+    if let Some(tls) = &explanation.tls {
+        out.push_str(&sentence("  ", 4, tls));
+    }
     if explanation.path != question.path.split('?').next().unwrap_or_default() {
         out.push_str(&sentence(
             "",

@@ -345,6 +345,9 @@ fn an_explanation_step_by_step() {
     let explanation = config::Explanation {
         listener: "https".to_owned(),
         live: true,
+        tls: Some(
+            "TLS 1.2 or newer, certificates app; clients have to show a certificate".to_owned(),
+        ),
         path: "/api/x".to_owned(),
         rules_left_out: 0,
         rules: vec![
@@ -377,6 +380,7 @@ fn an_explanation_step_by_step() {
     assert_narrow(&screen);
     for line in [
         "listener https  by the daemon",
+        "  TLS 1.2 or newer, certificates app; clients have to show a certificate",
         "  rules see the path /api/x",
         "  status page  no   not path /lb-status",
         "  api          yes  host app.example.com, path /api/*",

@@ -11,6 +11,7 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
     tickets(draft, found);
     for listener in &draft.listeners {
         covered(listener, draft, found);
+        named(listener, draft, found);
     }
     let is_used = |name: &str| {
         let listeners = draft.listeners.iter();
@@ -30,6 +31,23 @@ pub(super) fn check(draft: &Draft, found: &Findings<'_>) {
                 "name it in `certificates` of a listener or in `tls` of a group, or remove it"
                     .to_owned();
             found.warning(Code::Unused, &name.place, message, remedy);
+        }
+    }
+}
+
+/// Clients ask for a name: a certificate that a listener shows has one.
+fn named(listener: &ListenerDraft, draft: &Draft, found: &Findings<'_>) {
+    for name in &listener.certificates {
+        let mut all = draft.certificates.iter();
+        let Some(draft) = all.find(|other| other.name.value == name.value) else {
+            continue;
+        };
+        let certificate = draft.certificate.as_ref();
+        let content = certificate.and_then(|certificate| certificate.content.as_deref());
+        if content.is_some_and(|content| content.names.is_empty()) {
+            let message = format!("certificate `{}`: it is for no DNS name", name.value);
+            let remedy = "clients ask for a subjectAltName: have it made with one".to_owned();
+            found.warning(Code::File, &draft.place, message, remedy);
         }
     }
 }

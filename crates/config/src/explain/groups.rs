@@ -246,6 +246,11 @@ impl Asked<'_> {
             format!("X-Forwarded-Host: {host}"),
             format!("X-Forwarded-Port: {port}"),
         ]);
+        let tls = self.listener.settings().tls.as_ref();
+        let asks = tls.is_some_and(|tls| tls.clients.is_some());
+        if asks && !drops("x-client-cert-name") {
+            lines.push("X-Client-Cert-Name: (whom the client's certificate is for)".to_owned());
+        }
         if !drops("x-request-id") {
             lines.push("X-Request-Id: (32 digits)".to_owned());
         }

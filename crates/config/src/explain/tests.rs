@@ -266,3 +266,38 @@ fn a_listener_is_found_by_scheme_and_port_and_a_file_knows_no_cookies() {
         Some("cookie G: only the daemon can read it")
     );
 }
+
+#[test]
+fn a_listener_that_ends_tls_says_so_and_what_becomes_of_the_clients_name() {
+    let asked = |keys: &str| {
+        let text = format!(
+            "[listener.web]\nbind = \"192.0.2.10:443\"\nforward = \"app\"\n\
+             [listener.web.tls]\ncertificates = [\"a\", \"b\"]\n{keys}\n\
+             [certificate.a]\ncert = \"/a\"\nkey = \"/a\"\n[certificate.b]\ncert = \"/b\"\nkey = \"/b\"\n\
+             [group.app]\ntargets = [\"10.0.0.1:80\"]\n"
+        );
+        let outcome = load(Path::new("t.toml"), &text, &Facts::default());
+        let config = outcome.config.unwrap();
+        explain_offline(&config, &get("a.example.com", "/"), Instant::now()).unwrap()
+    };
+    let name = "X-Client-Cert-Name: (whom the client's certificate is for)".to_owned();
+    let rows = [
+        ("", "1.2", "clients are not asked who they are"),
+        (
+            "min = \"1.3\"\nclient_ca = \"/c\"",
+            "1.3",
+            "clients have to show a certificate",
+        ),
+        (
+            "client_ca = \"/c\"\nclient_certificate = \"allow\"",
+            "1.2",
+            "clients may show a certificate",
+        ),
+    ];
+    for (keys, min, clients) in rows {
+        let explanation = asked(keys);
+        let expected = format!("TLS {min} or newer, certificates a, b; {clients}");
+        assert_eq!(explanation.tls, Some(expected));
+        assert_eq!(explanation.sent.contains(&name), keys.contains("client_ca"));
+    }
+}

@@ -1,7 +1,7 @@
 //! Single facts of an explanation as text.
 
 use balancer::normal::{Reading, normalise};
-use balancer::{HeaderEdits, NoFields, Redirect, RequestView, Url};
+use balancer::{ClientCertificate, HeaderEdits, NoFields, Redirect, RequestView, TlsSettings, Url};
 
 use super::Question;
 
@@ -19,6 +19,18 @@ pub(super) fn edits(edits: &HeaderEdits) -> Vec<String> {
         .map(|(name, value)| format!("set {name}: {value}"));
     let removed = edits.remove.iter().map(|name| format!("remove {name}"));
     set.chain(removed).collect()
+}
+
+/// `TLS 1.2 or newer, certificates app, legacy; clients have to show a certificate`.
+pub(super) fn tls(tls: &TlsSettings) -> String {
+    let clients = match tls.clients.as_ref().map(|clients| clients.certificate) {
+        None => "clients are not asked who they are",
+        Some(ClientCertificate::Allow) => "clients may show a certificate",
+        Some(ClientCertificate::Require) => "clients have to show a certificate",
+    };
+    let certificates = tls.certificates.join(", ");
+    let min = tls.min.as_str();
+    format!("TLS {min} or newer, certificates {certificates}; {clients}")
 }
 
 /// Where a redirect leads; `None` for a host that is no plain name.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use super::Files;
 use crate::Code;
 use crate::certificate::{Certificate, CertificateContent, CertificateWarning};
-use crate::tree::{At, Item, Section};
+use crate::tree::{At, Item, Place, Section};
 
 /// A certificate as written, with what its files hold.
 #[derive(Debug)]
 pub(crate) struct CertificateDraft {
     /// The name, at the table's header.
     pub(crate) name: At<String>,
+    /// Where its file is named, or else its table.
+    pub(crate) place: Place,
     /// `None` after an error.
     pub(crate) certificate: Option<Certificate>,
 }
@@ -25,10 +27,15 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     let path = |item: &Item<'_>| -> Option<PathBuf> {
         Some(files.folder.join(item.string_like("the path of a file")?))
     };
+    let place = match &cert {
+        Some(cert) => cert.place(),
+        None => name.place.clone(),
+    };
     let paths = (cert.as_ref().and_then(path), key.as_ref().and_then(path));
     let (Some(cert), Some(key), (Some(cert_file), Some(key_file))) = (cert, key, paths) else {
         return CertificateDraft {
             name,
+            place,
             certificate: None,
         };
     };
@@ -45,6 +52,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     let usable = !files.access || certificate.content.is_some();
     CertificateDraft {
         name,
+        place,
         certificate: usable.then_some(certificate),
     }
 }

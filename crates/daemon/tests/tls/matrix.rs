@@ -95,6 +95,15 @@ fn versions_and_ciphers_are_those_of_the_policy_and_no_others() {
         let told = s_client(ports[1], &["-tls1_3", "-ciphersuites", cipher]);
         assert_eq!(agreed(&told).is_some(), is_taken, "{cipher}: {told}");
     }
+    // Of what a client offers in any order the same is taken.
+    for offered in [
+        "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305",
+    ] {
+        let told = s_client(ports[1], &["-tls1_2", "-cipher", offered]);
+        let cipher = agreed(&told);
+        assert_eq!(cipher.as_deref(), Some("ECDHE-ECDSA-AES256-GCM-SHA384"));
+    }
     // For one name the client gets the certificate whose signature it can check.
     for (signatures, kind) in [
         ("ECDSA+SHA256", "ECDSA"),
