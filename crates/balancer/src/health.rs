@@ -46,6 +46,10 @@ pub enum CheckFailure {
     },
     /// The body did not contain this text.
     Body(String),
+    /// The call ended with this status of gRPC; 0 if the answer was none.
+    Grpc(u16),
+    /// The service says of itself that it does not serve; this is the number of what it says.
+    NotServing(u64),
     /// The datagram that answered did not contain what was wanted.
     Answer,
 }
@@ -62,6 +66,8 @@ impl CheckFailure {
             | Self::NotHttp
             | Self::Status { .. }
             | Self::Body(_)
+            | Self::Grpc(_)
+            | Self::NotServing(_)
             | Self::Answer => false,
         }
     }
@@ -90,6 +96,16 @@ impl fmt::Display for CheckFailure {
                 f.write_str(")")
             }
             Self::Body(want) => write!(f, "body lacks {want:?}"),
+            Self::Grpc(0) => f.write_str("answer is not that of a health check"),
+            Self::Grpc(status) => write!(f, "grpc status {status}"),
+            Self::NotServing(what) => {
+                let word = match what {
+                    2 => "not serving",
+                    3 => "service unknown",
+                    _ => "unknown",
+                };
+                write!(f, "grpc health is {word}")
+            }
             Self::Answer => f.write_str("answer is not the one expected"),
         }
     }

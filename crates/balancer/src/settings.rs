@@ -658,6 +658,13 @@ pub enum Check {
         /// Text the body must contain, within its first 64 KiB.
         body: Option<String>,
     },
+    /// That a call of `grpc.health.v1.Health/Check` says that the service is serving.
+    Grpc {
+        /// The service asked about; empty for the target as a whole.
+        service: String,
+        /// The authority; the target's address if not given.
+        host: Option<String>,
+    },
     /// That a datagram is answered.
     Udp {
         /// What is sent.
@@ -682,7 +689,7 @@ impl Check {
     pub fn is_on(&self) -> bool {
         match self {
             Self::Off => false,
-            Self::Tcp | Self::Http { .. } | Self::Udp { .. } => true,
+            Self::Tcp | Self::Http { .. } | Self::Grpc { .. } | Self::Udp { .. } => true,
         }
     }
 }

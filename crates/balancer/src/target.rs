@@ -109,6 +109,8 @@ pub enum Outcome {
     Ok,
     /// It answered with this status, 500 or above.
     ServerError(u16),
+    /// It answered a call of gRPC with this status, not 0.
+    GrpcError(u16),
     /// No connection could be opened.
     ConnectFailed,
     /// It closed or reset the connection in the middle.
@@ -122,7 +124,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// True if the target is to blame. Of its own answers these are 502, 503 and 504: it says that it cannot serve.
+    /// True if the target is to blame. Of its own answers these are 502, 503 and 504, and UNAVAILABLE
+    /// of gRPC: it says that it cannot serve.
     pub fn is_error(self) -> bool {
         self.verdict(false) == Verdict::Bad
     }
@@ -134,6 +137,10 @@ impl Outcome {
             Self::ServerError(502..=504) => Verdict::Bad,
             Self::ServerError(_) if count_5xx => Verdict::Bad,
             Self::ServerError(_) => Verdict::Good,
+            // It is unavailable; or something went wrong inside it. The others are about what the client wants.
+            Self::GrpcError(14) => Verdict::Bad,
+            Self::GrpcError(2 | 13 | 15) if count_5xx => Verdict::Bad,
+            Self::GrpcError(_) => Verdict::Good,
             Self::ClientGone => Verdict::None,
             Self::ConnectFailed | Self::Reset | Self::TimedOut | Self::BadResponse => Verdict::Bad,
         }
@@ -144,6 +151,7 @@ impl Outcome {
         match self {
             Self::Ok => "ok".to_owned(),
             Self::ServerError(status) => format!("http {status}"),
+            Self::GrpcError(status) => format!("grpc {status}"),
             Self::ConnectFailed => "connect failed".to_owned(),
             Self::Reset => "reset".to_owned(),
             Self::TimedOut => "timeout".to_owned(),

@@ -12,6 +12,7 @@
 //! - [`sticky`]: cookies that keep a client where it is.
 //! - [`chunked`], [`body`]: where a body ends, and what of it is passed on.
 //! - [`answer`]: answers of our own; [`direct`]: requests that need no more than one.
+//! - [`grpc`]: which requests are calls of gRPC, and how they end.
 //! - [`exchange`]: one request on one connection to a target.
 //! - [`serving`]: one request, on as many attempts as it takes.
 //! - [`connection`]: one client, request after request.
@@ -26,6 +27,7 @@ pub(crate) mod exchange;
 pub(crate) mod fields;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod grpc;
 mod origin;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -19,6 +19,8 @@ use crate::sockets;
 use crate::stream::Stream;
 use crate::tls::targets::Way;
 
+mod grpc;
+
 /// Bytes of an answer that are looked at for its head.
 const MAX_HEAD: usize = 16 * 1024;
 /// Bytes of a body or datagram that are looked at for a text.
@@ -81,19 +83,24 @@ pub(crate) async fn run(
     let entered = timeout_at(limit_at, way.enter(stream)).await;
     let entered = entered.map_err(|_| CheckFailure::Timeout)?;
     let stream = entered.map_err(|error| CheckFailure::Tls(error.to_string()))?;
-    let Check::Http {
-        path,
-        host,
-        status,
-        body,
-    } = &settings.check
-    else {
-        return Ok(());
-    };
-    let host = host.clone().unwrap_or_else(|| address.to_string());
     let asked = async {
-        let stream = speak(stream, settings.http2).await?;
-        ask(stream, path, &host, status, body.as_deref()).await
+        match &settings.check {
+            Check::Off | Check::Tcp | Check::Udp { .. } => Ok(()),
+            Check::Grpc { service, host } => {
+                let host = host.clone().unwrap_or_else(|| address.to_string());
+                grpc::ask(speak(stream, true).await?, service, &host).await
+            }
+            Check::Http {
+                path,
+                host,
+                status,
+                body,
+            } => {
+                let host = host.clone().unwrap_or_else(|| address.to_string());
+                let stream = speak(stream, settings.http2).await?;
+                ask(stream, path, &host, status, body.as_deref()).await
+            }
+        }
     };
     let answered = timeout_at(limit_at, asked).await;
     Ok(answered.unwrap_or(Err(CheckFailure::Timeout))?)
@@ -170,8 +177,18 @@ async fn ask(
         .map_err(|_| CheckFailure::Closed)?;
     let flushed = stream.flush().await;
     flushed.map_err(|_| CheckFailure::Closed)?;
+    let (head, mut input) = read_head(&mut stream).await?;
+    judge(head.status, statuses)?;
+    match text {
+        Some(text) => search(stream, input.split_off(head.length), head.framing, text).await,
+        None => Ok(()),
+    }
+}
+
+/// Reads until a head is there, and what came with it.
+async fn read_head(stream: &mut Stream) -> Result<(Head, Vec<u8>), CheckFailure> {
     let mut input = Vec::with_capacity(1024);
-    let head = loop {
+    loop {
         match stream.read_buf(&mut input).await {
             Ok(count) if count > 0 => {}
             Ok(_) if input.is_empty() => return Err(CheckFailure::Closed),
@@ -179,15 +196,10 @@ async fn ask(
             Err(_) => return Err(CheckFailure::Closed),
         }
         match head(&input)? {
-            Some(head) => break head,
+            Some(head) => return Ok((head, input)),
             None if input.len() < MAX_HEAD => {}
             None => return Err(CheckFailure::NotHttp),
         }
-    };
-    judge(head.status, statuses)?;
-    match text {
-        Some(text) => search(stream, input.split_off(head.length), head.framing, text).await,
-        None => Ok(()),
     }
 }
 

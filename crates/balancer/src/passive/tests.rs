@@ -89,6 +89,7 @@ fn what_counts_as_an_error() {
         Outcome::Reset,
         Outcome::TimedOut,
         Outcome::BadResponse,
+        Outcome::GrpcError(14),
         Outcome::ServerError(502),
         Outcome::ServerError(503),
         Outcome::ServerError(504),
@@ -98,12 +99,15 @@ fn what_counts_as_an_error() {
     for good in [
         Outcome::Ok,
         Outcome::ClientGone,
+        Outcome::GrpcError(13),
         Outcome::ServerError(500),
         Outcome::ServerError(501),
     ] {
         assert!(!is_out_after(good, false), "{good:?}");
     }
     assert!(is_out_after(Outcome::ServerError(500), true));
+    assert!(is_out_after(Outcome::GrpcError(13), true));
+    assert!(!is_out_after(Outcome::GrpcError(4), true));
 }
 
 #[test]

@@ -148,6 +148,7 @@ fn check_protocols(draft: &Draft, found: &Findings<'_>) {
     for group in &draft.groups {
         let of_group = |name: &At<String>| name.value == group.name.value;
         check_flows(draft, group, found);
+        check_calls(group, found);
         let Some(kind) = &group.health().kind else {
             continue;
         };
@@ -172,6 +173,23 @@ fn check_protocols(draft: &Draft, found: &Findings<'_>) {
             };
             found.error(Code::CheckProtocol, &kind.place, message, remedy.to_owned());
         }
+    }
+}
+
+/// A call of gRPC needs a target that speaks HTTP/2.
+fn check_calls(group: &GroupDraft, found: &Findings<'_>) {
+    let health = group.health();
+    if let Some(kind) = &health.kind
+        && matches!(kind.value, CheckKind::Grpc(_))
+        && health.port.is_none()
+        && !group.settings().http2
+    {
+        let message = format!(
+            "the targets of group `{}` are checked by `grpc` and spoken to in HTTP/1.1, which has no such calls",
+            group.name.value
+        );
+        let remedy = "write `http = \"2\"` in the group, or give the check a `port` of its own";
+        found.error(Code::CheckProtocol, &kind.place, message, remedy.to_owned());
     }
 }
 
@@ -228,7 +246,9 @@ fn check_flows(draft: &Draft, group: &GroupDraft, found: &Findings<'_>) {
 fn impossible(kind: &CheckKind, udp: bool, group: &GroupDraft) -> bool {
     match kind {
         CheckKind::Off => false,
-        CheckKind::Http(_) | CheckKind::Tcp => udp && group.health().port.is_none(),
+        CheckKind::Http(_) | CheckKind::Grpc(_) | CheckKind::Tcp => {
+            udp && group.health().port.is_none()
+        }
         CheckKind::Udp { .. } => !udp,
     }
 }

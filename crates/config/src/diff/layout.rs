@@ -431,6 +431,12 @@ fn group(group: &GroupSettings, config: &Config) -> Part {
                     .map_or(String::new(), |body| format!(" body {body:?}"));
                 format!("http {path}{host} status {}{body}", list(&statuses))
             }
+            Check::Grpc { service, host } => {
+                let host = host
+                    .as_ref()
+                    .map_or(String::new(), |host| format!(" host {host}"));
+                format!("grpc {service:?}{host}")
+            }
             Check::Udp { send, expect } => {
                 let expect = expect.as_deref().map_or("any".to_owned(), hex);
                 format!("udp send {} expect {expect}", hex(send))

@@ -29,6 +29,8 @@ pub(crate) enum CheckKind {
     Off,
     Tcp,
     Http(String),
+    /// The service asked about; empty for all of the target.
+    Grpc(String),
     Udp {
         send: Vec<u8>,
         /// `None` for any answer.
@@ -83,6 +85,10 @@ impl HealthDraft {
                 host: self.host.clone(),
                 status: self.status.clone().unwrap_or_else(|| vec![200..=399]),
                 body: self.body.clone(),
+            },
+            Some(CheckKind::Grpc(service)) => Check::Grpc {
+                service: service.clone(),
+                host: self.host.clone(),
             },
             Some(CheckKind::Udp { send, expect }) => Check::Udp {
                 send: send.clone(),
@@ -178,7 +184,12 @@ fn http_only<'d>(
     kind: &Option<At<CheckKind>>,
 ) -> Option<Item<'d>> {
     let item = section.get(key)?;
-    if let Some(CheckKind::Tcp | CheckKind::Udp { .. }) = kind.as_ref().map(|kind| &kind.value) {
+    let misplaced = match kind.as_ref().map(|kind| &kind.value) {
+        Some(CheckKind::Tcp | CheckKind::Udp { .. }) => true,
+        Some(CheckKind::Grpc(_)) => key != "host",
+        Some(CheckKind::Http(_) | CheckKind::Off) | None => false,
+    };
+    if misplaced {
         let message = format!("`{key}` is for a check by http");
         section.found().error(
             Code::CheckProtocol,
@@ -196,6 +207,11 @@ fn kind(section: &Section<'_>) -> Option<At<CheckKind>> {
         && let Some(path) = path(&item)
     {
         kinds.push(item.at(CheckKind::Http(path)));
+    }
+    if let Some(item) = section.get("grpc")
+        && let Some(service) = service(&item)
+    {
+        kinds.push(item.at(CheckKind::Grpc(service)));
     }
     if let Some(item) = section.get("tcp") {
         match item.boolean() {
@@ -218,7 +234,8 @@ fn kind(section: &Section<'_>) -> Option<At<CheckKind>> {
         } else {
             &first.place
         };
-        let message = "more than one kind of check: there is one of `http`, `tcp` and `udp`";
+        let message =
+            "more than one kind of check: there is one of `http`, `grpc`, `tcp` and `udp`";
         section.found().error(
             Code::Duplicate,
             place,
@@ -227,6 +244,29 @@ fn kind(section: &Section<'_>) -> Option<At<CheckKind>> {
         );
     }
     kinds.into_iter().next()
+}
+
+/// The name of a service of gRPC, at most as long as a length of one byte says it.
+fn service(item: &Item<'_>) -> Option<String> {
+    if item.as_str() == Some("") {
+        return Some(String::new());
+    }
+    let name = item.string_like("a service like \"shop.Orders\", or \"\" for all of the target")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+    if let Some(bad) = name.chars().find(|c| !fits(*c)) {
+        let message = format!("the name of a service cannot contain {bad:?}");
+        item.error(Code::Pattern, message, None);
+        return None;
+    }
+    if name.len() > 127 {
+        let message = format!(
+            "the name of a service has at most 127 letters, got {}",
+            name.len()
+        );
+        item.error(Code::OutOfRange, message, None);
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 fn path(item: &Item<'_>) -> Option<String> {

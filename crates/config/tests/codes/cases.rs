@@ -489,6 +489,23 @@ pub(crate) const CASES: &[Case] = &[
     ),
     (
         WEB,
+        "health = { grpc = \"shop.Orders\" }\n",
+        &[
+            "6:19: error[E050]: the targets of group `app` are checked by `grpc` and spoken to in HTTP/1.1, which has no such calls; write `http = \"2\"` in the group, or give the check a `port` of its own",
+        ],
+    ),
+    (
+        WEB,
+        "http = \"2\"\nhealth = { grpc = \"\", host = \"a\", body = \"x\" }\n",
+        &["7:35: error[E050]: `body` is for a check by http; remove it"],
+    ),
+    (
+        WEB,
+        "http = \"2\"\nhealth = { grpc = \"a b\" }\n",
+        &["7:19: error[E031]: the name of a service cannot contain ' '"],
+    ),
+    (
+        WEB,
         "health = { http = \"/\" }\n[listener.dns]\nbind = \"0.0.0.0:53\"\nprotocol = \"udp\"\nforward = \"app\"\n",
         &[
             "6:19: error[E050]: the health check of group `app` does not fit listener `dns`, whose protocol is udp; check by `udp`, or give the check a `port` of its own",

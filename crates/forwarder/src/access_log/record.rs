@@ -56,6 +56,8 @@ pub(crate) struct Record {
     closed_by_rule: bool,
     /// Status of the answer; 0 if there is none.
     pub(crate) status: u16,
+    /// The status a call of gRPC has ended with.
+    pub(crate) grpc: Option<u16>,
     /// Bytes received from the client.
     pub(crate) bytes_in: u64,
     /// Bytes sent to the client.
@@ -154,6 +156,7 @@ impl Record {
             answered: false,
             closed_by_rule: false,
             status: 0,
+            grpc: None,
             bytes_in: 0,
             bytes_out: 0,
             fault: None,
@@ -186,6 +189,7 @@ impl Record {
         self.answered = false;
         self.sent_at = None;
         self.first_byte = None;
+        self.grpc = None;
     }
 
     /// It is `now`, and the answer has begun or not.
@@ -335,6 +339,9 @@ impl Record {
         }
         if self.status > 0 {
             line.number("status", u64::from(self.status));
+        }
+        if let Some(status) = self.grpc {
+            line.number("grpc", u64::from(status));
         }
         let cause = match (self.fault, self.closed_by_rule) {
             (Some((cause, _)), _) => cause.as_str(),

@@ -22,6 +22,7 @@ use crate::http::changes::RequestChanges;
 use crate::http::chunked::Emit;
 use crate::http::direct::{self, Direct};
 use crate::http::exchange::{ClientSide, Sending};
+use crate::http::grpc;
 use crate::http::origin;
 use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts};
 use crate::http::routing::{self, Asking, Destination};
@@ -408,11 +409,19 @@ impl Connection {
         unread: bool,
     ) -> After {
         self.note(refusal.cause, refusal.detail);
+        let is_call =
+            request.is_some_and(|request| request.grpc) && self.client.stream.is_conduit();
         self.client.record.status = refusal.status;
         let goes_on =
             request.is_some_and(|request| request.keep_alive) && !unread && !self.is_closing();
         let mut out = Buffer::default();
-        answer::write(out.vec(), refusal, request, !goes_on);
+        if is_call {
+            self.client.record.status = 200;
+            self.client.record.grpc = Some(grpc::status(refusal));
+            grpc::write(out.vec(), refusal);
+        } else {
+            answer::write(out.vec(), refusal, request, !goes_on);
+        }
         match (self.send(&mut out).await, goes_on, unread) {
             (false, _, _) => After::Close,
             (true, true, _) => After::Next,

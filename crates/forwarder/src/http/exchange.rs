@@ -18,6 +18,7 @@ use tokio::io::AsyncWrite as _;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::http::body::{Body, Framing};
 use crate::http::chunked::Emit;
+use crate::http::grpc;
 use crate::http::request::MAX_FIELDS;
 use crate::http::response::{self, BadResponse, RESPONSE_LIMITS, ResponseHead};
 use crate::http::scan::{HeadScan, Scanned};
@@ -114,6 +115,11 @@ impl<'c> Exchange<'c> {
     /// Status of the final answer; 0 before it has begun.
     pub(crate) fn status(&self) -> u16 {
         self.status
+    }
+
+    /// The status a call of gRPC has ended with.
+    pub(crate) fn grpc_status(&self) -> Option<u16> {
+        self.client.record.grpc
     }
 
     /// True if the target was found dead and nothing is to be hoped for from it: the request can go elsewhere, or nothing
@@ -384,6 +390,9 @@ impl<'c> Exchange<'c> {
         let facts = self.send.facts;
         self.status = head.status;
         self.client.record.status = head.status;
+        if facts.grpc {
+            self.client.record.grpc = head.grpc_status();
+        }
         self.until_close =
             head.framing == Framing::UntilClose || head.framing == Framing::Chunked && facts.http10;
         self.client_goes_on =
@@ -442,6 +451,10 @@ impl<'c> Exchange<'c> {
             && body.is_done()
         {
             let trailers = body.take_trailers();
+            if self.send.facts.grpc {
+                let record = &mut self.client.record;
+                record.grpc = record.grpc.or(grpc::status_among(&trailers));
+            }
             self.pending.extend(&trailers);
             self.phase = Phase::Complete;
         }

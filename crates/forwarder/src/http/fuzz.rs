@@ -246,6 +246,7 @@ const GET: RequestFacts = RequestFacts {
     expects_continue: false,
     upgrade: false,
     is_head: false,
+    grpc: false,
 };
 
 /// The head as written for the client, and where its body ends, if it is accepted.

@@ -16,6 +16,7 @@ use crate::http::changes::{RequestChanges, write_set};
 use crate::http::fields::{
     self, Connection, Field, content_length, list, write_field, write_number,
 };
+use crate::http::grpc;
 use crate::http::scan::ScanError;
 use crate::http::sticky;
 
@@ -95,6 +96,8 @@ pub(crate) struct RequestFacts {
     pub(crate) upgrade: bool,
     /// The method is HEAD: the answer has no body.
     pub(crate) is_head: bool,
+    /// A call of gRPC.
+    pub(crate) grpc: bool,
 }
 
 /// What the fields say, gathered before any of it is judged.
@@ -153,6 +156,7 @@ pub(crate) fn parse<'h, 'b>(
         expects_continue: gathered.expects_continue && !http10,
         upgrade: gathered.upgrade && connection.upgrade && !http10 && framing == Framing::None,
         is_head: method == Method::HEAD,
+        grpc: grpc::is_call(&method, headers),
     };
     Ok(RequestHead {
         method,

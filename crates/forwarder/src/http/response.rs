@@ -7,6 +7,7 @@ use httparse::Header;
 use crate::http::body::Framing;
 use crate::http::changes::AnswerChanges;
 use crate::http::fields::{Connection, Field, content_length, write_field, write_number};
+use crate::http::grpc;
 use crate::http::request::{FieldRoom, MAX_FIELDS, RequestFacts};
 use crate::http::scan::HeadLimits;
 use crate::http::sticky;
@@ -156,6 +157,12 @@ impl ResponseHead<'_, '_> {
     /// True for an answer before the answer, 101 left out: that one is final.
     pub(crate) fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
+    }
+
+    /// The status a call of gRPC has ended with, if it has no trailers.
+    pub(crate) fn grpc_status(&self) -> Option<u16> {
+        let mut headers = self.headers.iter();
+        headers.find_map(|header| grpc::status_of(header.name.as_bytes(), header.value))
     }
 
     /// The fields that mean something beyond this connection.

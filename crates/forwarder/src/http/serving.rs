@@ -231,6 +231,7 @@ async fn attempt(
     });
     let end = end.await;
     let (response_seen, status) = (exchange.response_seen(), exchange.status());
+    let grpc = exchange.grpc_status().filter(|status| *status > 0);
     drop(exchange);
     connection.client.record.answered = response_seen;
     match end {
@@ -244,9 +245,10 @@ async fn attempt(
                     .pool
                     .give(upstream, timeouts.pool_idle, Instant::now());
             }
-            let outcome = match status {
-                500.. => Outcome::ServerError(status),
-                _ => Outcome::Ok,
+            let outcome = match (status, grpc) {
+                (500.., _) => Outcome::ServerError(status),
+                (_, Some(status)) => Outcome::GrpcError(status),
+                (_, None) => Outcome::Ok,
             };
             Tried::Ended(outcome, after_answer(connection, sending, client_goes_on))
         }

@@ -119,6 +119,7 @@ pub(crate) fn facts(is_head: bool, upgrade: bool) -> RequestFacts {
         expects_continue: true,
         upgrade,
         is_head,
+        grpc: false,
     }
 }
 

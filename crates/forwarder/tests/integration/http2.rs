@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -102,7 +103,7 @@ pub(crate) async fn text(mut response: Response<RecvStream>) -> String {
 }
 
 /// Sends all of it as the window allows.
-async fn send_all(send: &mut SendStream<Bytes>, mut data: Bytes) {
+pub(crate) async fn send_all(send: &mut SendStream<Bytes>, mut data: Bytes) {
     while !data.is_empty() {
         send.reserve_capacity(data.len());
         let room = poll_fn(|cx| send.poll_capacity(cx)).await.unwrap().unwrap();
@@ -498,6 +499,22 @@ fn echoing() -> (SocketAddr, Arc<AtomicUsize>) {
 
 /// The same, inside TLS if there is an acceptor.
 fn echoing_inside(acceptor: Option<TlsAcceptor>) -> (SocketAddr, Arc<AtomicUsize>) {
+    speaking(acceptor, |request, respond| {
+        Box::pin(echo(request, respond))
+    })
+}
+
+/// What a target does with a stream.
+pub(crate) type Handler = fn(
+    Request<RecvStream>,
+    h2::server::SendResponse<Bytes>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A target that speaks HTTP/2, inside TLS if there is an acceptor; and how many connections it has got.
+pub(crate) fn speaking(
+    acceptor: Option<TlsAcceptor>,
+    handler: Handler,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -515,8 +532,10 @@ fn echoing_inside(acceptor: Option<TlsAcceptor>) -> (SocketAddr, Arc<AtomicUsize
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     match acceptor {
-                        None => attend(stream).await,
-                        Some(acceptor) => attend(acceptor.accept(stream).await.unwrap()).await,
+                        None => attend(stream, handler).await,
+                        Some(acceptor) => {
+                            attend(acceptor.accept(stream).await.unwrap(), handler).await;
+                        }
                     }
                 });
             }
@@ -525,12 +544,12 @@ fn echoing_inside(acceptor: Option<TlsAcceptor>) -> (SocketAddr, Arc<AtomicUsize
     (address, connections)
 }
 
-async fn attend(stream: impl AsyncRead + AsyncWrite + Unpin) {
+async fn attend(stream: impl AsyncRead + AsyncWrite + Unpin, handler: Handler) {
     let Ok(mut connection) = h2::server::handshake(stream).await else {
         return;
     };
     while let Some(Ok((request, respond))) = connection.accept().await {
-        tokio::spawn(echo(request, respond));
+        tokio::spawn(handler(request, respond));
     }
 }
 
@@ -569,7 +588,7 @@ async fn echo(request: Request<RecvStream>, mut respond: h2::server::SendRespons
 }
 
 /// A forwarder between HTTP/2 and HTTP/2.
-fn both_sides(target: SocketAddr) -> (Forwarder, Place) {
+pub(crate) fn both_sides(target: SocketAddr) -> (Forwarder, Place) {
     proxy_with(&[target], |listener, group| {
         listener.h2c = true;
         group.http2 = true;

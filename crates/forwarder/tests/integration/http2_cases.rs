@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use forwarder::Forwarder;
 
 use crate::frames::*;
+use crate::http2::h2c;
 use crate::support::*;
 
 /// What is to become of a case.
@@ -110,11 +111,6 @@ pub(crate) fn all_of(cases: &[Case]) {
     eventually("nothing is left of them", || {
         in_flight(&forwarder.snapshot()) == 0
     });
-}
-
-/// A forwarder with one listener that takes HTTP/2 in clear text.
-fn h2c(targets: &[SocketAddr]) -> (Forwarder, Place) {
-    proxy_with(targets, |listener, _| listener.h2c = true)
 }
 
 /// A request that ends with its head.

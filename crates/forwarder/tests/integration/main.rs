@@ -6,6 +6,7 @@ mod algorithms;
 mod awkward;
 mod bodies;
 mod frames;
+mod grpc;
 mod health;
 mod http2;
 mod http2_cases;

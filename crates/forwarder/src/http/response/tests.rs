@@ -12,6 +12,7 @@ const GET: RequestFacts = RequestFacts {
     expects_continue: false,
     upgrade: false,
     is_head: false,
+    grpc: false,
 };
 
 fn relay_to(input: &str, request: &RequestFacts) -> Result<(String, Framing, bool), BadResponse> {
