@@ -133,6 +133,15 @@ pub struct ListenerStatus {
     pub connections_total: u64,
     /// Requests answered since the forwarder started; for `tcp` the connections, for `udp` the flows forwarded.
     pub requests_total: u64,
+    /// Those of the requests that came in HTTP/2.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub http2_requests_total: u64,
+    /// Tunnels open at this moment: requests that were answered with another protocol, such as WebSocket.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tunnels: u64,
+    /// Tunnels opened since the forwarder started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tunnels_total: u64,
     /// TLS handshakes completed since the forwarder started.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub handshakes_total: u64,

@@ -50,6 +50,9 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
         connections: u64::from(listener.connections),
         connections_total: listener.connections_total,
         requests_total: listener.requests_total,
+        http2_requests_total: listener.http2_requests_total,
+        tunnels: u64::from(listener.tunnels),
+        tunnels_total: listener.tunnels_total,
         handshakes_total: listener.handshakes_total,
         resumed_total: listener.resumed_total,
         datagrams: listener

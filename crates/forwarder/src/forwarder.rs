@@ -359,6 +359,7 @@ impl Forwarder {
         let listeners = bound.listeners.iter().map(|(name, shared)| {
             let current = shared.current.load();
             let (handshakes_total, resumed_total) = shared.handshakes();
+            let (tunnels, tunnels_total) = shared.tunnels();
             ListenerSnapshot {
                 name: name.clone(),
                 binds: current.settings().binds.clone(),
@@ -366,6 +367,9 @@ impl Forwarder {
                 connections: shared.connections(),
                 connections_total: shared.connections_total(),
                 requests_total: shared.requests_total(),
+                http2_requests_total: shared.http2_requests_total(),
+                tunnels,
+                tunnels_total,
                 handshakes_total,
                 resumed_total,
                 datagrams_total: shared.datagrams_total(),

@@ -96,6 +96,10 @@ pub(crate) struct SharedListener {
     clients: Clients,
     connections_total: AtomicU64,
     requests: Box<[Padded]>,
+    /// Those of them that came in HTTP/2.
+    http2_requests: Box<[Padded]>,
+    tunnels: AtomicU32,
+    tunnels_total: AtomicU64,
     handshakes: AtomicU64,
     resumed: AtomicU64,
     datagrams: Box<[Datagrams]>,
@@ -115,6 +119,9 @@ impl SharedListener {
             clients: Clients::default(),
             connections_total: AtomicU64::new(0),
             requests: (0..threads).map(|_| Padded::default()).collect(),
+            http2_requests: (0..threads).map(|_| Padded::default()).collect(),
+            tunnels: AtomicU32::new(0),
+            tunnels_total: AtomicU64::new(0),
             handshakes: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             datagrams: (0..threads).map(|_| Datagrams::default()).collect(),
@@ -135,18 +142,32 @@ impl SharedListener {
 
     /// Requests ever read, over all threads.
     pub(crate) fn requests_total(&self) -> u64 {
-        self.requests
-            .iter()
-            .map(|padded| padded.0.load(Relaxed))
-            .sum()
+        sum(&self.requests)
+    }
+
+    /// Those of them that came in HTTP/2.
+    pub(crate) fn http2_requests_total(&self) -> u64 {
+        sum(&self.http2_requests)
     }
 
     /// Counts a request read by this thread.
-    pub(crate) fn count_request(&self, thread: usize) {
-        if let Some(padded) = self.requests.get(thread) {
-            // Only this thread writes here.
-            padded.0.store(padded.0.load(Relaxed) + 1, Relaxed);
+    pub(crate) fn count_request(&self, thread: usize, http2: bool) {
+        count(&self.requests, thread);
+        if http2 {
+            count(&self.http2_requests, thread);
         }
+    }
+
+    /// Tunnels open, and ever opened: requests that were answered with another protocol.
+    pub(crate) fn tunnels(&self) -> (u32, u64) {
+        (self.tunnels.load(Relaxed), self.tunnels_total.load(Relaxed))
+    }
+
+    /// Counts a tunnel, as long as what is given back lives.
+    pub(crate) fn open_tunnel(self: &Arc<Self>) -> Tunnel {
+        self.tunnels.fetch_add(1, Relaxed);
+        self.tunnels_total.fetch_add(1, Relaxed);
+        Tunnel(Arc::clone(self))
     }
 
     /// TLS handshakes that were completed, and how many of them resumed an earlier session.
@@ -229,6 +250,28 @@ impl SharedListener {
         }
         self.connections_total.fetch_add(1, Relaxed);
         Ok(admission)
+    }
+}
+
+fn sum(counters: &[Padded]) -> u64 {
+    let counters = counters.iter();
+    counters.map(|padded| padded.0.load(Relaxed)).sum()
+}
+
+fn count(counters: &[Padded], thread: usize) {
+    if let Some(padded) = counters.get(thread) {
+        // Only this thread writes here.
+        padded.0.store(padded.0.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+/// A tunnel that is counted, until dropped.
+#[derive(Debug)]
+pub(crate) struct Tunnel(Arc<SharedListener>);
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Relaxed);
     }
 }
 

@@ -33,6 +33,12 @@ pub struct ListenerSnapshot {
     pub connections_total: u64,
     /// HTTP requests ever read; on TCP the connections, on UDP the flows given to a target.
     pub requests_total: u64,
+    /// Those of the HTTP requests that came in HTTP/2.
+    pub http2_requests_total: u64,
+    /// Tunnels open: requests that were answered with another protocol, such as WebSocket.
+    pub tunnels: u32,
+    /// Tunnels ever opened.
+    pub tunnels_total: u64,
     /// TLS handshakes ever completed.
     pub handshakes_total: u64,
     /// Those of them that resumed an earlier session.

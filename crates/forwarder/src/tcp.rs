@@ -76,7 +76,7 @@ pub(crate) async fn serve(
         record.close_by_rule();
         return record.write(&worker.pen, &listener, peer);
     };
-    admission.listener().count_request(worker.index);
+    admission.listener().count_request(worker.index, false);
     let causes = &admission.listener().causes;
     let end = forward(&worker, &listener, &group, (opening, peer), &mut record).await;
     if let Err(cause) = end {

@@ -318,8 +318,41 @@ fn write_status(text: &mut String, status: &Status) {
     datagrams.finish(text);
     causes.finish(text);
     rules.finish(text);
+    write_protocols(text, status);
     write_targets(text, status);
     write_sticky(text, status);
+}
+
+/// What requests came in, and what became of them beside answers. Only of listeners that have seen any of it.
+fn write_protocols(text: &mut String, status: &Status) {
+    let mut http2 = Family::new(
+        "tandem_listener_http2_requests_total",
+        "counter",
+        "Requests that came in HTTP/2.",
+    );
+    let mut tunnels = Family::new(
+        "tandem_listener_tunnels",
+        "gauge",
+        "Tunnels open, such as WebSocket.",
+    );
+    let mut opened = Family::new(
+        "tandem_listener_tunnels_total",
+        "counter",
+        "Tunnels opened.",
+    );
+    for listener in &status.listeners {
+        let label = [("listener", listener.name.as_str())];
+        if listener.http2_requests_total > 0 {
+            http2.sample(&label, listener.http2_requests_total as f64);
+        }
+        if listener.tunnels_total > 0 {
+            tunnels.sample(&label, listener.tunnels as f64);
+            opened.sample(&label, listener.tunnels_total as f64);
+        }
+    }
+    http2.finish(text);
+    tunnels.finish(text);
+    opened.finish(text);
 }
 
 /// How clients stay where they were sent.

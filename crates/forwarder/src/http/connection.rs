@@ -30,7 +30,7 @@ use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 use crate::http::serving;
 use crate::http::sticky::Sticking;
 use crate::idlers::IdleSlot;
-use crate::listener::Admission;
+use crate::listener::{Admission, Tunnel};
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -180,6 +180,11 @@ impl Connection {
         self.admission.listener().is_closing()
     }
 
+    /// Counts the connection as a tunnel, as long as what is given back lives.
+    pub(crate) fn tunnel(&self) -> Tunnel {
+        self.admission.listener().open_tunnel()
+    }
+
     /// Takes over what a reload has changed; a request keeps what it started with.
     fn refresh(&mut self) {
         let current = self.admission.listener().current.load();
@@ -297,7 +302,9 @@ impl Connection {
     /// Makes a request of a head and of the bytes after it, which may be its body.
     fn understand(&mut self, head: &mut [u8], rest: &mut [u8]) -> Result<Next, Refusal> {
         self.refresh();
-        self.admission.listener().count_request(self.worker.index);
+        let http2 = self.client.stream.is_conduit();
+        let listener = self.admission.listener();
+        listener.count_request(self.worker.index, http2);
         let settings = self.listener.settings();
         let limits = &settings.limits;
         let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -306,7 +313,6 @@ impl Connection {
         let peer = self.peer.ip();
         let source = origin::client(&head, peer, self.trusted, &settings.trusted_proxies);
         let id = self.worker.request_id();
-        let http2 = self.client.stream.is_conduit();
         let (pen, record) = (&self.worker.pen, &mut self.client.record);
         let ids = (head.believed_id(self.trusted), id);
         record.tell_head(pen, &head, source, ids, http2);

@@ -406,6 +406,7 @@ async fn switch(
     (target, on_down): (&Target, OnDown),
     mut upstream: Upstream,
 ) -> Tried {
+    let _open = connection.tunnel();
     let settings = &connection.listener.settings().timeouts;
     let timeouts = RelayTimeouts {
         idle: settings.tunnel,

@@ -313,8 +313,10 @@ impl Serving {
             return self.alarm.poll(cx);
         }
         self.slot.register(cx.waker());
-        if self.client.admission.listener().is_closing() {
+        if self.client.admission.listener().is_closing() && !self.leaving {
             self.leave();
+            // The goodbye has to be written.
+            cx.waker().wake_by_ref();
         }
         self.poll_idle(cx)
     }

@@ -270,7 +270,7 @@ impl Flow {
                 return Err(Cause::ConnectFailed);
             }
         };
-        listener.count_request(worker.index);
+        listener.count_request(worker.index, false);
         self.idle.set(group.settings().udp.idle);
         *self.link.borrow_mut() = Some(Link {
             socket: Rc::new(socket),

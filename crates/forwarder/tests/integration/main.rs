@@ -30,3 +30,4 @@ mod tcp;
 mod tls;
 mod tls_targets;
 mod udp;
+mod websocket;

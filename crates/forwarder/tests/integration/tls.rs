@@ -35,7 +35,7 @@ pub(crate) fn materials(certificates: &[&CertificateMaterial]) -> Materials {
     }
 }
 
-fn https(place: &Place, certificates: &[&str]) -> ListenerSettings {
+pub(crate) fn https(place: &Place, certificates: &[&str]) -> ListenerSettings {
     ListenerSettings {
         tls: Some(TlsSettings::new(certificates.iter().copied())),
         ..ListenerSettings::new("web", Protocol::Https, vec![place.address], "g")
