@@ -57,8 +57,8 @@ pub use scale::{Crowd, Missed, ScaleMeasure, ScaleProduct, measure_scale, missed
 pub use scenario::{Measure, Product, Scenario, measure};
 pub use stranger::{Shot, Stranger, Sum};
 pub use traffic::{
-    Answer, Comparison, Flows, Rival, Row, Speech, Tally, Work, compare, compare_datagrams,
-    idle_memory,
+    Answer, Comparison, Flows, Rival, Row, Setup, Speech, Tally, Work, compare, compare_datagrams,
+    idle_memory, instructions,
 };
 pub use vipwatch::{VipLog, VipWatch};
 pub use wait::{wait_until, within};

@@ -7,17 +7,21 @@
 mod clients;
 mod datagrams;
 mod http2;
+mod instructions;
 mod load;
 mod measurement;
 mod origin;
 mod rivals;
 mod secrecy;
 mod session;
+mod setups;
 
 pub use datagrams::{Flows, compare_datagrams};
+pub use instructions::instructions;
 pub use load::Tally;
 pub use measurement::{Comparison, Row, compare, idle_memory};
 pub use rivals::Rival;
+pub use setups::Setup;
 
 /// How the clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use netns_tests::{
     Comparison, Flows, Measure, Product, Rival, Row, ScaleProduct, Scenario, Speech, compare,
-    compare_datagrams, idle_memory, measure, measure_scale,
+    compare_datagrams, idle_memory, instructions, measure, measure_scale,
 };
 use serde::Serialize;
 
@@ -70,6 +70,12 @@ enum What {
     Tcp(Traffic),
     /// The same for datagrams, beside nginx: HAProxy passes on none
     Udp(Traffic),
+    /// User instructions of a request, as callgrind counts them, beside HAProxy
+    Instructions {
+        /// Only work whose title contains this
+        #[arg(long, value_name = "WORDS", default_value = "1 KiB")]
+        only: Option<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -137,6 +143,7 @@ fn main() -> anyhow::Result<()> {
         }
         What::Tcp(options) => traffic(&options, &Comparison::tcp(), None),
         What::Udp(options) => datagrams(&options),
+        What::Instructions { only } => counts(&only),
     }
 }
 
@@ -236,6 +243,19 @@ fn datagrams(options: &Traffic) -> anyhow::Result<()> {
         rows.extend(measured);
     }
     write_json(&options.json, &rows)
+}
+
+/// What callgrind counts; the same in each run.
+fn counts(only: &Option<String>) -> anyhow::Result<()> {
+    println!("User instructions of a request in the process that serves it.\n");
+    println!("{:<26} {:>9} {:>9}", "", "Tandem", "HAProxy");
+    let all = Comparison::http();
+    for comparison in all.iter().filter(|one| wanted(one.title, only)) {
+        let ours = instructions(comparison, Rival::Tandem)?;
+        let theirs = instructions(comparison, Rival::Haproxy)?;
+        println!("{:<26} {ours:>9.0} {theirs:>9.0}", comparison.title);
+    }
+    Ok(())
 }
 
 fn line(title: &str, rival: Rival, base: Rival, rows: &[Row]) -> String {

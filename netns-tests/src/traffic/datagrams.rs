@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use super::load::Tally;
 use super::measurement::{Row, row};
 use super::rivals::{LOAD_CORE, ORIGIN, Rival};
+use super::setups::Setup;
 use crate::NetNs;
 
 /// Clients, each with a socket of its own.
@@ -81,7 +82,7 @@ fn measure(
     namespace: &NetNs,
     folder: &Path,
 ) -> anyhow::Result<(Tally, Duration)> {
-    let running = rival.start(namespace, folder, false)?;
+    let running = rival.start(namespace, folder, Setup::Plain)?;
     let mut core = CpuSet::new();
     core.set(LOAD_CORE)?;
     namespace.enter(|| -> anyhow::Result<_> {

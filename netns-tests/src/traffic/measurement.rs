@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::load::{Job, Load, Tally};
 use super::rivals::{LOAD_CORE, ORIGIN, Rival, Running};
+use super::setups::Setup;
 use super::{Answer, Speech, Work};
 use crate::NetNs;
 
@@ -30,8 +31,8 @@ pub struct Comparison {
     pub speech: Speech,
     /// Through the TCP listener instead of the HTTP one.
     pub raw: bool,
-    /// With an access log in a file, where the proxy writes such.
-    pub log: bool,
+    /// What the proxies do besides forwarding.
+    pub setup: Setup,
 }
 
 impl Comparison {
@@ -42,7 +43,7 @@ impl Comparison {
             work,
             speech: Speech::Clear,
             raw: false,
-            log: false,
+            setup: Setup::Plain,
         };
         let keep = |answer, post| Work::KeepAlive {
             clients: 64,
@@ -52,8 +53,12 @@ impl Comparison {
         vec![
             one("1 KiB, keep-alive", keep(Answer::Sized(1_024), 0)),
             Comparison {
-                log: true,
+                setup: Setup::Logged,
                 ..one("1 KiB, with access log", keep(Answer::Sized(1_024), 0))
+            },
+            Comparison {
+                setup: Setup::Full,
+                ..one("1 KiB, all of it on", keep(Answer::Sized(1_024), 0))
             },
             one("64 KiB answers", keep(Answer::Sized(65_536), 0)),
             one("POST of 64 KiB", keep(Answer::Sized(128), 65_536)),
@@ -83,7 +88,7 @@ impl Comparison {
             work,
             speech: Speech::Tls { resumes },
             raw: false,
-            log: false,
+            setup: Setup::Plain,
         };
         let each = Work::ConnectEach {
             clients: 32,
@@ -113,7 +118,7 @@ impl Comparison {
             },
             speech: Speech::Http2 { streams, encrypted },
             raw: false,
-            log: false,
+            setup: Setup::Plain,
         };
         vec![
             one("16 connections x 32", 16, 32, true),
@@ -129,7 +134,7 @@ impl Comparison {
             work,
             speech: Speech::Clear,
             raw: true,
-            log: false,
+            setup: Setup::Plain,
         };
         vec![
             one(
@@ -231,9 +236,8 @@ fn measure(
         speech: comparison.speech,
     };
     let (tally, cpu) = with_load(
-        (rival, comparison.log),
         namespace,
-        folder,
+        || rival.start(namespace, folder, comparison.setup),
         job,
         |load, running| {
             warm_up(load, comparison.work)?;
@@ -260,11 +264,10 @@ fn warm_up(load: &mut Load, work: Work) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts origin, proxy and clients, each on its core, and lets `work` use them.
-fn with_load<T: Send>(
-    (rival, log): (Rival, bool),
+/// Starts origin, proxy and clients, each on its core, and lets `measure` use them.
+pub(super) fn with_load<T: Send>(
     namespace: &NetNs,
-    folder: &Path,
+    start: impl FnOnce() -> anyhow::Result<Running>,
     job: Job,
     measure: impl FnOnce(&mut Load, &Running) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
@@ -282,7 +285,7 @@ fn with_load<T: Send>(
                 }
                 Ok(())
             });
-            let running = rival.start(namespace, folder, log);
+            let running = start();
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             answering
                 .join()
@@ -345,9 +348,8 @@ pub fn idle_memory(rival: Rival, speech: Speech, clients: u32) -> anyhow::Result
         speech,
     };
     with_load(
-        (rival, false),
         &namespace,
-        folder.path(),
+        || rival.start(&namespace, folder.path(), Setup::Plain),
         job,
         |load, running| {
             let mut answered = 0;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Speech;
 use super::datagrams::Flows;
 use super::secrecy::Files;
+use super::setups::Setup;
 use crate::device::program;
 use crate::process::{Process, process_tree};
 use crate::wait::wait_until;
@@ -77,7 +78,7 @@ impl Rival {
     }
 
     /// Where it takes HTTP.
-    fn http(self) -> SocketAddr {
+    pub(super) fn http(self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()))
     }
 
@@ -95,6 +96,11 @@ impl Rival {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
+    /// Where it tells its figures, if it is set up to.
+    pub(super) fn metrics(self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port() + 6))
+    }
+
     fn port(self) -> u16 {
         match self {
             Rival::Tandem => 8_100,
@@ -103,16 +109,14 @@ impl Rival {
         }
     }
 
-    /// Starts it on its core and waits until it listens. Its files go to `folder`; `log`: an access log as well.
+    /// Starts it on its core and waits until it listens. Its files go to `folder`.
     pub(super) fn start(
         self,
         namespace: &NetNs,
         folder: &Path,
-        log: bool,
+        setup: Setup,
     ) -> anyhow::Result<Running> {
-        let file = folder.join(format!("{}.conf", self.title()));
-        let certificate = Files::of(folder)?;
-        std::fs::write(&file, self.config(folder, &certificate, log))?;
+        let file = self.configure(folder, setup)?;
         let mut command = self.command(&file, folder)?;
         let mut core = CpuSet::new();
         core.set(PROXY_CORE)?;
@@ -137,7 +141,16 @@ impl Rival {
         Ok(running)
     }
 
-    fn command(self, file: &Path, folder: &Path) -> anyhow::Result<Command> {
+    /// Writes its configuration.
+    pub(super) fn configure(self, folder: &Path, setup: Setup) -> anyhow::Result<PathBuf> {
+        let file = folder.join(format!("{}.conf", self.title()));
+        let certificate = Files::of(folder)?;
+        std::fs::write(&file, self.config(folder, &certificate, setup))?;
+        Ok(file)
+    }
+
+    /// Starts it with this configuration.
+    pub(super) fn command(self, file: &Path, folder: &Path) -> anyhow::Result<Command> {
         let mut command = match self {
             Rival::Tandem => {
                 let mut command = Command::new(program("tandemd")?);
@@ -161,7 +174,7 @@ impl Rival {
         Ok(command)
     }
 
-    fn config(self, folder: &Path, certificate: &Files, log: bool) -> String {
+    fn config(self, folder: &Path, certificate: &Files, setup: Setup) -> String {
         let (http, tcp) = (self.http(), self.tcp());
         let (short, long) = (self.udp(Flows::Short), self.udp(Flows::Long));
         let (https, h2c) = (self.https(), self.h2c());
@@ -171,44 +184,46 @@ impl Rival {
             both,
         } = certificate;
         let (certificate, key, both) = (certificate.display(), key.display(), both.display());
-        let to = folder.join(format!("{}.access", self.title()));
         match self {
             Rival::Tandem => format!(
-                "[global]\nthreads = 1\naccess_log = {{ to = {:?} }}\n\n\
-                 [listener.web]\nbind = \"{http}\"\nprotocol = \"http\"\nforward = \"app\"\n\n\
+                "{web}\n\
                  [listener.secure]\nbind = \"{https}\"\nprotocol = \"https\"\nforward = \"app\"\ntls = {{ certificates = [\"bench\"] }}\n\n\
                  [certificate.bench]\ncert = \"{certificate}\"\nkey = \"{key}\"\n\n\
                  [listener.knowing]\nbind = \"{h2c}\"\nprotocol = \"http\"\nh2c = true\nforward = \"app\"\n\n\
                  [listener.raw]\nbind = \"{tcp}\"\nprotocol = \"tcp\"\nforward = \"raw\"\n\n\
-                 [group.app]\ntargets = [\"{ORIGIN}\"]\nhealth = {{ http = \"/s/2\", every = \"5s\" }}\n\n\
                  [group.raw]\ntargets = [\"{ORIGIN}\"]\n\n\
                  [listener.short]\nbind = \"{short}\"\nprotocol = \"udp\"\nforward = \"short\"\n\n\
                  [listener.long]\nbind = \"{long}\"\nprotocol = \"udp\"\nforward = \"long\"\n\n\
                  [group.short]\ntargets = [\"{ORIGIN}\"]\nhealth = \"off\"\nudp = {{ responses = 1 }}\n\n\
                  [group.long]\ntargets = [\"{ORIGIN}\"]\nhealth = \"off\"\n",
-                if log { to } else { "off".into() },
+                web = setup.tandem(folder),
             ),
             // It writes no files, so that it has no access log in any case.
-            Rival::Haproxy => format!(
-                "global\n  nbthread 1\n  maxconn 9000\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n\n\
+            Rival::Haproxy => {
+                let (front, in_flight, others) = setup.haproxy();
+                format!(
+                    "global\n  nbthread 1\n  maxconn 9000\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n\n\
                  defaults\n  timeout connect 3s\n  timeout client 75s\n  timeout server 60s\n  timeout http-request 10s\n  option http-keep-alive\n  http-reuse always\n\n\
-                 frontend web\n  mode http\n  bind {http}\n  bind {https} ssl crt {both} alpn h2,http/1.1\n  bind {h2c} proto h2\n  option forwardfor\n  default_backend app\n\n\
-                 backend app\n  mode http\n  option httpchk GET /s/2\n  server one {ORIGIN} check inter 5s\n\n\
+                 frontend web\n  mode http\n  bind {http}\n  bind {https} ssl crt {both} alpn h2,http/1.1\n  bind {h2c} proto h2\n  option forwardfor\n{front}\n\
+                 backend app\n  mode http\n  option httpchk GET /s/2\n  server one {ORIGIN} check inter 5s{in_flight}\n{others}\n\
                  listen raw\n  mode tcp\n  bind {tcp}\n  server one {ORIGIN} check inter 5s\n"
-            ),
+                )
+            }
             Rival::Nginx => {
+                const FORWARD: &str = "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+                    proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
+                let parts = setup.nginx(folder, FORWARD);
+                let (log, limits, in_flight) = (parts.log, parts.limits, parts.in_flight);
+                let (places, servers) = (parts.places, parts.servers);
                 let folder = folder.display();
-                let to = if log { to } else { "off".into() };
-                let to = to.display();
                 format!(
                     "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off;\nworker_processes 1;\npid {folder}/nginx.pid;\nuser root;\nerror_log stderr crit;\n\
                      events {{ worker_connections 9000; }}\n\
-                     http {{\n  access_log {to};\n  keepalive_requests 1000000000;\n  client_body_buffer_size 128k;\n  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
-                     fastcgi_temp_path {folder}/f;\n  uwsgi_temp_path {folder}/u;\n  scgi_temp_path {folder}/s;\n  \
-                     upstream app {{ server {ORIGIN}; keepalive 1024; keepalive_requests 1000000000; }}\n  \
+                     http {{\n  access_log {log};\n  keepalive_requests 1000000000;\n  client_body_buffer_size 128k;\n  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
+                     fastcgi_temp_path {folder}/f;\n  uwsgi_temp_path {folder}/u;\n  scgi_temp_path {folder}/s;\n  {limits}\n  \
+                     upstream app {{ server {ORIGIN}{in_flight}; keepalive 1024; keepalive_requests 1000000000; }}\n  \
                      ssl_certificate {certificate};\n  ssl_certificate_key {key};\n  ssl_protocols TLSv1.3;\n  ssl_session_tickets on;\n  \
-                     server {{\n    listen {http} backlog=4096;\n    listen {https} ssl http2 backlog=4096;\n    listen {h2c} http2 backlog=4096;\n    location / {{\n      proxy_pass http://app;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      proxy_set_header Host $host;\n      \
-                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    }}\n  }}\n}}\n\
+                     server {{\n    listen {http} backlog=4096 default_server;\n    listen {https} ssl http2 backlog=4096;\n    listen {h2c} http2 backlog=4096;\n    location / {{ {FORWARD} }}\n{places}  }}\n{servers}}}\n\
                      stream {{\n  server {{ listen {tcp} backlog=4096; proxy_pass {ORIGIN}; }}\n  \
                      server {{ listen {short} udp reuseport; proxy_pass {ORIGIN}; proxy_responses 1; proxy_requests 1; }}\n  \
                      server {{ listen {long} udp reuseport; proxy_pass {ORIGIN}; }}\n}}\n",
@@ -218,18 +233,19 @@ impl Rival {
     }
 }
 
-fn connects(address: SocketAddr) -> bool {
+pub(super) fn connects(address: SocketAddr) -> bool {
     std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
 /// A proxy that runs; dropping it ends its whole tree.
 #[derive(Debug)]
 pub(super) struct Running {
-    process: Process,
+    pub(super) process: Process,
 }
 
 impl Running {
-    fn tree(&self) -> Vec<u32> {
+    /// Its processes, parents before children.
+    pub(super) fn tree(&self) -> Vec<u32> {
         process_tree(self.process.pid())
     }
 
