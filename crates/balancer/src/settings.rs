@@ -400,7 +400,7 @@ impl GroupSettings {
 }
 
 /// A version of the PROXY protocol.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SendProxy {
     /// A line of text.
     V1,

@@ -1,13 +1,16 @@
 //! Takes connections from one listening socket and starts a task for each.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use balancer::Protocol;
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::SocketFlags;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -29,29 +32,39 @@ const LIMIT_PAUSE: Duration = Duration::from_millis(10);
 /// Least time between two log lines about the same trouble.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The address of a client, and the one of ours that it has connected to.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Has the runtime watch a listening socket, so that connections can be taken from it of which the runtime knows nothing.
+#[allow(deprecated)] // it is unsound for what may change its descriptor, which a socket of the standard library does not
+pub(crate) fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
 /// Accepts until told to stop; then takes what is waiting and closes the socket.
 pub(crate) async fn run(
     worker: Rc<Worker>,
-    socket: TcpListener,
+    socket: AsyncFd<TcpListener>,
     owner: SocketOwner,
     stop: Rc<Notify>,
 ) {
+    let bound = socket.get_ref().local_addr().ok();
     let mut logged_at = None;
     let mut stopping = std::pin::pin!(stop.notified());
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut stopping => break,
-            accepted = socket.accept() => accepted,
+            accepted = socket.async_io(Interest::READABLE, accept) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 tokio::select! {
                     biased;
                     admission = admission(&owner, peer) => match admission {
-                        Some(admission) => start(&worker, stream, peer, admission),
+                        Some(admission) => start(&worker, stream, (peer, bound), admission),
                         // A refusal the client can tell from an empty answer.
-                        None => drop(stream.set_zero_linger()),
+                        None => reset(&stream),
                     },
                     () = &mut stopping => break,
                 }
@@ -66,15 +79,30 @@ pub(crate) async fn run(
             }
         }
     }
-    take_waiting(&worker, &socket, &owner);
+    take_waiting(&worker, socket.get_ref(), &owner);
+}
+
+/// Takes one connection, which does not block.
+fn accept(socket: &TcpListener) -> io::Result<(net::TcpStream, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, peer) = rustix::net::acceptfrom_with(socket, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((stream.into(), peer))
+}
+
+/// Lets a connection end with a reset when it is dropped.
+fn reset(stream: &net::TcpStream) {
+    // Without it the peer sees a plain end.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Connections whose handshake was complete would be reset when the socket closes: they are served instead.
 fn take_waiting(worker: &Rc<Worker>, socket: &TcpListener, owner: &SocketOwner) {
-    let mut cx = Context::from_waker(Waker::noop());
-    while let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut cx) {
+    let bound = socket.local_addr().ok();
+    while let Ok((stream, peer)) = accept(socket) {
         match owner.load().admit(peer.ip()) {
-            Ok(admission) => start(worker, stream, peer, admission),
+            Ok(admission) => start(worker, stream, (peer, bound), admission),
             Err(NoAdmission::Full | NoAdmission::Client) => {}
         }
     }
@@ -96,31 +124,50 @@ async fn admission(owner: &SocketOwner, peer: SocketAddr) -> Option<Admission> {
     }
 }
 
-/// Every stage of a connection is a task of its own: none is larger than it has to be for as long as it lasts.
-fn start(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+/// Every stage of a connection is a task of its own: none is larger than it has to be for as long as it lasts. `bound` is where
+/// the socket listens.
+fn start(
+    worker: &Rc<Worker>,
+    stream: net::TcpStream,
+    (peer, bound): (SocketAddr, Option<SocketAddr>),
+    admission: Admission,
+) {
     let announced = {
         let current = admission.listener().current.load();
         let settings = current.settings();
         settings.accept_proxy && settings.trusts(peer.ip())
     };
+    let exact = bound.filter(|bound| !bound.ip().is_unspecified());
+    // Without an address the connection is gone already.
+    let Some(local) = exact.or_else(|| stream.local_addr().ok()) else {
+        return;
+    };
     match announced {
         true => drop(spawn_local(hear(
             Rc::clone(worker),
             stream,
-            peer,
+            (peer, local),
             admission,
         ))),
-        false => serve(worker, stream, peer, admission),
+        false => serve(
+            worker,
+            Stream::Fresh(Some(stream)),
+            (peer, local),
+            admission,
+        ),
     }
 }
 
 /// Hears from a proxy for which client its connection is, and serves that client.
 async fn hear(
     worker: Rc<Worker>,
-    mut stream: TcpStream,
-    peer: SocketAddr,
+    stream: net::TcpStream,
+    (peer, local): Ends,
     mut admission: Admission,
 ) {
+    let Ok(mut stream) = TcpStream::from_std(stream) else {
+        return;
+    };
     let heard = proxy_protocol::read(&mut stream).await;
     let client = match heard {
         Ok(Origin::Peer) => Ok(peer),
@@ -134,7 +181,7 @@ async fn hear(
         }
     };
     match client {
-        Ok(client) => serve(&worker, stream, client, admission),
+        Ok(client) => serve(&worker, Stream::Plain(stream), (client, local), admission),
         Err(cause) => {
             admission.listener().causes.count(cause);
             let _ = stream.set_zero_linger();
@@ -142,50 +189,55 @@ async fn hear(
     }
 }
 
-fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+fn serve(worker: &Rc<Worker>, stream: Stream, ends: Ends, admission: Admission) {
     let worker = Rc::clone(worker);
-    match admission.listener().protocol {
-        Protocol::Http if !admission.listener().current.load().settings().h2c => {
-            let stream = Stream::Plain(stream);
-            speak(worker, stream, peer, admission, (false, None));
-        }
-        Protocol::Http => drop(spawn_local(http(worker, stream, peer, admission))),
-        Protocol::Https => drop(spawn_local(https(worker, stream, peer, admission))),
+    let protocol = admission.listener().protocol;
+    let h2c = admission.listener().current.load().settings().h2c;
+    if protocol == Protocol::Http && !h2c {
+        return speak(worker, stream, ends, admission, (false, None));
+    }
+    // One that the runtime cannot be told of is closed.
+    let Ok(stream) = stream.into_tcp() else {
+        return;
+    };
+    match protocol {
+        Protocol::Http => drop(spawn_local(http(worker, stream, ends, admission))),
+        Protocol::Https => drop(spawn_local(https(worker, stream, ends, admission))),
         Protocol::Tcp => {
             let opening = tcp::Opening::plain(stream);
-            drop(spawn_local(tcp::serve(worker, opening, peer, admission)));
+            drop(spawn_local(tcp::serve(worker, opening, ends.0, admission)));
         }
-        Protocol::Tls => drop(spawn_local(tls(worker, stream, peer, admission))),
+        Protocol::Tls => drop(spawn_local(tls(worker, stream, ends, admission))),
         // Its sockets have no connections.
         Protocol::Udp => {}
     }
 }
 
-async fn http(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+async fn http(worker: Rc<Worker>, stream: TcpStream, ends: Ends, admission: Admission) {
     let current = admission.listener().current.load_full();
     let mut alarm = Alarm::new(current.settings().timeouts.header);
     let http2 = preface::is_next(&stream, &mut alarm).await;
     let stream = Stream::Plain(stream);
-    speak(worker, stream, peer, admission, (http2, Some(alarm)));
+    speak(worker, stream, ends, admission, (http2, Some(alarm)));
 }
 
-async fn https(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-    if let Some(stream) = handshake::accept(&worker, stream, peer, &admission).await {
+async fn https(worker: Rc<Worker>, stream: TcpStream, ends: Ends, admission: Admission) {
+    if let Some(stream) = handshake::accept(&worker, stream, ends.0, &admission).await {
         let http2 = stream.speaks_http2();
-        speak(worker, stream, peer, admission, (http2, None));
+        speak(worker, stream, ends, admission, (http2, None));
     }
 }
 
-async fn tls(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-    let ends = admission.listener().acceptor.load().is_some();
-    let opening = if ends {
-        let stream = handshake::accept(&worker, stream, peer, &admission).await;
+async fn tls(worker: Rc<Worker>, stream: TcpStream, ends: Ends, admission: Admission) {
+    let terminates = admission.listener().acceptor.load().is_some();
+    let opening = if terminates {
+        let stream = handshake::accept(&worker, stream, ends.0, &admission).await;
         stream.map(tcp::Opening::decrypted)
     } else {
-        handshake::overhear(&worker, stream, peer, &admission).await
+        handshake::overhear(&worker, stream, ends.0, &admission).await
     };
     if let Some(opening) = opening {
-        tcp::serve(worker, opening, peer, admission).await;
+        tcp::serve(worker, opening, ends.0, admission).await;
     }
 }
 
@@ -193,15 +245,10 @@ async fn tls(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, admission:
 fn speak(
     worker: Rc<Worker>,
     stream: Stream,
-    peer: SocketAddr,
+    ends: Ends,
     admission: Admission,
     (http2, alarm): (bool, Option<Alarm>),
 ) {
-    // Without an address the connection is gone already.
-    let Some(Ok(local)) = stream.tcp().map(TcpStream::local_addr) else {
-        return;
-    };
-    let ends = (peer, local);
     if http2 {
         let serving = crate::http2::connection::serve(worker, stream, ends, admission, alarm);
         drop(spawn_local(serving));
@@ -245,9 +292,11 @@ mod tests {
     use crate::seal::Sealer;
 
     /// A listener whose group has no targets, and the address of a socket that is its own.
-    async fn listening() -> (TcpListener, std::net::SocketAddr, SocketOwner) {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn listening() -> (AsyncFd<TcpListener>, SocketAddr, SocketOwner) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
+        let socket = watch(socket).unwrap();
         let settings = ListenerSettings::new("web", Protocol::Http, vec![address], "g");
         let plan = Plan::build(vec![settings], vec![GroupSettings::new("g", [])], None).unwrap();
         let listener = Arc::clone(plan.listener("web").unwrap());
@@ -259,7 +308,7 @@ mod tests {
     fn a_connection_that_waits_for_a_request_is_small() {
         let runtime = crate::worker::runtime().unwrap();
         LocalSet::new().block_on(&runtime, async {
-            let (_socket, address, owner) = listening().await;
+            let (_socket, address, owner) = listening();
             let worker = Rc::new(Worker::new(0, Pen::default(), Sealer::default()));
             let client = Stream::Plain(TcpStream::connect(address).await.unwrap());
             let admission = owner.load_full().admit(address.ip()).unwrap();
@@ -274,7 +323,7 @@ mod tests {
     fn what_waits_when_a_socket_closes_is_served() {
         let runtime = crate::worker::runtime().unwrap();
         LocalSet::new().block_on(&runtime, async {
-            let (socket, address, owner) = listening().await;
+            let (socket, address, owner) = listening();
             let mut client = TcpStream::connect(address).await.unwrap();
             client
                 .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

@@ -13,27 +13,34 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug)]
 pub(crate) struct Alarm {
     deadline_at: Instant,
-    sleep: Pin<Box<Sleep>>,
+    /// There once somebody has waited: many a connection ends without a wait.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
     /// Fires `after` this time from now on.
     pub(crate) fn new(after: Duration) -> Self {
-        let deadline_at = Instant::now() + after;
         Self {
-            deadline_at,
-            sleep: Box::pin(sleep_until(deadline_at)),
+            deadline_at: Instant::now() + after,
+            sleep: None,
         }
     }
 
     /// Moves the deadline to `after` this time from now on, and tells what time it is.
     pub(crate) fn set(&mut self, after: Duration) -> std::time::Instant {
-        let now = Instant::now();
-        self.deadline_at = now + after;
-        if self.deadline_at < self.sleep.deadline() {
-            self.sleep.as_mut().reset(self.deadline_at);
+        let now = std::time::Instant::now();
+        self.set_at(now, after);
+        now
+    }
+
+    /// The same where it is known that it is `now`.
+    pub(crate) fn set_at(&mut self, now: std::time::Instant, after: Duration) {
+        self.deadline_at = Instant::from_std(now) + after;
+        if let Some(sleep) = &mut self.sleep
+            && self.deadline_at < sleep.deadline()
+        {
+            sleep.as_mut().reset(self.deadline_at);
         }
-        now.into_std()
     }
 
     /// Moves the deadline to `after` this time from now on, unless it is nearer already.
@@ -45,11 +52,15 @@ impl Alarm {
 
     /// Ready once the deadline has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= self.deadline_at {
+        let deadline_at = self.deadline_at;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline_at)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline_at {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(self.deadline_at);
+            sleep.as_mut().reset(deadline_at);
         }
         Poll::Pending
     }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Bytes read at most in one call.
-pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
+/// Bytes read at most in one call: what is 64 KiB long for those who made it comes with its head in one piece.
+pub(crate) const SCRATCH_BYTES: usize = 72 * 1024;
 /// Spare vectors kept by a thread.
 const MAX_SPARES: usize = 256;
 /// Vectors that have grown beyond this are given back to the system, as are those smaller than a new one.

@@ -2,11 +2,14 @@
 //!
 //! One type for all of them keeps the loops above free of type parameters; telling them apart costs a branch a call.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client;
@@ -19,6 +22,9 @@ use crate::tls::facts::{Facts, Secured};
 /// A connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
+    /// From a client that has just come. The runtime is told of it only when it has to be waited for: whoever has sent a
+    /// request by the time it is accepted, and leaves with the answer, never has to be. `None` if telling has failed.
+    Fresh(Option<std::net::TcpStream>),
     /// As it comes from the network.
     Plain(TcpStream),
     /// From a client, inside TLS.
@@ -32,28 +38,72 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// The TCP connection underneath, if it is one's own.
+    /// Tells the runtime of a fresh connection; does nothing to others.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        if let Self::Fresh(stream) = self {
+            let stream = stream.take().ok_or(io::ErrorKind::NotConnected)?;
+            *self = Self::Plain(TcpStream::from_std(stream)?);
+        }
+        Ok(())
+    }
+
+    /// The TCP connection of one that is nothing else.
+    pub(crate) fn into_tcp(mut self) -> io::Result<TcpStream> {
+        self.settle()?;
+        match self {
+            Self::Plain(stream) => Ok(stream),
+            Self::Fresh(_)
+            | Self::Server(_)
+            | Self::Client(_)
+            | Self::Conduit(_)
+            | Self::Upward(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// What comes of one call on a fresh connection; `None` for others, and once it has to be waited for.
+    fn at_once<T>(
+        &mut self,
+        call: impl FnOnce(&mut &std::net::TcpStream) -> io::Result<T>,
+    ) -> Option<io::Result<T>> {
+        let Self::Fresh(stream) = self else {
+            return None;
+        };
+        let done = match stream {
+            Some(stream) => call(&mut &*stream),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.settle().err().map(Err),
+            done => Some(done),
+        }
+    }
+
+    /// The TCP connection underneath, if it is one's own and has settled.
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Server(secured) => Some(secured.stream.get_ref().0),
             Self::Client(stream) => Some(stream.get_ref().0),
-            Self::Conduit(_) | Self::Upward(_) => None,
+            Self::Fresh(_) | Self::Conduit(_) | Self::Upward(_) => None,
         }
     }
 
-    /// The TCP connection, if it is nothing but that.
+    /// The TCP connection, if it is nothing but that, and has settled.
     pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Server(_) | Self::Client(_) | Self::Conduit(_) | Self::Upward(_) => None,
+            Self::Fresh(_)
+            | Self::Server(_)
+            | Self::Client(_)
+            | Self::Conduit(_)
+            | Self::Upward(_) => None,
         }
     }
 
     /// True if nobody on the way can read it.
     pub(crate) fn is_encrypted(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Upward(_) => false,
+            Self::Fresh(_) | Self::Plain(_) | Self::Upward(_) => false,
             Self::Server(_) | Self::Client(_) => true,
             Self::Conduit(conduit) => conduit.facts.is_some(),
         }
@@ -62,7 +112,7 @@ impl Stream {
     /// What a client's handshake has agreed upon.
     pub(crate) fn facts(&self) -> Option<&Rc<Facts>> {
         match self {
-            Self::Plain(_) | Self::Client(_) | Self::Upward(_) => None,
+            Self::Fresh(_) | Self::Plain(_) | Self::Client(_) | Self::Upward(_) => None,
             Self::Server(secured) => Some(&secured.facts),
             Self::Conduit(conduit) => conduit.facts.as_ref(),
         }
@@ -76,7 +126,11 @@ impl Stream {
     /// Bytes that are worth fetching for it at a time, from where they wait otherwise.
     pub(crate) fn appetite(&self) -> usize {
         match self {
-            Self::Plain(_) | Self::Server(_) | Self::Client(_) | Self::Upward(_) => SCRATCH_BYTES,
+            Self::Fresh(_)
+            | Self::Plain(_)
+            | Self::Server(_)
+            | Self::Client(_)
+            | Self::Upward(_) => SCRATCH_BYTES,
             Self::Conduit(_) => conduit::ROOM,
         }
     }
@@ -84,7 +138,11 @@ impl Stream {
     /// True if the peer has asked for HTTP/2 in the handshake.
     pub(crate) fn speaks_http2(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Client(_) | Self::Conduit(_) | Self::Upward(_) => false,
+            Self::Fresh(_)
+            | Self::Plain(_)
+            | Self::Client(_)
+            | Self::Conduit(_)
+            | Self::Upward(_) => false,
             Self::Server(secured) => secured.facts.alpn == Some("h2"),
         }
     }
@@ -106,6 +164,10 @@ impl Stream {
     pub(crate) fn reset_on_close(&self) {
         match self {
             // Without it the peer sees a plain end: nothing better can be done.
+            Self::Fresh(Some(stream)) => {
+                drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+            }
+            Self::Fresh(None) => {}
             Self::Plain(stream) => drop(stream.set_zero_linger()),
             Self::Server(secured) => secured.reset_on_close(),
             Self::Client(stream) => drop(stream.get_ref().0.set_zero_linger()),
@@ -122,7 +184,12 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        if let Some(read) = this.at_once(|stream| stream.read(buf.initialize_unfilled())) {
+            return Poll::Ready(read.map(|count| buf.advance(count)));
+        }
+        match this {
+            Self::Fresh(_) => Poll::Pending,
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(secured) => Pin::new(&mut secured.stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -138,7 +205,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        if let Some(written) = this.at_once(|stream| stream.write(data)) {
+            return Poll::Ready(written);
+        }
+        match this {
+            Self::Fresh(_) => Poll::Pending,
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Server(secured) => Pin::new(&mut secured.stream).poll_write(cx, data),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, data),
@@ -152,7 +224,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        if let Some(written) = this.at_once(|stream| stream.write_vectored(slices)) {
+            return Poll::Ready(written);
+        }
+        match this {
+            Self::Fresh(_) => Poll::Pending,
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Server(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, slices),
             Self::Client(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
@@ -166,6 +243,7 @@ impl AsyncWrite for Stream {
 
     fn is_write_vectored(&self) -> bool {
         match self {
+            Self::Fresh(_) => true,
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Server(secured) => secured.stream.is_write_vectored(),
             Self::Client(stream) => stream.is_write_vectored(),
@@ -176,6 +254,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            Self::Fresh(_) => Poll::Ready(Ok(())),
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
             Self::Client(stream) => Pin::new(stream).poll_flush(cx),
@@ -184,7 +263,12 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        if let Some(done) = this.at_once(|stream| stream.shutdown(Shutdown::Write)) {
+            return Poll::Ready(done);
+        }
+        match this {
+            Self::Fresh(_) => Poll::Pending,
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
             Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),

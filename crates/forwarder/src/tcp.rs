@@ -74,7 +74,8 @@ pub(crate) async fn serve(
     let asked = (peer, opening.sni.as_deref());
     let Some(group) = route(&worker, &listener, asked, met) else {
         record.close_by_rule();
-        return record.write(&worker.pen, &listener, peer);
+        record.write(&worker.pen, &listener, peer);
+        return;
     };
     admission.listener().count_request(worker.index, false);
     let causes = &admission.listener().causes;

@@ -1,7 +1,7 @@
 //! Connections to targets: opened with a time limit, kept for the next request, checked before they are used again.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use crate::stream::Stream;
 use crate::tls::targets::Way;
 
 /// Whose a connection to a target says it is, in the PROXY protocol.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Announced {
     version: SendProxy,
     client: SocketAddr,
@@ -56,7 +56,7 @@ impl Announced {
 }
 
 /// What makes connections to targets alike: one can do the work of another with the same.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct PoolKey {
     /// The target.
     pub(crate) address: SocketAddr,
@@ -207,18 +207,19 @@ const MAX_KEYS: usize = 1024;
 /// The idle connections of one thread, by what makes them alike.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<PoolKey, Vec<Idle>>>,
+    idle: RefCell<BTreeMap<PoolKey, Vec<Idle>>>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    upstream: Upstream,
+    /// In a box, which goes from hand to hand more easily.
+    upstream: Box<Upstream>,
     expires_at: Instant,
 }
 
 impl Pool {
     /// The connection used last that is still open, if there is one.
-    pub(crate) fn take(&self, key: &PoolKey, now: Instant) -> Option<Upstream> {
+    pub(crate) fn take(&self, key: &PoolKey, now: Instant) -> Option<Box<Upstream>> {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.get_mut(key)?;
         while let Some(mut last) = kept.pop() {
@@ -230,7 +231,7 @@ impl Pool {
     }
 
     /// Keeps a connection that has done its work for as long as told.
-    pub(crate) fn give(&self, mut upstream: Upstream, limit: Duration, now: Instant) {
+    pub(crate) fn give(&self, mut upstream: Box<Upstream>, limit: Duration, now: Instant) {
         if !upstream.input.is_empty() || limit.is_zero() {
             return;
         }

@@ -266,7 +266,7 @@ fn take_up(
     let worker = Rc::clone(worker);
     match socket {
         OpenSocket::Streams(socket) => {
-            let socket = tokio::net::TcpListener::from_std(socket)?;
+            let socket = accept::watch(socket)?;
             drop(spawn_local(accept::run(worker, socket, owner, stop)));
         }
         OpenSocket::Datagrams(socket) => {

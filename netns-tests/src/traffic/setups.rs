@@ -12,7 +12,7 @@ pub enum Setup {
     Plain,
     /// An access log in a file as well, where the proxy writes such.
     Logged,
-    /// That, [`RULES`] rules of which the last is met, limits, and figures for Prometheus (nginx has none of its own).
+    /// That, twenty rules of which the last is met, limits, and figures for Prometheus (nginx has none of its own).
     Full,
 }
 

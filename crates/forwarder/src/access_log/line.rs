@@ -60,9 +60,13 @@ impl<'o> Line<'o> {
     }
 
     /// A text, of which at most `limit` bytes are written.
+    #[inline]
     pub(crate) fn text(&mut self, key: &str, value: &[u8], limit: usize) {
-        let value = &value[..value.len().min(limit)];
         self.key(key);
+        self.value(&value[..value.len().min(limit)]);
+    }
+
+    fn value(&mut self, value: &[u8]) {
         let bare = self.format == AccessLogFormat::Logfmt && is_bare(value);
         if bare {
             return self.out.extend_from_slice(value);
@@ -73,12 +77,14 @@ impl<'o> Line<'o> {
     }
 
     /// A word of ours, which holds nothing to be escaped.
+    #[inline]
     pub(crate) fn word(&mut self, key: &str, value: &str) {
         debug_assert!(is_bare(value.as_bytes()), "a word needs no quotes: {value}");
         self.made(key, |out| out.extend_from_slice(value.as_bytes()));
     }
 
     /// A text that `value` writes and that holds nothing to be escaped.
+    #[inline]
     pub(crate) fn made(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
         self.key(key);
         let quote = self.format == AccessLogFormat::Json;
@@ -97,26 +103,31 @@ impl<'o> Line<'o> {
     }
 
     /// A number.
+    #[inline]
     pub(crate) fn number(&mut self, key: &str, value: u64) {
         self.key(key);
         write_number(self.out, value);
     }
 
     /// True.
+    #[inline]
     pub(crate) fn flag(&mut self, key: &str) {
         self.key(key);
         self.out.extend_from_slice(b"true");
     }
 
     /// A length of time in milliseconds, with three digits behind the point.
+    #[inline]
     pub(crate) fn millis(&mut self, key: &str, value: Duration) {
         self.key(key);
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
         write_number(self.out, micros / 1000);
         self.out.push(b'.');
-        write_digits(self.out, micros % 1000, 3);
+        self.out.extend_from_slice(&digits::<3>(micros % 1000));
     }
 
+    // Keys are constants: where this is put in place, each is a few stores.
+    #[inline(always)]
     fn key(&mut self, key: &str) {
         match self.format {
             AccessLogFormat::Json => {
@@ -133,15 +144,16 @@ impl<'o> Line<'o> {
     }
 }
 
-/// Appends the last `count` decimal digits of a number, zeros in front.
-pub(crate) fn write_digits(out: &mut Vec<u8>, number: u64, count: usize) {
-    let begin = out.len();
-    out.resize(begin + count, b'0');
+/// The last `N` decimal digits of a number, zeros in front.
+#[inline]
+pub(crate) fn digits<const N: usize>(number: u64) -> [u8; N] {
+    let mut digits = [b'0'; N];
     let mut rest = number;
-    for digit in out[begin..].iter_mut().rev() {
+    for digit in digits.iter_mut().rev() {
         *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
+    digits
 }
 
 /// True if logfmt needs no quotes for it.
@@ -150,7 +162,35 @@ fn is_bare(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(plain)
 }
 
+/// True if nothing of it has to be escaped; false may be wrong.
+fn is_plain(value: &[u8]) -> bool {
+    let (words, rest) = value.as_chunks::<8>();
+    words.iter().all(|word| is_plain_word(*word))
+        && rest.iter().all(|byte| PLAIN[usize::from(*byte)])
+}
+
+/// The same for eight bytes at once: each test sets the highest bit of a byte that fails, and perhaps of others then.
+fn is_plain_word(word: [u8; 8]) -> bool {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let has = |byte: u8, word: u64| {
+        let gone = word ^ each(byte);
+        gone.wrapping_sub(each(1)) & !gone
+    };
+    let word = u64::from_ne_bytes(word);
+    let odd = word
+        | word.wrapping_add(each(1))
+        | word.wrapping_sub(each(b' '))
+        | has(b'"', word)
+        | has(b'\\', word);
+    odd & each(0x80) == 0
+}
+
 fn escape(out: &mut Vec<u8>, value: &[u8]) {
+    if is_plain(value) {
+        return out.extend_from_slice(value);
+    }
     let mut rest = value;
     loop {
         let odd = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]);
@@ -233,6 +273,21 @@ mod tests {
         for (value, json, logfmt) in rows {
             assert_eq!(written(AccessLogFormat::Json, value), json);
             assert_eq!(written(AccessLogFormat::Logfmt, value), logfmt);
+        }
+    }
+
+    #[test]
+    fn plain_is_what_stands_for_itself() {
+        for byte in 0..=u8::MAX {
+            for place in 0..11 {
+                let mut value = *b"abc ~}|{zyx";
+                value[place] = byte;
+                assert_eq!(
+                    is_plain(&value),
+                    PLAIN[usize::from(byte)],
+                    "{byte} at {place}"
+                );
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::line::{Line, write_digits};
+use super::line::{Line, digits};
 use super::writer::{Block, Inlet};
 use super::{AccessLogFormat, AccessLogSettings, AccessLogTarget};
 
@@ -111,9 +111,8 @@ impl Pen {
         let mut date = self.date.borrow_mut();
         date.set(since_epoch.as_secs());
         out.extend_from_slice(&date.text);
-        out.push(b'.');
-        write_digits(out, u64::from(since_epoch.subsec_millis()), 3);
-        out.push(b'Z');
+        let [hundreds, tens, ones] = digits(u64::from(since_epoch.subsec_millis()));
+        out.extend_from_slice(&[b'.', hundreds, tens, ones, b'Z']);
     }
 }
 
@@ -151,19 +150,18 @@ impl Date {
         self.text.clear();
         let (year, month, day) = date_of(second / 86_400);
         let of_day = second % 86_400;
+        self.text.extend_from_slice(&digits::<4>(year));
         let parts = [
-            (year, 4, b'-'),
-            (month, 2, b'-'),
-            (day, 2, b'T'),
-            (of_day / 3600, 2, b':'),
-            (of_day / 60 % 60, 2, b':'),
-            (of_day % 60, 2, b' '),
+            (b'-', month),
+            (b'-', day),
+            (b'T', of_day / 3600),
+            (b':', of_day / 60 % 60),
+            (b':', of_day % 60),
         ];
-        for (number, digits, after) in parts {
-            write_digits(&mut self.text, number, digits);
-            self.text.push(after);
+        for (before, number) in parts {
+            self.text.push(before);
+            self.text.extend_from_slice(&digits::<2>(number));
         }
-        self.text.pop();
     }
 }
 

@@ -4,7 +4,6 @@
 //! once and kept; the rest are values. Times are those that were read for other purposes.
 
 use std::cell::RefCell;
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -17,7 +16,7 @@ use super::line::Line;
 use super::pen::{Pen, Shape};
 use crate::buffers::Buffer;
 use crate::cause::Cause;
-use crate::http::fields::write_number;
+use crate::http::fields::{hex, write_address, write_number};
 use crate::http::request::RequestHead;
 use crate::tls::facts::Facts;
 
@@ -86,10 +85,9 @@ pub(crate) struct Slip(Option<Box<Record>>);
 impl Slip {
     /// Something begins at `at`; what was before is forgotten.
     pub(crate) fn begin(&mut self, at: Instant) {
-        let fresh = Record::new(at);
         match &mut self.0 {
-            Some(record) => **record = fresh,
-            None => self.0 = Some(spare(fresh)),
+            Some(record) => **record = Record::new(at),
+            None => self.0 = Some(spare(at)),
         }
     }
 
@@ -98,12 +96,15 @@ impl Slip {
         self.0.as_ref().is_some_and(|record| record.bytes_in > 0)
     }
 
-    /// Writes the line.
-    pub(crate) fn end(&mut self, pen: &Pen, listener: &Listener, peer: SocketAddr) {
-        let Some(mut record) = self.0.take() else {
-            return;
-        };
-        record.write(pen, listener, peer);
+    /// Writes the line; when it was over, if it was begun.
+    pub(crate) fn end(
+        &mut self,
+        pen: &Pen,
+        listener: &Listener,
+        peer: SocketAddr,
+    ) -> Option<Instant> {
+        let mut record = self.0.take()?;
+        let ended_at = record.write(pen, listener, peer);
         // The store is gone while the thread ends: the memory then goes to the system.
         let _ = SPARES.try_with(|spares| {
             let mut spares = spares.borrow_mut();
@@ -111,16 +112,18 @@ impl Slip {
                 spares.push(Slip(Some(record)));
             }
         });
+        Some(ended_at)
     }
 }
 
-fn spare(fresh: Record) -> Box<Record> {
+fn spare(at: Instant) -> Box<Record> {
     match SPARES.with_borrow_mut(Vec::pop) {
+        // Nothing is left in it of what was written.
         Some(Slip(Some(mut record))) => {
-            *record = fresh;
+            record.begun_at = at;
             record
         }
-        Some(Slip(None)) | None => Box::new(fresh),
+        Some(Slip(None)) | None => Box::new(Record::new(at)),
     }
 }
 
@@ -134,8 +137,7 @@ impl Deref for Slip {
 
 impl DerefMut for Slip {
     fn deref_mut(&mut self) -> &mut Record {
-        self.0
-            .get_or_insert_with(|| spare(Record::new(Instant::now())))
+        self.0.get_or_insert_with(|| spare(Instant::now()))
     }
 }
 
@@ -209,6 +211,14 @@ impl Record {
         now
     }
 
+    /// When it was over: now, if nobody has said so before.
+    pub(crate) fn ended_by_now(&mut self) -> Instant {
+        match self.ended_at {
+            Some(ended_at) => ended_at,
+            None => self.ended(Instant::now()),
+        }
+    }
+
     /// A rule wants the connection closed.
     pub(crate) fn close_by_rule(&mut self) {
         self.closed_by_rule = true;
@@ -227,7 +237,7 @@ impl Record {
         let mut line = Line::new(self.told.vec(), shape.format);
         match believed {
             Some(believed) => line.text("request", believed, MAX_TEXT),
-            None => line.made("request", |out| write_hex(out, id)),
+            None => line.made("request", |out| out.extend_from_slice(&hex(id))),
         }
         line.made("client", |out| write_address(out, client));
         let (path, query) = head.path_and_query();
@@ -312,11 +322,10 @@ impl Record {
         }
     }
 
-    /// Writes the line. What it held is let go.
-    pub(crate) fn write(&mut self, pen: &Pen, listener: &Listener, peer: SocketAddr) {
-        let now = self.ended_at;
+    /// Writes the line. What it held is let go. Tells when it was over.
+    pub(crate) fn write(&mut self, pen: &Pen, listener: &Listener, peer: SocketAddr) -> Instant {
+        let now = self.ended_at.unwrap_or_else(Instant::now);
         if pen.shape().is_some() {
-            let now = now.unwrap_or_else(Instant::now);
             pen.write(self.begun_at, |line, _| {
                 line.text("listener", listener.settings().name.as_bytes(), MAX_TEXT);
                 write_peer(line, peer);
@@ -324,7 +333,8 @@ impl Record {
                 self.write_rest(line, now);
             });
         }
-        *self = Self::new(now.unwrap_or(self.begun_at));
+        *self = Self::new(now);
+        now
     }
 
     fn write_rest(&self, line: &mut Line<'_>, now: Instant) {
@@ -388,29 +398,6 @@ fn write_peer(line: &mut Line<'_>, peer: SocketAddr) {
         out.push(b':');
         write_number(out, u64::from(peer.port()));
     });
-}
-
-fn write_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                write_number(out, u64::from(octet));
-            }
-        }
-        IpAddr::V6(address) => drop(write!(out, "{address}")), // writing to memory cannot fail
-    }
-}
-
-/// 32 digits.
-fn write_hex(out: &mut Vec<u8>, id: u128) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in id.to_be_bytes() {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 0xf)]);
-    }
 }
 
 fn shown_referer(referer: &[u8], shape: Shape) -> &[u8] {

@@ -24,7 +24,7 @@ use crate::http::direct::{self, Direct};
 use crate::http::exchange::{ClientSide, Sending};
 use crate::http::grpc;
 use crate::http::origin;
-use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts};
+use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts, RequestHead};
 use crate::http::routing::{self, Asking, Destination};
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 use crate::http::serving;
@@ -40,6 +40,9 @@ const LINGER_BYTES: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// How long an idle client may still send a request to a listener that is closing.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
+/// What is read at a time while a head is waited for. What comes of a body with it is copied; the rest goes on from where it is
+/// read to.
+const HEAD_READ_BYTES: usize = 16 * 1024;
 /// Bytes of a first line besides the request target: method, version, spaces.
 const FIRST_LINE_REST: usize = 64;
 
@@ -56,7 +59,6 @@ pub(crate) struct Connection {
     /// Where it is woken when its listener closes or its target must be left.
     pub(crate) slot: IdleSlot,
     peer: SocketAddr,
-    peer_text: Box<str>,
     local: SocketAddr,
     trusted: bool,
     /// The time for the first head has begun before the head was waited for.
@@ -89,10 +91,10 @@ pub(crate) struct Request {
 }
 
 /// What came of waiting for a request.
-#[allow(clippy::large_enum_variant)] // a box would be an allocation for each request
 enum Next {
-    Request(Request),
-    Direct(Direct),
+    /// In a box: it goes through several hands.
+    Request(Box<Request>),
+    Direct(Box<Direct>),
     /// A rule wants the connection closed.
     Close,
     /// The client has nothing more to say, or said nothing for too long.
@@ -121,7 +123,6 @@ pub(crate) fn serve(
         slot: IdleSlot::new(&worker.idlers),
         worker,
         peer,
-        peer_text: peer.ip().to_canonical().to_string().into(),
         local,
         trusted: is_trusted(&listener, peer),
         late,
@@ -143,18 +144,18 @@ impl Connection {
     }
 
     async fn run(&mut self) {
-        let mut first = true;
+        let mut before = None;
         loop {
-            let next = self.next(first).await;
+            let next = self.next(before).await;
             if matches!(next, Next::End) {
                 return;
             }
             // Apart, so that a connection that waits for its next request is small.
             let after = Box::pin(self.serve(next)).await;
             let record = &mut self.client.record;
-            record.end(&self.worker.pen, &self.listener, self.peer);
+            let ended_at = record.end(&self.worker.pen, &self.listener, self.peer);
             match after {
-                After::Next => first = false,
+                After::Next => before = ended_at.or_else(|| Some(Instant::now())),
                 After::Close => return self.finish().await,
                 After::Linger => return self.linger().await,
                 After::Reset => return self.client.stream.reset_on_close(),
@@ -165,7 +166,7 @@ impl Connection {
     async fn serve(&mut self, next: Next) -> After {
         match next {
             Next::Request(request) => serving::serve(self, request).await,
-            Next::Direct(request) => direct::serve(self, request).await,
+            Next::Direct(request) => direct::serve(self, *request).await,
             Next::Close => {
                 self.client.record.close_by_rule();
                 After::Close
@@ -195,16 +196,20 @@ impl Connection {
     }
 
     /// Waits for the next request. The time until its first byte is that of an idle connection, unless it is the
-    /// first: whoever connects has something to say.
-    async fn next(&mut self, first: bool) -> Next {
+    /// first: whoever connects has something to say. `before`: when the request before that was over.
+    async fn next(&mut self, before: Option<Instant>) -> Next {
+        if before.is_some() && self.client.stream.settle().is_err() {
+            return Next::End;
+        }
         let timeouts = &self.listener.settings().timeouts;
-        let begun = first || !self.client.input.is_empty();
-        self.late &= first;
-        let now = match begun {
-            true if self.late => Instant::now(),
-            true => self.client.alarm.set(timeouts.header),
-            false => self.client.alarm.set(timeouts.keepalive),
-        };
+        let begun = before.is_none() || !self.client.input.is_empty();
+        self.late &= before.is_none();
+        let now = before.unwrap_or_else(Instant::now);
+        match begun {
+            true if self.late => {}
+            true => self.client.alarm.set_at(now, timeouts.header),
+            false => self.client.alarm.set_at(now, timeouts.keepalive),
+        }
         if !self.client.input.is_empty() {
             self.client.record.begin(now);
         }
@@ -244,6 +249,7 @@ impl Connection {
     /// Reads once; `Some` if that decides what comes next.
     fn poll_more(&mut self, cx: &mut Context<'_>, scan: &mut HeadScan) -> Poll<Option<Next>> {
         with_scratch(|scratch| {
+            let scratch = &mut scratch[..HEAD_READ_BYTES];
             let count = match ready!(buffers::poll_read(&mut self.client.stream, cx, scratch)) {
                 Ok(count) if count > 0 => count,
                 Ok(_) | Err(_) => return Poll::Ready(Some(Next::End)),
@@ -269,6 +275,7 @@ impl Connection {
 
     /// `waited`: the head began with an earlier read.
     fn take_from_input(&mut self, scan: &mut HeadScan, waited: bool) -> Option<Next> {
+        self.refresh();
         let mut input = std::mem::take(&mut self.client.input);
         let next = self.take(input.as_mut_slice(), scan);
         if waited && next.is_some() {
@@ -283,33 +290,47 @@ impl Connection {
     /// Takes a request from `data` if its head is complete; what follows the request is left in the client's input.
     fn take(&mut self, data: &mut [u8], scan: &mut HeadScan) -> Option<Next> {
         let limits = &self.listener.settings().limits;
+        let url_bytes = limits.url_bytes as usize;
         let limits = HeadLimits {
             bytes: limits.header_bytes as usize,
-            first_line: limits.url_bytes as usize + FIRST_LINE_REST,
+            first_line: url_bytes + FIRST_LINE_REST,
             fields: usize::from(limits.header_fields).min(MAX_FIELDS),
         };
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        if let Some(end) = scan.glance(data) {
+            let (head, rest) = data.split_at_mut(end);
+            if let Some(head) = request::parse_at_once(head, &mut room, (&limits, url_bytes)) {
+                let request = self.understand(head, end, rest);
+                return Some(request.unwrap_or_else(Next::Refused));
+            }
+        }
         match scan.scan(data, &limits) {
             Scanned::More => None,
             Scanned::Refused(error) => Some(Next::Refused(Rejection::from(error).into())),
             Scanned::Complete { start, end } => {
                 let (head, rest) = data.split_at_mut(end);
-                let request = self.understand(&mut head[start..], rest);
+                let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+                let head = request::parse(&mut head[start..], &mut room, url_bytes);
+                let request = self.understand(head, end - start, rest);
                 Some(request.unwrap_or_else(Next::Refused))
             }
         }
     }
 
-    /// Makes a request of a head and of the bytes after it, which may be its body.
-    fn understand(&mut self, head: &mut [u8], rest: &mut [u8]) -> Result<Next, Refusal> {
-        self.refresh();
+    /// Makes a request of a head of `length` bytes and of those after it, which may be its body.
+    fn understand(
+        &mut self,
+        head: Result<RequestHead<'_, '_>, Rejection>,
+        length: usize,
+        rest: &mut [u8],
+    ) -> Result<Next, Refusal> {
         let http2 = self.client.stream.is_conduit();
         let listener = self.admission.listener();
         listener.count_request(self.worker.index, http2);
+        self.client.record.bytes_in = length as u64;
+        let head = head?;
         let settings = self.listener.settings();
         let limits = &settings.limits;
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        self.client.record.bytes_in = head.len() as u64;
-        let head = request::parse(head, &mut room, limits.url_bytes as usize)?;
         let peer = self.peer.ip();
         let source = origin::client(&head, peer, self.trusted, &settings.trusted_proxies);
         let id = self.worker.request_id();
@@ -352,18 +373,18 @@ impl Connection {
             } => (group, key, sticking),
             Destination::Answer(status, answer) => {
                 self.client.record.status = status;
-                return Ok(Next::Direct(Direct {
+                return Ok(Next::Direct(Box::new(Direct {
                     facts,
                     body,
                     answer,
                     closes: closing,
-                }));
+                })));
             }
             Destination::Nowhere => return Ok(Next::Close),
         };
         let mut out = Buffer::default();
         let client = ClientFacts {
-            peer: &self.peer_text,
+            peer,
             local: self.local,
             https: self.client.stream.is_encrypted(),
             trusted: self.trusted,
@@ -391,12 +412,12 @@ impl Connection {
         sending.changes.rule = routed.rule;
         sending.changes.hsts = asking.hsts();
         sending.changes.cookies = routed.cookies;
-        Ok(Next::Request(Request {
+        Ok(Next::Request(Box::new(Request {
             sending,
             group,
             key,
             sticking,
-        }))
+        })))
     }
 
     /// Counts and logs what did not go well.
@@ -462,7 +483,7 @@ impl Connection {
 
     /// Says that nothing more comes, where being dropped right after does not say it.
     async fn finish(&mut self) {
-        if self.client.stream.plain().is_none() {
+        if !matches!(self.client.stream, Stream::Fresh(_) | Stream::Plain(_)) {
             self.say_end().await;
         }
     }

@@ -332,37 +332,59 @@ impl<'c> Exchange<'c> {
     /// Takes all heads there are; what is left over is kept in the target's input.
     fn heads(&mut self, cx: &mut Context<'_>, data: &mut [u8]) -> Result<(), End> {
         let mut at = 0;
-        loop {
-            let (start, end) = match self.scan.scan(&data[at..], &RESPONSE_LIMITS) {
-                Scanned::Complete { start, end } => (at + start, at + end),
-                Scanned::More => {
-                    self.target.input.extend(&data[at..]);
-                    return Ok(());
-                }
-                Scanned::Refused(_) => {
-                    return Err(End::Failed(Fault::BadResponse(BadResponse::NotHttp)));
-                }
-            };
-            self.scan = HeadScan::default();
-            at = end;
-            let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-            let (head, rest) = data.split_at_mut(end);
-            let head = response::parse(&head[start..], &mut room, &self.send.facts)
-                .map_err(|error| End::Failed(Fault::BadResponse(error)))?;
-            if head.is_interim() {
-                self.interim(&head)?;
-                continue;
-            }
-            if head.status == 101 {
-                let Sending { facts, changes, .. } = &*self.send;
-                head.write(self.pending.vec(), facts, changes, false);
-                self.client.record.status = head.status;
-                self.target.input.extend(rest);
-                self.phase = Phase::Switched;
-                return Ok(());
-            }
-            return self.begin(cx, &head, rest);
+        while let Some(length) = self.head(cx, &mut data[at..])? {
+            at += length;
         }
+        Ok(())
+    }
+
+    /// Takes one head; its length, if another is to follow.
+    fn head(&mut self, cx: &mut Context<'_>, data: &mut [u8]) -> Result<Option<usize>, End> {
+        let facts = self.send.facts;
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        if let Some(end) = self.scan.glance(data) {
+            let (head, rest) = data.split_at_mut(end);
+            if let Some(head) = response::parse_at_once(head, &mut room, &facts) {
+                return Ok(self.understood(cx, head, rest)?.then_some(end));
+            }
+        }
+        let (start, end) = match self.scan.scan(data, &RESPONSE_LIMITS) {
+            Scanned::Complete { start, end } => (start, end),
+            Scanned::More => {
+                self.target.input.extend(data);
+                return Ok(None);
+            }
+            Scanned::Refused(_) => {
+                return Err(End::Failed(Fault::BadResponse(BadResponse::NotHttp)));
+            }
+        };
+        self.scan = HeadScan::default();
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let (head, rest) = data.split_at_mut(end);
+        let head = response::parse(&head[start..], &mut room, &facts);
+        Ok(self.understood(cx, head, rest)?.then_some(end))
+    }
+
+    /// Acts on a head, behind which stands `rest`; true if another is to follow.
+    fn understood(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: Result<ResponseHead<'_, '_>, BadResponse>,
+        rest: &mut [u8],
+    ) -> Result<bool, End> {
+        let head = head.map_err(|error| End::Failed(Fault::BadResponse(error)))?;
+        if head.is_interim() {
+            return self.interim(&head).map(|()| true);
+        }
+        if head.status == 101 {
+            let Sending { facts, changes, .. } = &*self.send;
+            head.write(self.pending.vec(), facts, changes, false);
+            self.client.record.status = head.status;
+            self.target.input.extend(rest);
+            self.phase = Phase::Switched;
+            return Ok(false);
+        }
+        self.begin(cx, &head, rest).map(|()| false)
     }
 
     /// An answer before the answer: passed on, but a 100 only once and only to one who waits for it.

@@ -1,5 +1,9 @@
 //! Field names the codec treats in a way of their own, and the list syntax of the Connection field.
 
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::ops::Range;
+
 use httparse::Header;
 
 /// A field name, sorted by what the codec does with it.
@@ -47,27 +51,31 @@ impl Field {
     /// Sorts a field name.
     pub(crate) fn of(name: &str) -> Field {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
-        match name.len() {
-            2 if is("te") => Field::Te,
-            4 if is("host") => Field::Host,
-            6 if is("expect") => Field::Expect,
-            7 if is("upgrade") => Field::Upgrade,
-            9 if is("forwarded") => Field::Forwarded,
-            10 if is("connection") => Field::Connection,
-            10 if is("keep-alive") => Field::Hop,
-            11 if is("client-cert") => Field::ClientCert,
-            12 if is("x-request-id") => Field::RequestId,
-            14 if is("content-length") => Field::ContentLength,
-            14 if is("http2-settings") => Field::Hop,
-            15 if is("x-forwarded-for") => Field::ForwardedFor,
-            16 if is("x-forwarded-host") => Field::ForwardedHost,
-            16 if is("x-forwarded-port") => Field::ForwardedPort,
-            16 if is("proxy-connection") => Field::Hop,
-            17 if is("transfer-encoding") => Field::TransferEncoding,
-            17 if is("x-forwarded-proto") => Field::ForwardedProto,
-            17 if is("client-cert-chain") => Field::ClientCert,
-            18 if is("x-client-cert-name") => Field::ClientName,
-            11 | 12 | 14..=18 if name.contains('_') => Field::disguised(name),
+        // The first letter rules out nearly every name that is not meant.
+        let first = name.as_bytes().first().map(u8::to_ascii_lowercase);
+        match (name.len(), first) {
+            (2, Some(b't')) if is("te") => Field::Te,
+            (4, Some(b'h')) if is("host") => Field::Host,
+            (6, Some(b'e')) if is("expect") => Field::Expect,
+            (7, Some(b'u')) if is("upgrade") => Field::Upgrade,
+            (9, Some(b'f')) if is("forwarded") => Field::Forwarded,
+            (10, Some(b'c')) if is("connection") => Field::Connection,
+            (10, Some(b'k')) if is("keep-alive") => Field::Hop,
+            (11, Some(b'c')) if is("client-cert") => Field::ClientCert,
+            (12, Some(b'x')) if is("x-request-id") => Field::RequestId,
+            (14, Some(b'c')) if is("content-length") => Field::ContentLength,
+            (14, Some(b'h')) if is("http2-settings") => Field::Hop,
+            (15, Some(b'x')) if is("x-forwarded-for") => Field::ForwardedFor,
+            (16, Some(b'x')) if is("x-forwarded-host") => Field::ForwardedHost,
+            (16, Some(b'x')) if is("x-forwarded-port") => Field::ForwardedPort,
+            (16, Some(b'p')) if is("proxy-connection") => Field::Hop,
+            (17, Some(b't')) if is("transfer-encoding") => Field::TransferEncoding,
+            (17, Some(b'x')) if is("x-forwarded-proto") => Field::ForwardedProto,
+            (17, Some(b'c')) if is("client-cert-chain") => Field::ClientCert,
+            (18, Some(b'x')) if is("x-client-cert-name") => Field::ClientName,
+            (11 | 12 | 14..=18, Some(b'x' | b'c' | b't')) if name.contains('_') => {
+                Field::disguised(name)
+            }
             _ => Field::Other,
         }
     }
@@ -185,20 +193,107 @@ pub(crate) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Fields on their way from one head to another: what stands in the old head just as it is to be written is copied in
+/// one piece.
+#[derive(Debug)]
+pub(crate) struct FieldRun<'h> {
+    head: &'h [u8],
+    run: Range<usize>,
+}
+
+impl<'h> FieldRun<'h> {
+    /// Nothing of this head is passed on yet.
+    pub(crate) fn new(head: &'h [u8]) -> Self {
+        Self { head, run: 0..0 }
+    }
+
+    /// Passes a field of the head on.
+    pub(crate) fn pass(&mut self, out: &mut Vec<u8>, header: &Header<'_>) {
+        let name = self.place_of(header.name.as_bytes());
+        let value = self.place_of(header.value);
+        let written_so = self.head.get(name.end..value.start) == Some(b": ")
+            && self.head.get(value.end..value.end.wrapping_add(2)) == Some(b"\r\n");
+        if !written_so {
+            self.flush(out);
+            return write_field(out, header.name, header.value);
+        }
+        if self.run.end != name.start {
+            self.flush(out);
+            self.run.start = name.start;
+        }
+        self.run.end = value.end + 2;
+    }
+
+    /// Writes what was passed on. To be called before anything else is written, and at the end.
+    pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head[self.run.clone()]);
+        self.run = 0..0;
+    }
+
+    /// Where a part of the head stands; for anything else a place that is not in it, or holds something else.
+    fn place_of(&self, part: &[u8]) -> Range<usize> {
+        let start = (part.as_ptr() as usize).wrapping_sub(self.head.as_ptr() as usize);
+        start..start.wrapping_add(part.len())
+    }
+}
+
+/// The numbers below 100 in two digits each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends a number in decimal digits.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
+    match number {
+        0..10 => out.push(b'0' + number as u8),
+        10..100 => out.extend_from_slice(&PAIRS[number as usize]),
+        100..1_000 => {
+            let [tens, ones] = PAIRS[(number % 100) as usize];
+            out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
+        }
+        1_000..10_000 => {
+            out.extend_from_slice(&PAIRS[(number / 100) as usize]);
+            out.extend_from_slice(&PAIRS[(number % 100) as usize]);
+        }
+        10_000.. => {
+            write_number(out, number / 10_000);
+            let rest = number % 10_000;
+            out.extend_from_slice(&PAIRS[(rest / 100) as usize]);
+            out.extend_from_slice(&PAIRS[(rest % 100) as usize]);
         }
     }
-    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends an address; an IPv4 address inside an IPv6 one as the former.
+pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                write_number(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => drop(write!(out, "{address}")), // writing to memory cannot fail
+    }
+}
+
+/// A number in 32 digits of base 16.
+pub(crate) fn hex(number: u128) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    }
+    digits
 }
 
 #[cfg(test)]
@@ -254,10 +349,61 @@ mod tests {
 
     #[test]
     fn numbers_in_digits() {
-        for number in [0, 7, 10, 65_535, u64::MAX] {
+        for number in [
+            0,
+            7,
+            10,
+            99,
+            100,
+            909,
+            1_000,
+            9_090,
+            10_000,
+            65_535,
+            100_000,
+            10_000_000_001,
+            u64::MAX,
+        ] {
             let mut out = Vec::new();
             write_number(&mut out, number);
             assert_eq!(out, number.to_string().into_bytes());
         }
+    }
+
+    #[test]
+    fn fields_are_copied_as_they_are_written() {
+        let head = b"GET / HTTP/1.1\r\na: 1\r\nb: 2\r\nc:3\r\nd: 4 \r\ne: \r\nf: 6\r\n\r\n";
+        let mut room = [httparse::EMPTY_HEADER; 8];
+        let mut request = httparse::Request::new(&mut room);
+        assert!(request.parse(head).is_ok_and(|status| status.is_complete()));
+        let fields = request.headers.iter();
+        let passed = |names: &str| {
+            let (mut out, mut run) = (Vec::new(), FieldRun::new(head));
+            for field in fields.clone().filter(|field| names.contains(field.name)) {
+                run.pass(&mut out, field);
+            }
+            run.flush(&mut out);
+            String::from_utf8(out).unwrap_or_default()
+        };
+        assert_eq!(
+            passed("abcdef"),
+            "a: 1\r\nb: 2\r\nc: 3\r\nd: 4\r\ne: \r\nf: 6\r\n"
+        );
+        assert_eq!(passed("acf"), "a: 1\r\nc: 3\r\nf: 6\r\n");
+        assert_eq!(passed(""), "");
+        let (mut out, mut run) = (Vec::new(), FieldRun::new(head));
+        let own = Header {
+            name: "x",
+            value: b"y",
+        };
+        run.pass(&mut out, &own);
+        run.flush(&mut out);
+        assert_eq!(out, b"x: y\r\n", "one that is not of this head");
+    }
+
+    #[test]
+    fn digits_of_base_16() {
+        let number = 0x0123_4567_89ab_cdef_u128;
+        assert_eq!(hex(number).as_slice(), format!("{number:032x}").as_bytes());
     }
 }

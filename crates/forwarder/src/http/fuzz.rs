@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use super::body::{Body, BodyError, Framing};
 use super::changes::{AnswerChanges, RequestChanges};
 use super::chunked::Emit;
-use super::request::{self, ClientFacts, MAX_FIELDS, RequestFacts};
+use super::request::{self, ClientFacts, MAX_FIELDS, RequestFacts, RequestHead};
 use super::response::{self, RESPONSE_LIMITS};
 use super::scan::{HeadLimits, HeadScan, Scanned};
 
@@ -175,9 +175,12 @@ const WORDS: &[&[u8]] = &[
 fn forward(head: &[u8]) -> Option<(Vec<u8>, RequestFacts)> {
     let mut head = head.to_vec();
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let head = request::parse(&mut head, &mut room, 60).ok()?;
+    Some(written(&request::parse(&mut head, &mut room, 60).ok()?))
+}
+
+fn written(head: &RequestHead<'_, '_>) -> (Vec<u8>, RequestFacts) {
     let client = ClientFacts {
-        peer: "198.51.100.7",
+        peer: std::net::IpAddr::from([198, 51, 100, 7]),
         local: ([192, 0, 2, 10], 8080).into(),
         https: false,
         trusted: true,
@@ -190,7 +193,37 @@ fn forward(head: &[u8]) -> Option<(Vec<u8>, RequestFacts)> {
     };
     let mut out = Vec::new();
     head.write(&mut out, &client, &changes);
-    Some((out, head.facts))
+    (out, head.facts)
+}
+
+#[test]
+fn a_request_understood_at_a_glance_is_the_one_that_is_read_line_by_line() {
+    let input = prop_oneof![nearly(REQUEST_LINES, REQUEST_FIELDS), soup(WORDS)];
+    fuzz(input, |input| {
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let Some(end) = HeadScan::default().glance(&input) else {
+            return Ok(());
+        };
+        let glanced = request::parse_at_once(&input[..end], &mut room, (&LIMITS, 60));
+        let Some(glanced) = glanced else {
+            return Ok(());
+        };
+        prop_assert_eq!(
+            scan(&input, &[], &LIMITS),
+            Scanned::Complete { start: 0, end }
+        );
+        let mut head = input[..end].to_vec();
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let read = request::parse(&mut head, &mut room, 60);
+        match (glanced, read) {
+            (Ok(glanced), Ok(read)) => {
+                let ((glanced, one), (read, other)) = (written(&glanced), written(&read));
+                prop_assert_eq!((glanced, one.framing), (read, other.framing));
+            }
+            (glanced, read) => prop_assert_eq!(glanced.err(), read.err()),
+        }
+        Ok(())
+    });
 }
 
 #[test]
@@ -276,6 +309,29 @@ fn answer_heads_in_any_pieces_become_answers_that_can_be_read_in_one_way() {
         );
         let (_, again) = relay(&written).expect("what is written is accepted");
         prop_assert_eq!(again, framing);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_answer_understood_at_a_glance_is_the_one_that_is_read_line_by_line() {
+    let input = prop_oneof![nearly(STATUS_LINES, ANSWER_FIELDS), soup(WORDS)];
+    fuzz(input, |input| {
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let Some(end) = HeadScan::default().glance(&input) else {
+            return Ok(());
+        };
+        let Some(glanced) = response::parse_at_once(&input[..end], &mut room, &GET) else {
+            return Ok(());
+        };
+        prop_assert_eq!(
+            scan(&input, &[], &RESPONSE_LIMITS),
+            Scanned::Complete { start: 0, end }
+        );
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let read = response::parse(&input[..end], &mut room, &GET);
+        let facts = |head: response::ResponseHead<'_, '_>| (head.status, head.framing);
+        prop_assert_eq!(glanced.map(facts), read.map(facts));
         Ok(())
     });
 }

@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use balancer::Fields;
 use http::Method;
@@ -14,10 +14,11 @@ use httparse::Header;
 use crate::http::body::Framing;
 use crate::http::changes::{RequestChanges, write_set};
 use crate::http::fields::{
-    self, Connection, Field, content_length, list, write_field, write_number,
+    self, Connection, Field, FieldRun, content_length, hex, list, write_address, write_field,
+    write_number,
 };
 use crate::http::grpc;
-use crate::http::scan::ScanError;
+use crate::http::scan::{HeadLimits, ScanError};
 use crate::http::sticky;
 
 /// A request that is not forwarded: the status to answer with, and why.
@@ -79,6 +80,8 @@ pub(crate) struct RequestHead<'h, 'b> {
     pub(crate) facts: RequestFacts,
     connection: Connection,
     headers: &'h [Header<'b>],
+    /// The head as it came.
+    text: &'b [u8],
 }
 
 /// What is needed of a request after its head was written on.
@@ -119,15 +122,37 @@ pub(crate) fn parse<'h, 'b>(
 ) -> Result<RequestHead<'h, 'b>, Rejection> {
     later_minor_as_1_1(head)?;
     let mut request = httparse::Request::new(&mut []);
-    match httparse::ParserConfig::default().parse_request_with_uninit_headers(
-        &mut request,
-        head,
-        room,
-    ) {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) => return Err(bad("malformed head")),
-        Err(error) => return Err(malformed(error)),
+    let parser = httparse::ParserConfig::default();
+    match parser.parse_request_with_uninit_headers(&mut request, head, room) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {
+            judge(request, head, url_bytes)
+        }
+        Ok(_) => Err(bad("malformed head")),
+        Err(error) => Err(malformed(error)),
     }
+}
+
+/// Parses a head whose end was guessed by [`crate::http::scan::HeadScan::glance`]. `None` if its lines have to be looked at
+/// one by one, because something about them is odd.
+pub(crate) fn parse_at_once<'h, 'b>(
+    head: &'b [u8],
+    room: &'h mut FieldRoom<'b>,
+    (limits, url_bytes): (&HeadLimits, usize),
+) -> Option<Result<RequestHead<'h, 'b>, Rejection>> {
+    let mut request = httparse::Request::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let parsed = parser.parse_request_with_uninit_headers(&mut request, head, room);
+    let whole = parsed == Ok(httparse::Status::Complete(head.len()));
+    let plain = whole && limits.are_kept(head, request.headers);
+    plain.then(|| judge(request, head, url_bytes))
+}
+
+/// Says what a head means, or why it is not accepted.
+fn judge<'h, 'b>(
+    request: httparse::Request<'h, 'b>,
+    text: &'b [u8],
+    url_bytes: usize,
+) -> Result<RequestHead<'h, 'b>, Rejection> {
     let http10 = request.version == Some(0);
     let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes())
         .map_err(|_| bad("malformed method"))?;
@@ -165,6 +190,7 @@ pub(crate) fn parse<'h, 'b>(
         facts,
         connection,
         headers,
+        text,
     })
 }
 
@@ -347,8 +373,8 @@ fn judge_framing(gathered: &Gathered<'_>, http10: bool) -> Result<Framing, Rejec
 /// What the target is told about the client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientFacts<'a> {
-    /// Address of the client, in text.
-    pub(crate) peer: &'a str,
+    /// Address the client's connection comes from.
+    pub(crate) peer: IpAddr,
     /// Address the client connected to.
     pub(crate) local: SocketAddr,
     /// The client's connection is encrypted.
@@ -421,9 +447,18 @@ impl<'b> RequestHead<'_, 'b> {
             id: drops("x-request-id"),
             ..Kept::default()
         };
+        let mut run = FieldRun::new(self.text);
         for header in self.headers.iter().filter(|header| !drops(header.name)) {
-            self.write_header(out, header, (client.trusted, changes), &mut kept);
+            if self.passes(
+                out,
+                header,
+                (client.trusted, changes),
+                (&mut run, &mut kept),
+            ) {
+                run.pass(out, header);
+            }
         }
+        run.flush(out);
         if let Some(edits) = edits {
             write_set(out, edits);
         }
@@ -432,7 +467,9 @@ impl<'b> RequestHead<'_, 'b> {
             write_field(out, CLIENT_NAME, name.as_bytes());
         }
         if !kept.id {
-            let _ = write!(out, "X-Request-Id: {:032x}\r\n", changes.id); // writing to memory cannot fail
+            out.extend_from_slice(b"X-Request-Id: ");
+            out.extend_from_slice(&hex(changes.id));
+            out.extend_from_slice(b"\r\n");
         }
         match self.facts.framing {
             Framing::None | Framing::UntilClose => {}
@@ -458,13 +495,14 @@ impl<'b> RequestHead<'_, 'b> {
         }
     }
 
-    fn write_header(
+    /// True if a field is passed on as it is; what is to be written instead is written here.
+    fn passes(
         &self,
         out: &mut Vec<u8>,
         header: &Header<'_>,
         (trusted, changes): (bool, &RequestChanges<'_>),
-        kept: &mut Kept,
-    ) {
+        (run, kept): (&mut FieldRun<'_>, &mut Kept),
+    ) -> bool {
         let pass = match Field::of(header.name) {
             Field::Other => !self.connection.lists(self.headers, header.name),
             Field::Upgrade => self.facts.upgrade,
@@ -481,6 +519,7 @@ impl<'b> RequestHead<'_, 'b> {
             Field::Te => {
                 // The one member that concerns the message and not the hop: trailers are relayed.
                 if list(header.value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
+                    run.flush(out);
                     write_field(out, "TE", b"trailers");
                 }
                 false
@@ -494,13 +533,12 @@ impl<'b> RequestHead<'_, 'b> {
             | Field::ClientName
             | Field::Disguised => false,
         };
-        if !pass {
-            return;
+        let cookie = pass && changes.hides_cookies() && header.name.eq_ignore_ascii_case("cookie");
+        if cookie {
+            run.flush(out);
+            sticky::write_others(out, header.name, header.value, &changes.hidden);
         }
-        if changes.hides_cookies() && header.name.eq_ignore_ascii_case("cookie") {
-            return sticky::write_others(out, header.name, header.value, &changes.hidden);
-        }
-        write_field(out, header.name, header.value);
+        pass && !cookie
     }
 
     /// The `X-Forwarded-*` fields that are ours to write.
@@ -512,7 +550,7 @@ impl<'b> RequestHead<'_, 'b> {
             out.extend_from_slice(header.value);
             out.extend_from_slice(b", ");
         }
-        out.extend_from_slice(client.peer.as_bytes());
+        write_address(out, client.peer);
         out.extend_from_slice(b"\r\n");
         if !kept.proto {
             let scheme = if client.https { "https" } else { "http" };

@@ -6,7 +6,7 @@ use httparse::Header;
 
 use crate::http::body::Framing;
 use crate::http::changes::AnswerChanges;
-use crate::http::fields::{Connection, Field, content_length, write_field, write_number};
+use crate::http::fields::{Connection, Field, FieldRun, content_length, write_field, write_number};
 use crate::http::grpc;
 use crate::http::request::{FieldRoom, MAX_FIELDS, RequestFacts};
 use crate::http::scan::HeadLimits;
@@ -52,6 +52,8 @@ pub(crate) struct ResponseHead<'h, 'b> {
     reason: &'b str,
     connection: Connection,
     headers: &'h [Header<'b>],
+    /// The head as it came.
+    text: &'b [u8],
 }
 
 /// Parses a complete head as delimited by [`crate::http::scan::HeadScan`].
@@ -60,13 +62,40 @@ pub(crate) fn parse<'h, 'b>(
     room: &'h mut FieldRoom<'b>,
     request: &RequestFacts,
 ) -> Result<ResponseHead<'h, 'b>, BadResponse> {
+    let parsed = complete(head, room).ok_or(BadResponse::NotHttp)?;
+    judge(parsed, head, request)
+}
+
+/// Parses a head whose end was guessed by [`crate::http::scan::HeadScan::glance`]. `None` if its lines have to be looked at
+/// one by one, because something about them is odd.
+pub(crate) fn parse_at_once<'h, 'b>(
+    head: &'b [u8],
+    room: &'h mut FieldRoom<'b>,
+    request: &RequestFacts,
+) -> Option<Result<ResponseHead<'h, 'b>, BadResponse>> {
+    let parsed = complete(head, room)?;
+    let plain = RESPONSE_LIMITS.are_kept(head, parsed.headers);
+    plain.then(|| judge(parsed, head, request))
+}
+
+/// The parts of a head, if it is one from its first byte to its last.
+fn complete<'h, 'b>(
+    head: &'b [u8],
+    room: &'h mut FieldRoom<'b>,
+) -> Option<httparse::Response<'h, 'b>> {
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let room: &'h mut [MaybeUninit<Header<'b>>] = room;
-    match config.parse_response_with_uninit_headers(&mut response, head, room) {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) | Err(_) => return Err(BadResponse::NotHttp),
-    }
+    let parsed = config.parse_response_with_uninit_headers(&mut response, head, room);
+    (parsed == Ok(httparse::Status::Complete(head.len()))).then_some(response)
+}
+
+/// Says what a head means, or why it cannot be passed on.
+fn judge<'h, 'b>(
+    response: httparse::Response<'h, 'b>,
+    text: &'b [u8],
+    request: &RequestFacts,
+) -> Result<ResponseHead<'h, 'b>, BadResponse> {
     let status = response
         .code
         .filter(|status| *status >= 100)
@@ -100,6 +129,7 @@ pub(crate) fn parse<'h, 'b>(
         reason,
         connection,
         headers,
+        text,
     })
 }
 
@@ -209,18 +239,17 @@ impl ResponseHead<'_, '_> {
     /// The target's own fields, but those that are changed.
     fn write_fields(&self, out: &mut Vec<u8>, changes: &AnswerChanges) {
         let passes = |header: &&Header<'_>| self.passes(header) && !changes.drops(header.name);
-        let fields = self.headers.iter().filter(passes);
-        if !changes.is_private() {
-            fields.for_each(|header| write_field(out, header.name, header.value));
-            return;
-        }
-        let mut said = changes.drops("cache-control");
-        for header in fields {
-            match header.name.eq_ignore_ascii_case("cache-control") {
-                true => said |= sticky::write_cache_control(out, header.name, header.value),
-                false => write_field(out, header.name, header.value),
+        let mut run = FieldRun::new(self.text);
+        let mut said = !changes.is_private() || changes.drops("cache-control");
+        for header in self.headers.iter().filter(passes) {
+            if changes.is_private() && header.name.eq_ignore_ascii_case("cache-control") {
+                run.flush(out);
+                said |= sticky::write_cache_control(out, header.name, header.value);
+            } else {
+                run.pass(out, header);
             }
         }
+        run.flush(out);
         if !said {
             write_field(out, "Cache-Control", b"private");
         }

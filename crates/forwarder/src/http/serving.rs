@@ -27,14 +27,17 @@ use crate::waiting;
 use crate::worker::Worker;
 
 /// Answers one request.
-pub(crate) async fn serve(connection: &mut Connection, request: Request) -> After {
+pub(crate) async fn serve(connection: &mut Connection, mut request: Box<Request>) -> After {
     let Request {
-        mut sending,
+        sending,
         group,
         key,
-        mut sticking,
-    } = request;
-    let after = answer(connection, &group, (key, &mut sticking), &mut sending).await;
+        sticking,
+    } = &mut *request;
+    let after = answer(connection, group, (*key, sticking), sending).await;
+    let Request {
+        group, sticking, ..
+    } = *request;
     connection.client.record.sticky = sticking.count(&group);
     connection.client.record.group = Some(group);
     after
@@ -51,9 +54,10 @@ async fn answer(
     let mut failed: Option<Cause> = None;
     loop {
         let fresh = kept.is_some();
+        let now = Instant::now();
         let leased = match kept.take() {
             Some(lease) => Ok(lease),
-            None => place(connection, group, sticking, key, &tried).await,
+            None => place(connection, group, sticking, (now, key, &tried)).await,
         };
         let lease = match leased {
             Ok(lease) => lease,
@@ -64,19 +68,17 @@ async fn answer(
         connection.client.record.attempt(Arc::clone(target));
         let cookies = &mut sending.changes.cookies;
         sticking.met(group, target, &connection.worker, cookies);
-        let (outcome, retry, cause) = match attempt(connection, group, target, sending, fresh).await
-        {
-            Tried::Ended(outcome, after) => {
-                let record = &mut connection.client.record;
-                let now = record.ended(Instant::now());
-                lease.finish(now, outcome);
-                return after;
-            }
-            Tried::Failed(failure, cause) => {
-                let retry = decide(group, sending, &failure, tried.len());
-                (failure.outcome, retry, cause)
-            }
-        };
+        let (outcome, retry, cause) =
+            match attempt(connection, group, target, sending, (now, fresh)).await {
+                Tried::Ended(outcome, after) => {
+                    lease.finish(connection.client.record.ended_by_now(), outcome);
+                    return after;
+                }
+                Tried::Failed(failure, cause) => {
+                    let retry = decide(group, sending, &failure, tried.len());
+                    (failure.outcome, retry, cause)
+                }
+            };
         tracing::debug!(
             group = group.settings().name,
             target = target.settings().name,
@@ -106,18 +108,19 @@ async fn place(
     connection: &mut Connection,
     group: &Group,
     sticking: &mut Sticking,
-    key: Option<PickKey>,
-    tried: &[TargetId],
+    (now, key, tried): (Instant, Option<PickKey>, &[TargetId]),
 ) -> Result<Lease, Cause> {
     let random = connection.worker.random();
     if let Some(lease) = sticking.pick(group, random, tried.is_empty()) {
         return Ok(lease);
     }
-    match group.try_pick(Instant::now(), random, key, tried) {
+    match group.try_pick(now, random, key, tried) {
         Ok(lease) => Ok(lease),
         Err(NoPick::Nobody) => Err(Cause::NoTarget),
         Err(NoPick::Full) => {
-            let begun_at = Instant::now();
+            let begun_at = now;
+            // One that is gone is noticed in the line.
+            let _ = connection.client.stream.settle();
             let ClientSide { stream, alarm, .. } = &mut connection.client;
             let waited = Box::pin(waiting::wait(
                 &connection.worker,
@@ -198,9 +201,9 @@ async fn attempt(
     group: &Group,
     target: &Target,
     sending: &mut Sending,
-    fresh: bool,
+    (now, fresh): (Instant, bool),
 ) -> Tried {
-    let mut upstream = match open(connection, group, target, fresh).await {
+    let mut upstream = match open(connection, group, target, (now, fresh)).await {
         Ok(upstream) => upstream,
         Err(error) => return Tried::Failed(Failed::to_connect(error.outcome()), error.cause()),
     };
@@ -240,10 +243,9 @@ async fn attempt(
             target_reusable,
         } => {
             if target_reusable {
-                connection
-                    .worker
-                    .pool
-                    .give(upstream, timeouts.pool_idle, Instant::now());
+                let now = connection.client.record.ended_by_now();
+                let pool = &connection.worker.pool;
+                pool.give(upstream, timeouts.pool_idle, now);
             }
             let outcome = match (status, grpc) {
                 (500.., _) => Outcome::ServerError(status),
@@ -297,8 +299,8 @@ async fn open(
     connection: &mut Connection,
     group: &Group,
     target: &Target,
-    fresh: bool,
-) -> Result<Upstream, ConnectError> {
+    (now, fresh): (Instant, bool),
+) -> Result<Box<Upstream>, ConnectError> {
     let settings = group.settings();
     let worker = Rc::clone(&connection.worker);
     let way = worker.targets.way(settings);
@@ -311,9 +313,9 @@ async fn open(
         _ if fresh => None,
         true => worker
             .sessions
-            .take(key.shared(), Instant::now())
-            .map(|stream| Upstream::sharing(stream, key.shared())),
-        false => worker.pool.take(&key, Instant::now()),
+            .take(key.shared(), now)
+            .map(|stream| Box::new(Upstream::sharing(stream, key.shared()))),
+        false => worker.pool.take(&key, now),
     };
     if let Some(kept) = kept {
         return Ok(kept);
@@ -325,10 +327,11 @@ async fn open(
     let connecting = Upstream::connect(target, (&way, announced), limit, alarm, slot);
     let opened = Box::pin(connecting).await;
     client.record.connected(begun_at);
-    if settings.http2 {
-        return share(&worker, opened?, settings.timeouts.pool_idle).await;
-    }
-    opened
+    let opened = match settings.http2 {
+        true => share(&worker, opened?, settings.timeouts.pool_idle).await?,
+        false => opened?,
+    };
+    Ok(Box::new(opened))
 }
 
 /// Begins to speak HTTP/2 on a connection that others may use as well from here on.
@@ -404,9 +407,10 @@ fn after_answer(connection: &Connection, sending: &Sending, client_goes_on: bool
 async fn switch(
     connection: &mut Connection,
     (target, on_down): (&Target, OnDown),
-    mut upstream: Upstream,
+    mut upstream: Box<Upstream>,
 ) -> Tried {
     let _open = connection.tunnel();
+    let _ = connection.client.stream.settle();
     let settings = &connection.listener.settings().timeouts;
     let timeouts = RelayTimeouts {
         idle: settings.tunnel,

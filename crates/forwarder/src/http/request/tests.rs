@@ -37,7 +37,7 @@ fn forward_edited(
         &mut out,
         &ClientFacts {
             https: false,
-            peer: "198.51.100.7",
+            peer: std::net::IpAddr::from([198, 51, 100, 7]),
             local,
             trusted,
             name: None,
