@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::key::PickKey;
+use crate::latency::GroupLatency;
 use crate::passive::{Guard, Phase};
 use crate::queue::Queue;
 use crate::retry::RetryBudget;
@@ -42,6 +43,7 @@ pub struct Group {
     mark: GroupMark,
     marks: Marks,
     bindings: Arc<BindingCounts>,
+    latency: Arc<GroupLatency>,
 }
 
 /// Why there is no target.
@@ -169,6 +171,7 @@ impl Group {
             mark: GroupMark::of(&settings.name),
             marks: marks(&settings),
             bindings: previous.map_or_else(Arc::default, |group| Arc::clone(&group.bindings)),
+            latency: previous.map_or_else(Arc::default, |group| Arc::clone(&group.latency)),
             settings,
         })
     }
@@ -218,6 +221,11 @@ impl Group {
         }
     }
 
+    /// True if nobody could get traffic for its own merit, and the others are tried all the same.
+    pub fn fails_open(&self, now: Instant) -> bool {
+        self.best_standing(now, &[]) >= Some(Standing::Ejected)
+    }
+
     /// Number of targets.
     pub fn total(&self) -> usize {
         self.targets.len()
@@ -231,6 +239,11 @@ impl Group {
     /// What is left for retries.
     pub fn budget(&self) -> &RetryBudget {
         &self.budget
+    }
+
+    /// What its requests or connections have waited for.
+    pub fn latency(&self) -> &GroupLatency {
+        &self.latency
     }
 
     /// Requests or connections its targets were ever picked for.

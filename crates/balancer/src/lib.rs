@@ -10,6 +10,7 @@
 //! - [`plan`]: the immutable whole of listeners and groups, built from settings and the plan before it.
 //! - [`group`]: picks a target and hands out a [`Lease`] that accounts for it.
 //! - [`sticky`]: what a client is bound to, and how often that held.
+//! - [`latency`]: how long things take, by buckets.
 //! - [`explain`]: what rules and groups would decide about a request, in words.
 //! - [`key`]: what consistent hashing goes by.
 //! - [`ring`]: who owns which keys.
@@ -25,6 +26,7 @@ pub mod explain;
 pub mod group;
 pub mod health;
 pub mod key;
+pub mod latency;
 pub mod listener;
 pub mod normal;
 pub mod overrides;
@@ -46,6 +48,7 @@ pub use explain::{Candidate, Chance, Judged};
 pub use group::{BoundPick, Group, Lease, NoPick};
 pub use health::{CheckFailure, HealthChange, HealthMachine};
 pub use key::PickKey;
+pub use latency::{GroupLatency, Histogram, Timings};
 pub use listener::{Action, Listener, Route, Rule, shadowed};
 pub use normal::Ambiguous;
 pub use overrides::Overrides;

@@ -553,6 +553,8 @@ pub struct GroupTimeouts {
     pub idle: Duration,
     /// How long an unused connection to a target is kept for the next request (default 30 s).
     pub pool_idle: Duration,
+    /// How old a connection to a target may be when it is used for another request (default 1 h).
+    pub pool_age: Duration,
 }
 
 impl Default for GroupTimeouts {
@@ -562,6 +564,7 @@ impl Default for GroupTimeouts {
             first_byte: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             pool_idle: Duration::from_secs(30),
+            pool_age: Duration::from_secs(3600),
         }
     }
 }

@@ -193,6 +193,10 @@ pub struct TargetState {
     in_flight: AtomicU32,
     requests_total: AtomicU64,
     errors_total: AtomicU64,
+    /// Its answers by the first digit of their status, from 1 on.
+    answers: [AtomicU64; 5],
+    first_byte_us: AtomicU64,
+    first_bytes: AtomicU64,
     health: AtomicU8,
     order: AtomicU8,
     why: ArcSwapOption<String>,
@@ -215,6 +219,9 @@ impl Default for TargetState {
             in_flight: AtomicU32::new(0),
             requests_total: AtomicU64::new(0),
             errors_total: AtomicU64::new(0),
+            answers: Default::default(),
+            first_byte_us: AtomicU64::new(0),
+            first_bytes: AtomicU64::new(0),
             health: AtomicU8::new(Health::Unknown.to_u8()),
             order: AtomicU8::new(Order::Ready.to_u8()),
             why: ArcSwapOption::empty(),
@@ -256,6 +263,32 @@ impl TargetState {
     /// Requests or connections that failed by its fault ([`Outcome::is_error`]).
     pub fn errors_total(&self) -> u64 {
         self.errors_total.load(Relaxed)
+    }
+
+    /// Counts an answer of its own, by its status.
+    pub fn count_answer(&self, status: u16) {
+        let class = usize::from(status / 100).checked_sub(1);
+        if let Some(counter) = class.and_then(|class| self.answers.get(class)) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Its answers by the first digit of their status: 1xx first, 5xx last.
+    pub fn answers_total(&self) -> [u64; 5] {
+        std::array::from_fn(|class| self.answers[class].load(Relaxed))
+    }
+
+    /// Counts how long it took to begin an answer.
+    pub fn count_first_byte(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.first_byte_us.fetch_add(took_us, Relaxed);
+        self.first_bytes.fetch_add(1, Relaxed);
+    }
+
+    /// How many answers it has begun, and how long that took in all.
+    pub fn first_bytes(&self) -> (u64, Duration) {
+        let took = Duration::from_micros(self.first_byte_us.load(Relaxed));
+        (self.first_bytes.load(Relaxed), took)
     }
 
     /// What the last checks have found.

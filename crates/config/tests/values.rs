@@ -410,7 +410,7 @@ retry = { tries = 1 }
 targets = [{ name = "one", address = "10.0.0.1:1", weight = 7, backup = false }]
 algorithm = "round_robin"
 health = { tcp = true, every = "1s", fall = 1 }
-timeouts = { connect = "9s", first_byte = "8s", pool_idle = "7s" }
+timeouts = { connect = "9s", first_byte = "8s", pool_idle = "7s", pool_age = "6m" }
 on_all_down = "try"
 slow_start = "0s"
 outlier = "off"
@@ -460,8 +460,9 @@ health = "off"
         own.timeouts.first_byte,
         own.timeouts.idle,
         own.timeouts.pool_idle,
+        own.timeouts.pool_age,
     ];
-    assert_eq!(times, [9, 8, 2, 7].map(Duration::from_secs));
+    assert_eq!(times, [9, 8, 2, 7, 360].map(Duration::from_secs));
     assert_eq!(
         (own.on_all_down, own.drain),
         (OnAllDown::Try, Duration::from_secs(10))

@@ -28,6 +28,7 @@
 pub mod client;
 pub mod event;
 pub mod internal;
+pub mod latency;
 pub mod order;
 pub mod recording;
 pub mod request;
@@ -39,6 +40,7 @@ pub mod vrrp;
 
 pub use client::{Client, ClientError};
 pub use event::{Event, EventKind};
+pub use latency::{AnswerTotals, GroupTimes, Times};
 pub use order::{OrderRequest, OrderResult, OverrideKind, OverrideStatus, ShareStatus};
 pub use recording::{Fact, RecorderStatus, Recording, RecordingSummary, Run, What};
 pub use request::{HandoverRequest, ReloadRequest, SimulateRequest, path};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ReloadResult, Timestamp, VrrpStatus};
+use crate::{AnswerTotals, GroupTimes, ReloadResult, Times, Timestamp, VrrpStatus};
 
 /// The state of one node, seen from itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,6 +142,16 @@ pub struct ListenerStatus {
     /// Tunnels opened since the forwarder started.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tunnels_total: u64,
+    /// How long its requests took, from their first byte to the last of the answer, by the class of the status (`2xx`; `none` if there was
+    /// no answer); those classes that came up. For `tcp` nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub request_times: BTreeMap<String, Times>,
+    /// Octets received from clients and sent to them since the forwarder started; what is still open is not in it.
+    #[serde(default)]
+    pub bytes_in_total: u64,
+    /// Octets sent to clients.
+    #[serde(default)]
+    pub bytes_out_total: u64,
     /// TLS handshakes completed since the forwarder started.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub handshakes_total: u64,
@@ -274,6 +284,12 @@ pub struct GroupStatus {
     /// Attempts that were not made again because the budget was spent.
     #[serde(default)]
     pub retries_refused_total: u64,
+    /// Nobody is usable, and those that are not are tried all the same.
+    #[serde(default)]
+    pub fails_open: bool,
+    /// What its requests or connections have waited for; `None` if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<GroupTimes>,
     /// How its clients stay with the target they were given; `None` if they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<StickyStatus>,
@@ -318,6 +334,9 @@ pub struct TargetStatus {
     /// How often its traffic has taken it out.
     #[serde(default)]
     pub ejections_total: u64,
+    /// What it has answered; `None` if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerTotals>,
     /// How much of its share it gets in its slow start, in percent; `None` outside of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_percent: Option<u32>,

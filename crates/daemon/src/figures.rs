@@ -1,10 +1,10 @@
 //! The forwarder's own figures in the words of the control socket.
 
-use balancer::Binding;
+use balancer::{Binding, Timings};
 use control::internal::{AccessLogCounts, FromForwarder};
 use control::{
-    CheckState, DatagramTotals, GroupStatus, ListenerStatus, Order, PassiveState, RuleStatus,
-    StickyStatus, TargetCondition, TargetStatus,
+    AnswerTotals, CheckState, DatagramTotals, GroupStatus, GroupTimes, ListenerStatus, Order,
+    PassiveState, RuleStatus, StickyStatus, TargetCondition, TargetStatus, Times,
 };
 use forwarder::{
     AccessLogFigures, CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding,
@@ -53,6 +53,11 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
         http2_requests_total: listener.http2_requests_total,
         tunnels: u64::from(listener.tunnels),
         tunnels_total: listener.tunnels_total,
+        request_times: (listener.request_times.iter())
+            .map(|(class, timings)| ((*class).to_owned(), times(timings)))
+            .collect(),
+        bytes_in_total: listener.bytes_total.0,
+        bytes_out_total: listener.bytes_total.1,
         handshakes_total: listener.handshakes_total,
         resumed_total: listener.resumed_total,
         datagrams: listener
@@ -92,9 +97,39 @@ fn group(group: GroupSnapshot) -> GroupStatus {
         queue_timeouts_total: group.queue_totals.timeouts,
         retries_total: group.retries_total,
         retries_refused_total: group.retries_refused_total,
+        fails_open: group.fails_open,
+        times: group_times(&group.times),
         sticky: group.sticky.map(sticky),
         targets: group.targets.into_iter().map(target).collect(),
     }
+}
+
+fn times(timings: &Timings) -> Times {
+    Times {
+        counts: timings.counts.to_vec(),
+        sum_us: timings.sum_us,
+    }
+}
+
+fn group_times(group: &forwarder::GroupTimes) -> Option<GroupTimes> {
+    let all = [&group.queue, &group.connect, &group.first_byte];
+    let used = all.into_iter().any(|timings| timings.total() > 0);
+    used.then(|| GroupTimes {
+        queue: times(&group.queue),
+        connect: times(&group.connect),
+        first_byte: times(&group.first_byte),
+    })
+}
+
+/// What a target has answered, if it has.
+fn answers(target: &TargetSnapshot) -> Option<AnswerTotals> {
+    let (first_bytes, sum) = target.first_bytes;
+    let used = first_bytes > 0 || target.answers_total.iter().any(|count| *count > 0);
+    used.then(|| AnswerTotals {
+        by_class: target.answers_total,
+        first_bytes,
+        first_byte_sum_us: u64::try_from(sum.as_micros()).unwrap_or(u64::MAX),
+    })
 }
 
 /// How clients stay where they were sent.
@@ -117,6 +152,7 @@ fn sticky(sticky: StickySnapshot) -> StickyStatus {
 /// One target.
 pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
     TargetStatus {
+        answers: answers(&target),
         name: target.name,
         address: target.address,
         state: match target.state {

@@ -7,7 +7,7 @@ mod node;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use node::{Node, free_port, wait_until};
+use node::{Node, Origin, free_port, wait_until};
 
 fn configuration(port: Option<u16>) -> String {
     let metrics = port.map_or_else(|| "off".to_owned(), |port| format!("127.0.0.1:{port}"));
@@ -72,5 +72,30 @@ fn an_address_that_is_taken_is_a_problem_and_no_reason_to_end() {
                 .to_string()
                 .contains("metrics are not answered at")
         })
+    });
+}
+
+#[test]
+fn times_are_histograms_and_blame_can_be_told_from_the_figures() {
+    let (origin, port) = (Origin::start(), free_port());
+    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
+    node.start();
+    node.wait_for_service(port);
+    wait_until("the request is in the metrics", || {
+        let text = node.text("/metrics");
+        let told = [
+            "tandem_request_seconds_bucket{listener=\"web\",class=\"2xx\",le=\"+Inf\"}",
+            "tandem_first_byte_seconds_count{group=\"app\"}",
+            "tandem_connect_seconds_sum{group=\"app\"}",
+            "tandem_target_answers_total{group=\"app\",target=\"127.0.0.1:",
+            "tandem_group_fail_open{group=\"app\"} 0",
+            "tandem_listener_bytes_total{listener=\"web\",direction=\"out\"}",
+        ];
+        told.into_iter().all(|line| text.contains(line))
+    });
+    assert!(node.post("/reload").is_some());
+    wait_until("the reload is counted", || {
+        let text = node.text("/metrics");
+        text.contains("tandem_config_reloads_total{result=\"unchanged\"} 1")
     });
 }

@@ -193,7 +193,7 @@ fn a_certificate_replaced_under_load_fails_no_handshake_and_a_broken_one_changes
     assert!(asked.load(SeqCst) > 5, "the load was no load");
     let metrics = curl_metrics(&node);
     assert!(
-        metrics.contains("tandem_certificate_not_after_seconds{certificate=\"app\"}"),
+        metrics.contains("tandem_cert_not_after_seconds{certificate=\"app\"}"),
         "{metrics}"
     );
     assert!(

@@ -3,7 +3,7 @@
 //! A reload leaves alone the checks of targets that stay as they were. Beside that the thread does what has to be done now
 //! and then for groups, off the way of requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -74,6 +74,7 @@ pub(crate) fn run(
         let mut running: BTreeMap<(String, String), Running> = BTreeMap::new();
         let mut current = Arc::new(Plan::default());
         let mut looks = 0u32;
+        let mut open = BTreeSet::new();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -87,7 +88,11 @@ pub(crate) fn run(
                 },
                 _ = look.tick() => {
                     looks = looks.wrapping_add(1);
-                    look_after(&current, looks.is_multiple_of(LOOKS_PER_SETTLING));
+                    let settle = looks.is_multiple_of(LOOKS_PER_SETTLING);
+                    look_after(&current, settle);
+                    if settle {
+                        tell_fail_open(&current, &mut open);
+                    }
                 }
             }
         }
@@ -131,6 +136,30 @@ fn look_after(plan: &Plan, settle: bool) {
         if settle {
             let percent = group.settings().retry.budget;
             group.budget().settle(now, group.picks_total(), percent);
+        }
+    }
+}
+
+/// Says once when a group has nobody left and tries those that are down, and once when that is over. `open` holds the names
+/// of such groups.
+fn tell_fail_open(plan: &Plan, open: &mut BTreeSet<String>) {
+    let now = Instant::now();
+    for group in plan.groups() {
+        let name = group.settings().name.as_str();
+        match (group.fails_open(now), open.contains(name)) {
+            (true, false) => {
+                open.insert(name.to_owned());
+                tracing::warn!(
+                    group = name,
+                    "no target is usable: all of them are tried, as on_all_down says"
+                );
+            }
+            (false, true) => {
+                open.remove(name);
+                let usable = group.usable(now);
+                tracing::info!(group = name, usable, "not every target is tried any more");
+            }
+            (true, true) | (false, false) => {}
         }
     }
 }

@@ -376,6 +376,8 @@ impl Forwarder {
                 action: current.settings().default.clone(),
                 rules: current.rules().len(),
                 causes: shared.causes.read(),
+                request_times: shared.tally.times(),
+                bytes_total: shared.tally.bytes(),
             }
         });
         Snapshot {

@@ -17,7 +17,7 @@
 //! - `checks`, `probe`: health checks.
 //! - `access_log`: a line for each request.
 //! - `seal`: what binds a client, so that nobody else can write it; `proxy_protocol`: whose a connection is.
-//! - `buffers`, `pipe`, `alarm`: memory and time of a connection; `cause`: words for what does not go well.
+//! - `buffers`, `pipe`, `alarm`: memory and time of a connection; `cause`: words for what does not go well; `tally`: what requests came to.
 
 mod accept;
 mod access_log;
@@ -41,6 +41,7 @@ mod seal;
 mod snapshot;
 mod sockets;
 mod stream;
+mod tally;
 mod tcp;
 mod tls;
 mod udp;
@@ -53,7 +54,7 @@ pub use error::{ApplyError, OrderError};
 pub use forwarder::{Forwarder, ForwarderSettings, MAX_SHOWN_RULES};
 pub use seal::CookieKey;
 pub use snapshot::{
-    CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding, QueueTotals, Readiness,
-    RuleSnapshot, Snapshot, StickySnapshot, TargetSnapshot, TargetStanding,
+    CheckStanding, GroupSnapshot, GroupTimes, ListenerSnapshot, PassiveStanding, QueueTotals,
+    Readiness, RuleSnapshot, Snapshot, StickySnapshot, TargetSnapshot, TargetStanding,
 };
 pub use tls::{CertificateMaterial, Materials, TicketSecret, TlsError};

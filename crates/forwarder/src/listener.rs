@@ -14,6 +14,7 @@ use rustls::{HandshakeKind, ServerConfig};
 
 use crate::cause::CauseCounters;
 use crate::clients::{Client, Clients};
+use crate::tally::Tally;
 
 /// A counter on a cache line of its own, so that threads do not wait for each other.
 #[derive(Debug, Default)]
@@ -92,6 +93,8 @@ pub(crate) struct SharedListener {
     pub(crate) acceptor: ArcSwapOption<ServerConfig>,
     /// What did not go well.
     pub(crate) causes: CauseCounters,
+    /// What its requests came to.
+    pub(crate) tally: Tally,
     connections: AtomicU32,
     clients: Clients,
     connections_total: AtomicU64,
@@ -115,6 +118,7 @@ impl SharedListener {
             current: ArcSwap::new(listener),
             acceptor: ArcSwapOption::empty(),
             causes: CauseCounters::default(),
+            tally: Tally::new(threads),
             connections: AtomicU32::new(0),
             clients: Clients::default(),
             connections_total: AtomicU64::new(0),

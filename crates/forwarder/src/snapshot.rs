@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use balancer::{
     Binding, BindingCounts, Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule,
-    RuleAction, StickySettings, Target, TargetState,
+    RuleAction, StickySettings, Target, TargetState, Timings,
 };
 
 /// Everything at one moment.
@@ -52,6 +52,10 @@ pub struct ListenerSnapshot {
     /// How often something did not go well, by cause (`target-reset@headers`, ...); those that came up, in a fixed
     /// order.
     pub causes: Vec<(&'static str, u64)>,
+    /// How long its HTTP requests took, by the class of their answer (`2xx`, ...; `none`); those that came up.
+    pub request_times: Vec<(&'static str, Timings)>,
+    /// Bytes ever received from clients and sent to them, counted when a request or connection is over.
+    pub bytes_total: (u64, u64),
 }
 
 /// One rule.
@@ -88,6 +92,10 @@ pub struct GroupSnapshot {
     pub retries_total: u64,
     /// Retries for which the budget was spent.
     pub retries_refused_total: u64,
+    /// True while nobody is usable, and the others are tried all the same.
+    pub fails_open: bool,
+    /// What its requests or connections have waited for.
+    pub times: GroupTimes,
     /// How its clients stay with their target, if they do.
     pub sticky: Option<StickySnapshot>,
     /// Its targets, in the order of the file.
@@ -103,6 +111,17 @@ pub struct StickySnapshot {
     pub requests: Vec<(Binding, u64)>,
     /// Cookies of that name that were not believed.
     pub refused_total: u64,
+}
+
+/// What the requests or connections of a group have waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GroupTimes {
+    /// A place at a target.
+    pub queue: Timings,
+    /// A connection to a target.
+    pub connect: Timings,
+    /// The first byte of an answer.
+    pub first_byte: Timings,
 }
 
 /// What happened in the line of a group.
@@ -143,6 +162,10 @@ pub struct TargetSnapshot {
     pub errors_total: u64,
     /// How often live traffic has taken it out.
     pub ejections_total: u64,
+    /// Its answers by the first digit of their status, 1xx first.
+    pub answers_total: [u64; 5],
+    /// How many answers it has begun, and how long that took in all.
+    pub first_bytes: (u64, Duration),
     /// How much of its share it gets in its slow start, in percent; `None` outside of one.
     pub warm_percent: Option<u32>,
     /// Why it is not up, in words; empty when there is nothing to say.
@@ -282,7 +305,7 @@ pub(crate) fn first_health_round_done(plan: &Plan) -> bool {
 
 fn group(group: &Arc<Group>) -> GroupSnapshot {
     let now = Instant::now();
-    let (queue, budget) = (group.queue(), group.budget());
+    let (queue, budget, latency) = (group.queue(), group.budget(), group.latency());
     GroupSnapshot {
         name: group.settings().name.clone(),
         algorithm: group.settings().algorithm.as_str(),
@@ -296,6 +319,12 @@ fn group(group: &Arc<Group>) -> GroupSnapshot {
         },
         retries_total: budget.retries_total(),
         retries_refused_total: budget.refused_total(),
+        fails_open: group.fails_open(now),
+        times: GroupTimes {
+            queue: latency.queue.read(),
+            connect: latency.connect.read(),
+            first_byte: latency.first_byte.read(),
+        },
         sticky: sticky(group.settings().sticky.as_ref(), group.bindings()),
         targets: group
             .targets()
@@ -335,6 +364,8 @@ fn target(target: &Target, group: &GroupSettings, now: Instant) -> TargetSnapsho
         requests_total: state.requests_total(),
         errors_total: state.errors_total(),
         ejections_total: state.ejections_total(),
+        answers_total: state.answers_total(),
+        first_bytes: state.first_bytes(),
         warm_percent,
         why: why(state, checked, passive, now),
     }

@@ -86,6 +86,7 @@ pub(crate) async fn serve(
         tracing::debug!(listener = listener.settings().name, client = %peer, reason = cause.as_str(), "connection cut");
     }
     record.group = Some(group);
+    record.account_bytes(admission.listener(), worker.index);
     record.write(&worker.pen, &listener, peer);
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct Upstream {
     pub(crate) reused: bool,
     /// What makes it like others.
     pub(crate) key: PoolKey,
+    /// When it was opened; of a stream on a shared connection, when that began.
+    pub(crate) opened_at: Instant,
 }
 
 /// Why no connection could be opened.
@@ -177,6 +179,7 @@ impl Upstream {
                 announced,
                 way: way.id(),
             },
+            opened_at: Instant::now(),
         })
     }
 
@@ -187,6 +190,7 @@ impl Upstream {
             input: Buffer::default(),
             reused: true,
             key,
+            opened_at: Instant::now(),
         }
     }
 
@@ -230,8 +234,15 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection that has done its work for as long as told.
-    pub(crate) fn give(&self, mut upstream: Box<Upstream>, limit: Duration, now: Instant) {
+    /// Keeps a connection that has done its work for as long as told, and no longer than it may become old.
+    pub(crate) fn give(
+        &self,
+        mut upstream: Box<Upstream>,
+        (limit, age): (Duration, Duration),
+        now: Instant,
+    ) {
+        let left = (upstream.opened_at + age).saturating_duration_since(now);
+        let limit = limit.min(left);
         if !upstream.input.is_empty() || limit.is_zero() {
             return;
         }

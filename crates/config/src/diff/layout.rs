@@ -453,6 +453,7 @@ fn group(group: &GroupSettings, config: &Config) -> Part {
     part.time("timeouts.first_byte", timeouts.first_byte);
     part.time("timeouts.idle", timeouts.idle);
     part.time("timeouts.pool_idle", timeouts.pool_idle);
+    part.time("timeouts.pool_age", timeouts.pool_age);
     part.time("drain", group.drain);
     part.set(
         "tls",

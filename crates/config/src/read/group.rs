@@ -312,6 +312,7 @@ struct Timeouts {
     first_byte: Option<Duration>,
     idle: Option<Duration>,
     pool_idle: Option<Duration>,
+    pool_age: Option<Duration>,
 }
 
 impl Timeouts {
@@ -327,6 +328,7 @@ impl Timeouts {
             first_byte: get("first_byte"),
             idle: get("idle"),
             pool_idle: get("pool_idle"),
+            pool_age: get("pool_age"),
         };
         section.finish();
         timeouts
@@ -338,6 +340,7 @@ impl Timeouts {
             first_byte: self.first_byte.or(defaults.first_byte),
             idle: self.idle.or(defaults.idle),
             pool_idle: self.pool_idle.or(defaults.pool_idle),
+            pool_age: self.pool_age.or(defaults.pool_age),
         }
     }
 
@@ -348,6 +351,7 @@ impl Timeouts {
             first_byte: self.first_byte.unwrap_or(usual.first_byte),
             idle: self.idle.unwrap_or(usual.idle),
             pool_idle: self.pool_idle.unwrap_or(usual.pool_idle),
+            pool_age: self.pool_age.unwrap_or(usual.pool_age),
         }
     }
 }

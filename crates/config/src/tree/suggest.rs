@@ -177,6 +177,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("connect", &["group.NAME.timeouts"]),
     ("first_byte", &["group.NAME.timeouts"]),
     ("idle", &["group.NAME.timeouts"]),
+    ("pool_age", &["group.NAME.timeouts"]),
     ("pool_idle", &["group.NAME.timeouts"]),
     ("per_target", &["group.NAME.limits"]),
     ("queue", &["group.NAME.limits"]),

@@ -7,6 +7,8 @@ use control::{GroupStatus, Status, TargetCondition, TargetStatus};
 
 use super::Director;
 
+mod traffic;
+
 impl Director {
     /// Everything that has a number, from the same values as `tandem status`.
     pub(super) fn metrics(&self, now: Instant) -> String {
@@ -33,6 +35,7 @@ impl Director {
         self.write_tls(&mut text, now);
         self.write_history(&mut text);
         self.write_access_log(&mut text);
+        self.write_reloads(&mut text);
         text
     }
 }
@@ -88,7 +91,7 @@ impl Director {
         }
         handshakes.finish(text);
         let mut ends = Family::new(
-            "tandem_certificate_not_after_seconds",
+            "tandem_cert_not_after_seconds",
             "gauge",
             "When a certificate ceases to be valid, in seconds since 1970.",
         );
@@ -143,6 +146,19 @@ impl Director {
         lines.sample(&[("result", "written")], counts.written as f64);
         lines.sample(&[("result", "lost")], counts.lost as f64);
         lines.finish(text);
+    }
+
+    /// What became of reloads.
+    fn write_reloads(&self, text: &mut String) {
+        let mut reloads = Family::new(
+            "tandem_config_reloads_total",
+            "counter",
+            "Reloads by what became of them.",
+        );
+        for (result, count) in self.reload.results() {
+            reloads.sample(&[("result", result)], count as f64);
+        }
+        reloads.finish(text);
     }
 
     /// What operators have ordered, to find what was forgotten.
@@ -320,6 +336,7 @@ fn write_status(text: &mut String, status: &Status) {
     rules.finish(text);
     write_protocols(text, status);
     write_targets(text, status);
+    traffic::write(text, status);
     write_sticky(text, status);
 }
 
@@ -550,6 +567,11 @@ impl Family {
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.part("", labels, value);
+    }
+
+    /// A sample whose name goes on with `ending`.
+    fn part(&mut self, ending: &str, labels: &[(&str, &str)], value: f64) {
         let labels: Vec<String> = labels
             .iter()
             .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
@@ -557,7 +579,7 @@ impl Family {
         // Writing to a string cannot fail.
         let _ = writeln!(
             self.samples,
-            "{}{{{}}} {value}",
+            "{}{ending}{{{}}} {value}",
             self.name,
             labels.join(",")
         );
@@ -598,11 +620,14 @@ mod tests {
 
     #[test]
     fn every_metric_is_documented() {
-        let source = include_str!("metrics.rs");
         let page = include_str!("../../../../docs/metrics.md");
-        let written = source.split("#[cfg(test)]").next().unwrap_or_default();
-        let names = written
-            .split('"')
+        let sources = [
+            include_str!("metrics.rs"),
+            include_str!("metrics/traffic.rs"),
+        ];
+        let written = sources.map(|source| source.split("#[cfg(test)]").next().unwrap_or_default());
+        let names = (written.iter())
+            .flat_map(|source| source.split('"'))
             .filter(|text| text.starts_with("tandem_"));
         for name in names {
             assert!(

@@ -21,6 +21,8 @@ pub(super) struct Reload {
     next: Option<Vec<oneshot::Sender<ReloadResult>>>,
     generations: u64,
     pub(super) last: Option<ReloadResult>,
+    /// Applied, unchanged, refused, failed.
+    results: [u64; 4],
 }
 
 #[derive(Default)]
@@ -37,6 +39,17 @@ enum Stage {
 }
 
 impl Reload {
+    /// How reloads have ended since the start, in a word each.
+    pub(super) fn results(&self) -> [(&'static str, u64); 4] {
+        let [applied, unchanged, refused, failed] = self.results;
+        [
+            ("applied", applied),
+            ("unchanged", unchanged),
+            ("refused", refused),
+            ("failed", failed),
+        ]
+    }
+
     /// True while none is under way.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle)
@@ -268,6 +281,13 @@ impl Director {
         };
         self.journal
             .record(Entry::new(EventKind::Config, "config", words(&result)));
+        let place = match outcome {
+            ReloadOutcome::Applied => 0,
+            ReloadOutcome::Unchanged => 1,
+            ReloadOutcome::Refused => 2,
+            ReloadOutcome::Failed => 3,
+        };
+        self.reload.results[place] += 1;
         self.reload.stage = Stage::Idle;
         self.watch_certificates();
         for waiting in self.reload.waiting.drain(..) {

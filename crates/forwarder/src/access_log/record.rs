@@ -18,6 +18,7 @@ use crate::buffers::Buffer;
 use crate::cause::Cause;
 use crate::http::fields::{hex, write_address, write_number};
 use crate::http::request::RequestHead;
+use crate::listener::SharedListener;
 use crate::tls::facts::Facts;
 
 /// Longest path that is written, in bytes.
@@ -53,6 +54,8 @@ pub(crate) struct Record {
     /// The last attempt was answered, or an answer had begun.
     pub(crate) answered: bool,
     closed_by_rule: bool,
+    /// The answer was not the target's.
+    own: bool,
     /// Status of the answer; 0 if there is none.
     pub(crate) status: u16,
     /// The status a call of gRPC has ended with.
@@ -157,6 +160,7 @@ impl Record {
             reused: false,
             answered: false,
             closed_by_rule: false,
+            own: false,
             status: 0,
             grpc: None,
             bytes_in: 0,
@@ -216,6 +220,46 @@ impl Record {
         match self.ended_at {
             Some(ended_at) => ended_at,
             None => self.ended(Instant::now()),
+        }
+    }
+
+    /// It is answered by ourselves, with this status.
+    pub(crate) fn refused(&mut self, status: u16) {
+        self.status = status;
+        self.own = true;
+    }
+
+    /// Accounts for a request that is over: in `shared`, for this thread, and with those it went to.
+    pub(crate) fn account(&mut self, shared: &SharedListener, thread: usize) {
+        if self.bytes_in == 0 && self.status == 0 {
+            return; // the client has asked for nothing
+        }
+        let now = self.ended_by_now();
+        let took = now.saturating_duration_since(self.begun_at);
+        self.account_bytes(shared, thread);
+        shared.tally.count(thread, self.status, took);
+    }
+
+    /// Accounts for a connection that is over, in the same way.
+    pub(crate) fn account_bytes(&self, shared: &SharedListener, thread: usize) {
+        let (received, sent) = (self.bytes_in, self.bytes_out);
+        shared.tally.count_bytes(thread, received, sent);
+        if let Some(group) = &self.group {
+            let times = group.latency();
+            let waits = [(&times.queue, self.queue), (&times.connect, self.connect)];
+            for (times, wait) in waits.into_iter().filter(|(_, wait)| !wait.is_zero()) {
+                times.observe(wait);
+            }
+            if let Some(took) = self.first_byte {
+                times.first_byte.observe(took);
+            }
+        }
+        let Some(target) = &self.target else { return };
+        if let Some(took) = self.first_byte {
+            target.state().count_first_byte(took);
+        }
+        if !self.own {
+            target.state().count_answer(self.status);
         }
     }
 

@@ -63,32 +63,38 @@ impl From<Rejection> for Refusal {
     }
 }
 
-/// Appends a whole answer. `request` is `None` if there is no head to answer to.
+/// Name of the field that tells a trusted proxy what went wrong.
+const CAUSE_FIELD: &str = "X-Tandem-Cause";
+
+/// Appends a whole answer. `request` is `None` if there is no head to answer to. The cause is a field as well, and not only
+/// a word in the body, if `to_trusted`.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     refusal: &Refusal,
     request: Option<&RequestFacts>,
-    close: bool,
+    (close, to_trusted): (bool, bool),
 ) {
-    let Refusal {
-        status,
-        cause,
-        detail,
-    } = *refusal;
+    let Refusal { status, cause, .. } = *refusal;
     let reason = http::StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason());
     let reason = reason.unwrap_or_default();
-    let (word, colon) = (cause.as_str(), if detail.is_empty() { "" } else { ": " });
-    let body = format!("{status} {reason}\n{word}{colon}{detail}\n");
+    let (kind, body) = body(
+        refusal,
+        reason,
+        request.is_some_and(|facts| facts.wants_json),
+    );
     let length = body.len();
     // Writing to memory cannot fail.
     let _ = write!(
         out,
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n"
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
     );
     if status == 405 {
         out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    }
+    if to_trusted {
+        write_field(out, CAUSE_FIELD, cause.as_str().as_bytes());
     }
     if close {
         out.extend_from_slice(b"Connection: close\r\n");
@@ -98,6 +104,30 @@ pub(crate) fn write(
     out.extend_from_slice(b"\r\n");
     if !request.is_some_and(|request| request.is_head) {
         out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// The body of an answer, and what it is.
+fn body(refusal: &Refusal, reason: &str, json: bool) -> (&'static str, String) {
+    let Refusal {
+        status,
+        cause,
+        detail,
+    } = *refusal;
+    let cause = cause.as_str();
+    // Reasons, causes and details are words of our own: nothing in them has to be escaped.
+    match (json, detail.is_empty()) {
+        (false, true) => ("text/plain", format!("{status} {reason}\n{cause}\n")),
+        (false, false) => (
+            "text/plain",
+            format!("{status} {reason}\n{cause}: {detail}\n"),
+        ),
+        (true, _) => (
+            "application/json",
+            format!(
+                "{{\"status\":{status},\"error\":\"{reason}\",\"cause\":\"{cause}\",\"detail\":\"{detail}\"}}\n"
+            ),
+        ),
     }
 }
 
@@ -186,7 +216,7 @@ mod tests {
             Cause::TargetTimeout.into(),
         ] {
             let mut out = Vec::new();
-            write(&mut out, &refusal, None, true);
+            write(&mut out, &refusal, None, (true, false));
             let text = String::from_utf8(out).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(
@@ -208,7 +238,7 @@ mod tests {
             }
             .into(),
             None,
-            true,
+            (true, false),
         );
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -152,8 +152,7 @@ impl Connection {
             }
             // Apart, so that a connection that waits for its next request is small.
             let after = Box::pin(self.serve(next)).await;
-            let record = &mut self.client.record;
-            let ended_at = record.end(&self.worker.pen, &self.listener, self.peer);
+            let ended_at = self.end_record();
             match after {
                 After::Next => before = ended_at.or_else(|| Some(Instant::now())),
                 After::Close => return self.finish().await,
@@ -420,6 +419,13 @@ impl Connection {
         })))
     }
 
+    /// A request is over: it is accounted for, and its line is written. When that was, if there was one.
+    fn end_record(&mut self) -> Option<Instant> {
+        let record = &mut self.client.record;
+        record.account(self.admission.listener(), self.worker.index);
+        record.end(&self.worker.pen, &self.listener, self.peer)
+    }
+
     /// Counts and logs what did not go well.
     pub(crate) fn note(&mut self, cause: Cause, detail: &'static str) {
         self.client.record.fault = Some((cause, detail));
@@ -438,7 +444,7 @@ impl Connection {
         self.note(refusal.cause, refusal.detail);
         let is_call =
             request.is_some_and(|request| request.grpc) && self.client.stream.is_conduit();
-        self.client.record.status = refusal.status;
+        self.client.record.refused(refusal.status);
         let goes_on =
             request.is_some_and(|request| request.keep_alive) && !unread && !self.is_closing();
         let mut out = Buffer::default();
@@ -447,7 +453,7 @@ impl Connection {
             self.client.record.grpc = Some(grpc::status(refusal));
             grpc::write(out.vec(), refusal);
         } else {
-            answer::write(out.vec(), refusal, request, !goes_on);
+            answer::write(out.vec(), refusal, request, (!goes_on, self.trusted));
         }
         match (self.send(&mut out).await, goes_on, unread) {
             (false, _, _) => After::Close,
@@ -536,7 +542,6 @@ impl Drop for Connection {
             false => Cause::ClientGoneEarly,
         };
         self.note(cause, "stream reset");
-        let record = &mut self.client.record;
-        record.end(&self.worker.pen, &self.listener, self.peer);
+        let _ = self.end_record();
     }
 }

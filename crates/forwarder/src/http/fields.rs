@@ -172,6 +172,14 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|token| !token.is_empty())
 }
 
+/// True if JSON is the first kind of answer that an Accept field names.
+pub(crate) fn prefers_json(accept: &[u8]) -> bool {
+    let end = accept.iter().position(|byte| matches!(byte, b',' | b';'));
+    let first = accept[..end.unwrap_or(accept.len())].trim_ascii();
+    let kind = first.strip_prefix(b"application/");
+    kind.is_some_and(|kind| kind == b"json" || kind.ends_with(b"+json"))
+}
+
 /// A Content-Length value: digits only, no sign, no list (RFC 9112 §6.3; a repeated or listed value is an attack or
 /// a fault, never needed).
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
@@ -311,6 +319,25 @@ mod tests {
         assert_eq!(Field::of("X_Client_Cert-name"), Field::Disguised);
         assert_eq!(Field::of("client_cert"), Field::Disguised);
         assert_eq!(Field::of("X_Something_Else"), Field::Other);
+    }
+
+    #[test]
+    fn who_would_rather_have_json() {
+        for accept in [
+            "application/json",
+            " application/json;q=0.9, text/html",
+            "application/problem+json, */*",
+        ] {
+            assert!(prefers_json(accept.as_bytes()), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/html, application/json",
+            "application/jsonp",
+        ] {
+            assert!(!prefers_json(accept.as_bytes()), "{accept}");
+        }
     }
 
     #[test]

@@ -280,6 +280,7 @@ const GET: RequestFacts = RequestFacts {
     upgrade: false,
     is_head: false,
     grpc: false,
+    wants_json: false,
 };
 
 /// The head as written for the client, and where its body ends, if it is accepted.

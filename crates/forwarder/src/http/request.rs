@@ -101,6 +101,8 @@ pub(crate) struct RequestFacts {
     pub(crate) is_head: bool,
     /// A call of gRPC.
     pub(crate) grpc: bool,
+    /// The client would rather have an answer of our own in JSON.
+    pub(crate) wants_json: bool,
 }
 
 /// What the fields say, gathered before any of it is judged.
@@ -112,6 +114,7 @@ struct Gathered<'b> {
     connection: Connection,
     upgrade: bool,
     expects_continue: bool,
+    wants_json: bool,
 }
 
 /// Parses a complete head as delimited by [`crate::http::scan::HeadScan`].
@@ -182,6 +185,7 @@ fn judge<'h, 'b>(
         upgrade: gathered.upgrade && connection.upgrade && !http10 && framing == Framing::None,
         is_head: method == Method::HEAD,
         grpc: grpc::is_call(&method, headers),
+        wants_json: gathered.wants_json,
     };
     Ok(RequestHead {
         method,
@@ -283,8 +287,12 @@ fn gather<'b>(headers: &[Header<'b>]) -> Result<Gathered<'b>, Rejection> {
             | Field::RequestId
             | Field::ClientName
             | Field::ClientCert
-            | Field::Disguised
-            | Field::Other => {}
+            | Field::Disguised => {}
+            Field::Other => {
+                if header.name.eq_ignore_ascii_case("accept") {
+                    gathered.wants_json |= fields::prefers_json(header.value);
+                }
+            }
         }
     }
     gathered.upgrade &= !h2c;

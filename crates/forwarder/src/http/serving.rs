@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use balancer::{
-    Attempt, BodyProgress, Failure, Group, Lease, NoPick, OnDown, Outcome, PickKey, Retry, Target,
-    TargetId, decide_retry,
+    Attempt, BodyProgress, Failure, Group, GroupTimeouts, Lease, NoPick, OnDown, Outcome, PickKey,
+    Retry, Target, TargetId, decide_retry,
 };
 
 use crate::cause::Cause;
@@ -245,7 +245,7 @@ async fn attempt(
             if target_reusable {
                 let now = connection.client.record.ended_by_now();
                 let pool = &connection.worker.pool;
-                pool.give(upstream, timeouts.pool_idle, now);
+                pool.give(upstream, (timeouts.pool_idle, timeouts.pool_age), now);
             }
             let outcome = match (status, grpc) {
                 (500.., _) => Outcome::ServerError(status),
@@ -328,7 +328,7 @@ async fn open(
     let opened = Box::pin(connecting).await;
     client.record.connected(begun_at);
     let opened = match settings.http2 {
-        true => share(&worker, opened?, settings.timeouts.pool_idle).await?,
+        true => share(&worker, opened?, &settings.timeouts).await?,
         false => opened?,
     };
     Ok(Box::new(opened))
@@ -338,12 +338,13 @@ async fn open(
 async fn share(
     worker: &Worker,
     opened: Upstream,
-    limit: Duration,
+    timeouts: &GroupTimeouts,
 ) -> Result<Upstream, ConnectError> {
     let Upstream { stream, key, .. } = opened;
     let key = key.shared();
     // Apart, so that the others are not as large as these.
-    let begun = Box::pin(worker.sessions.open(key, stream, limit)).await;
+    let limits = (timeouts.pool_idle, timeouts.pool_age);
+    let begun = Box::pin(worker.sessions.open(key, stream, limits)).await;
     let upward = begun.map_err(ConnectError::Failed)?;
     Ok(Upstream {
         reused: false,

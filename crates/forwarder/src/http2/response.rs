@@ -120,6 +120,7 @@ pub(crate) fn facts(is_head: bool, upgrade: bool) -> RequestFacts {
         upgrade,
         is_head,
         grpc: false,
+        wants_json: false,
     }
 }
 

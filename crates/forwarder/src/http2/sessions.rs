@@ -35,6 +35,8 @@ struct Session {
     share: Rc<()>,
     used_at: Instant,
     limit: Duration,
+    /// From then on it gets no more requests.
+    old_at: Instant,
 }
 
 impl Session {
@@ -64,7 +66,8 @@ impl Sessions {
     pub(crate) fn take(&self, key: PoolKey, now: Instant) -> Option<Upward> {
         let mut sessions = self.0.borrow_mut();
         let open = sessions.get_mut(&key)?;
-        open.retain_mut(Session::lives);
+        // Its streams go on without it being here.
+        open.retain_mut(|session| session.lives() && session.old_at > now);
         let may_open = open.len() < MAX_PER_TARGET;
         let least = open.iter_mut().min_by_key(|session| session.streams())?;
         let room = least
@@ -80,12 +83,12 @@ impl Sessions {
     }
 
     /// Begins to speak HTTP/2 on a connection that was just opened; a stream on it. It is kept for as long as told when it
-    /// has no streams.
+    /// has no streams, and gets requests until it is old.
     pub(crate) async fn open(
         &self,
         key: PoolKey,
         stream: Stream,
-        limit: Duration,
+        (limit, age): (Duration, Duration),
     ) -> io::Result<Upward> {
         if let Some(tcp) = stream.tcp() {
             // Its streams may be silent for long.
@@ -99,6 +102,7 @@ impl Sessions {
             share,
             used_at: Instant::now(),
             limit,
+            old_at: Instant::now() + age,
         };
         self.0.borrow_mut().entry(key).or_default().push(session);
         Ok(upward)

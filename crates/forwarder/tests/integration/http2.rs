@@ -625,6 +625,21 @@ fn requests_share_a_connection_to_a_target_that_speaks_http_2() {
 }
 
 #[test]
+fn a_shared_connection_that_is_old_gets_no_other_request() {
+    let (target, connections) = echoing();
+    let (_forwarder, place) = proxy_with(&[target], |_, group| {
+        group.http2 = true;
+        group.timeouts.pool_age = Duration::from_millis(1);
+    });
+    let mut client = Client::connect(place.address);
+    for count in 1..=3 {
+        assert_eq!(client.get("/x").status, 200);
+        assert_eq!(connections.load(SeqCst), count);
+        std::thread::sleep(Duration::from_millis(2)); // what makes it old is time
+    }
+}
+
+#[test]
 fn inside_tls_a_target_is_asked_for_http_2_in_the_handshake() {
     let internal = certificate("internal", &["web.internal"]);
     let mut config = server(&internal);

@@ -5,6 +5,7 @@ mod access_log;
 mod algorithms;
 mod awkward;
 mod bodies;
+mod figures;
 mod frames;
 mod grpc;
 mod health;

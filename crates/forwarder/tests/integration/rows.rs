@@ -500,6 +500,7 @@ fn the_limits_of_time_are_what_the_table_says_unless_configured() {
         ("half-closed", listener.timeouts.half_closed, 30),
         ("check", group.health.timeout, 2),
         ("upstream idle", group.timeouts.pool_idle, 30),
+        ("upstream age", group.timeouts.pool_age, 3600),
         ("drain", group.drain, 300),
     ];
     for (what, time, want) in seconds {

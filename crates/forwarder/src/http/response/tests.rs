@@ -13,6 +13,7 @@ const GET: RequestFacts = RequestFacts {
     upgrade: false,
     is_head: false,
     grpc: false,
+    wants_json: false,
 };
 
 fn relay_to(input: &str, request: &RequestFacts) -> Result<(String, Framing, bool), BadResponse> {
