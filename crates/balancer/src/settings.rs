@@ -14,9 +14,11 @@ use crate::redirect::Redirect;
 use crate::rule::Condition;
 use crate::sticky::StickySettings;
 
+mod access_log;
 mod protection;
 mod tls;
 
+pub use access_log::{AccessLogFormat, AccessLogSettings, AccessLogTarget};
 pub use protection::{OutlierSettings, RetrySettings, TargetLimits};
 pub use tls::{
     Alpn, ClientCertificate, ClientTlsSettings, TargetTlsSettings, TlsSettings, TlsVersion,

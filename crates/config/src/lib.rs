@@ -48,10 +48,9 @@ pub use explain::{
     TargetVerdict, explain, explain_offline,
 };
 pub use model::{
-    AccessLog, AccessLogFormat, AccessLogTo, Announce, Config, Effect, Evidence, FileExpectation,
-    Global, Heartbeat, Hook, HookOn, Hooks, Level, Log, LogFormat, Node, OnEvidence, Pair,
-    PairSecret, Probe, ProcessName, Socket, Track, TrackedCheck, TrackedGroup, TrackedInterface,
-    Unicast, VipAddress, Vrrp, Watch,
+    Announce, Config, Effect, Evidence, FileExpectation, Global, Heartbeat, Hook, HookOn, Hooks,
+    Level, Log, LogFormat, Node, OnEvidence, Pair, PairSecret, Probe, ProcessName, Socket, Track,
+    TrackedCheck, TrackedGroup, TrackedInterface, Unicast, VipAddress, Vrrp, Watch,
 };
 pub use ocsp::{Staple, StapleError};
 pub use report::{MAX_PROBLEMS, Problem, Report, Severity};

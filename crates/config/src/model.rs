@@ -5,12 +5,12 @@ mod secret;
 mod track;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use balancer::AccessLogSettings;
 use ipnet::IpNet;
 
 use crate::certificate::Certificate;
@@ -53,7 +53,7 @@ pub struct Global {
     /// The daemon's log.
     pub log: Log,
     /// A line for each request.
-    pub access_log: AccessLog,
+    pub access_log: AccessLogSettings,
     /// The control socket.
     pub socket: Socket,
     /// Where metrics are answered besides.
@@ -122,72 +122,6 @@ impl LogFormat {
         match self {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
-        }
-    }
-}
-
-/// `global.access_log`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessLog {
-    /// Where lines go.
-    pub to: AccessLogTo,
-    /// How a line looks.
-    pub format: AccessLogFormat,
-    /// Paths are written with their query.
-    pub query: bool,
-}
-
-impl Default for AccessLog {
-    fn default() -> AccessLog {
-        AccessLog {
-            to: AccessLogTo::Off,
-            format: AccessLogFormat::Json,
-            query: true,
-        }
-    }
-}
-
-/// Where access log lines go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AccessLogTo {
-    /// Nowhere. The default.
-    #[default]
-    Off,
-    /// To standard error.
-    Stderr,
-    /// To the journal of systemd.
-    Journal,
-    /// To the end of this file; the path begins with `/`.
-    File(PathBuf),
-}
-
-impl fmt::Display for AccessLogTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AccessLogTo::Off => f.write_str("off"),
-            AccessLogTo::Stderr => f.write_str("stderr"),
-            AccessLogTo::Journal => f.write_str("journal"),
-            AccessLogTo::File(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// How an access log line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLogFormat {
-    /// One JSON object a line. The default.
-    #[default]
-    Json,
-    /// `key=value` pairs.
-    Logfmt,
-}
-
-impl AccessLogFormat {
-    /// The word of the file, such as `json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AccessLogFormat::Json => "json",
-            AccessLogFormat::Logfmt => "logfmt",
         }
     }
 }

@@ -115,6 +115,14 @@ pub(crate) fn read(root: Section<'_>, files: Files<'_>) -> Draft {
     }
 }
 
+/// Reports a key that makes no sense with the protocol of its listener.
+fn unfit(item: &Item<'_>, why: &str, protocol: ListenerProtocol, remedy: &str) {
+    let (name, protocol) = (item.name(), protocol.as_str());
+    let message = format!("`{name}` {why}, but the listener's protocol is {protocol}");
+    let place = item.key_place();
+    (item.found()).error(Code::ProtocolOption, &place, message, remedy.to_owned());
+}
+
 /// `[defaults]`: what every group starts from.
 fn defaults(section: Section<'_>, files: Files<'_>) -> group::Common {
     let common = section.section("group").map(|section| {

@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use balancer::{
-    Algorithm, Check, Conditions, FixedAnswer, GroupSettings, HashKey, OnAllDown, OutlierSettings,
-    Protocol, RuleAction, TargetLimits,
+    AccessLogFormat, AccessLogSettings, AccessLogTarget, Algorithm, Check, Conditions, FixedAnswer,
+    GroupSettings, HashKey, OnAllDown, OutlierSettings, Protocol, RuleAction, TargetLimits,
 };
-use config::{
-    AccessLog, AccessLogFormat, AccessLogTo, Config, Facts, Level, LogFormat, TrackedInterface,
-    Unicast, VipAddress, load,
-};
+use config::{Config, Facts, Level, LogFormat, TrackedInterface, Unicast, VipAddress, load};
 use vrrp::{ChecksumForm, ChecksumPolicy, PeerKnowledge, Preempt, Priority, Version, Vrid};
 
 fn on(node: &str, text: &str) -> Config {
@@ -292,7 +289,7 @@ fn every_key_of_global_is_heard() {
         (Some("adm"), Some("nobody"))
     );
     assert_eq!(global.threads, Some(4));
-    assert_eq!(global.access_log, AccessLog::default());
+    assert_eq!(global.access_log, AccessLogSettings::default());
     let proxies: Vec<String> = global
         .trusted_proxies
         .iter()
@@ -311,22 +308,22 @@ fn every_key_of_global_is_heard() {
 #[test]
 fn every_key_of_the_access_log_is_heard() {
     let rows = [
-        ("\"off\"", AccessLogTo::Off, AccessLogFormat::Json, true),
+        ("\"off\"", AccessLogTarget::Off, AccessLogFormat::Json, true),
         (
             "{ to = \"stderr\" }",
-            AccessLogTo::Stderr,
+            AccessLogTarget::Stderr,
             AccessLogFormat::Json,
             true,
         ),
         (
             "{ to = \"journal\", format = \"logfmt\" }",
-            AccessLogTo::Journal,
+            AccessLogTarget::Journal,
             AccessLogFormat::Logfmt,
             true,
         ),
         (
             "{ to = \"/a/b\", format = \"json\", query = false }",
-            AccessLogTo::File("/a/b".into()),
+            AccessLogTarget::File("/a/b".into()),
             AccessLogFormat::Json,
             false,
         ),
@@ -335,7 +332,11 @@ fn every_key_of_the_access_log_is_heard() {
         let text = format!("{PAIR}[global]\naccess_log = {text}\n");
         assert_eq!(
             on("lb1", &text).global.access_log,
-            AccessLog { to, format, query }
+            AccessLogSettings {
+                to,
+                format,
+                without_query: !query
+            }
         );
     }
 }

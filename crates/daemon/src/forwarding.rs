@@ -16,8 +16,7 @@ use control::internal::{
 };
 use control::{GroupStatus, TargetCondition, Timestamp};
 use forwarder::{
-    AccessLogFormat, AccessLogSettings, AccessLogTarget, CertificateMaterial, CookieKey, Forwarder,
-    ForwarderSettings, Materials, TicketSecret,
+    CertificateMaterial, CookieKey, Forwarder, ForwarderSettings, Materials, TicketSecret,
 };
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
@@ -225,7 +224,7 @@ impl Data {
         // Before the first request is served by what is applied.
         forwarder.set_cookie_keys(&secrets.cookie_keys);
         let applying = Arc::clone(&forwarder);
-        let access_log = access_log(&config.global.access_log);
+        let access_log = config.global.access_log.clone();
         let Secrets {
             cookie_keys,
             materials,
@@ -410,23 +409,6 @@ fn material(text: CertificateText) -> CertificateMaterial {
         chain: text.chain,
         key: text.key,
         staple: text.staple,
-    }
-}
-
-/// The access log in the forwarder's own words.
-fn access_log(access_log: &config::AccessLog) -> AccessLogSettings {
-    AccessLogSettings {
-        to: match &access_log.to {
-            config::AccessLogTo::Off => AccessLogTarget::Off,
-            config::AccessLogTo::Stderr => AccessLogTarget::Stderr,
-            config::AccessLogTo::Journal => AccessLogTarget::Journal,
-            config::AccessLogTo::File(path) => AccessLogTarget::File(path.clone()),
-        },
-        format: match access_log.format {
-            config::AccessLogFormat::Json => AccessLogFormat::Json,
-            config::AccessLogFormat::Logfmt => AccessLogFormat::Logfmt,
-        },
-        without_query: !access_log.query,
     }
 }
 

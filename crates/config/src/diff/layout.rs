@@ -87,7 +87,7 @@ fn global(global: &Global) -> Part {
     let access_log = &global.access_log;
     part.set("access_log.to", &access_log.to);
     part.set("access_log.format", access_log.format.as_str());
-    part.set("access_log.query", access_log.query);
+    part.set("access_log.query", !access_log.without_query);
     part.set(
         "socket.path",
         or(

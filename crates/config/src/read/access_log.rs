@@ -1,7 +1,8 @@
 //! `global.access_log`: where a line for each request goes, and how it looks.
 
+use balancer::{AccessLogFormat, AccessLogSettings, AccessLogTarget};
+
 use crate::Code;
-use crate::model::{AccessLog, AccessLogFormat, AccessLogTo};
 use crate::tree::Item;
 
 const FORMATS: &[(&str, AccessLogFormat)] = &[
@@ -9,7 +10,7 @@ const FORMATS: &[(&str, AccessLogFormat)] = &[
     ("logfmt", AccessLogFormat::Logfmt),
 ];
 
-pub(super) fn read(item: &Item<'_>) -> Option<AccessLog> {
+pub(super) fn read(item: &Item<'_>) -> Option<AccessLogSettings> {
     if item.is_off() {
         return None;
     }
@@ -21,21 +22,21 @@ pub(super) fn read(item: &Item<'_>) -> Option<AccessLog> {
     let format = section.get("format").and_then(|item| item.word(FORMATS));
     let query = section.get("query").and_then(|item| item.boolean());
     section.finish();
-    Some(AccessLog {
+    Some(AccessLogSettings {
         to: to.unwrap_or_default(),
         format: format.unwrap_or_default(),
-        query: query.unwrap_or(true),
+        without_query: query == Some(false),
     })
 }
 
-fn to(item: &Item<'_>) -> Option<AccessLogTo> {
+fn to(item: &Item<'_>) -> Option<AccessLogTarget> {
     let text = item.string_like("a path, \"stderr\", \"journal\" or \"off\"")?;
     match text {
-        "off" => Some(AccessLogTo::Off),
-        "stderr" => Some(AccessLogTo::Stderr),
-        "journal" => Some(AccessLogTo::Journal),
+        "off" => Some(AccessLogTarget::Off),
+        "stderr" => Some(AccessLogTarget::Stderr),
+        "journal" => Some(AccessLogTarget::Journal),
         path if path.starts_with('/') && !path.ends_with('/') => {
-            Some(AccessLogTo::File(path.into()))
+            Some(AccessLogTarget::File(path.into()))
         }
         _ => {
             item.error(

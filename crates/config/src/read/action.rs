@@ -3,6 +3,7 @@
 use balancer::{FixedAnswer, Redirect, RuleAction, Template, Variable};
 
 use super::listener::ListenerProtocol;
+use super::unfit;
 use crate::Code;
 use crate::tree::{At, Item, Section};
 
@@ -54,17 +55,8 @@ pub(super) fn read(section: &Section<'_>, protocol: ListenerProtocol) -> ActionD
 /// Reports an action that needs requests on a listener that sees none.
 fn needs_http(item: &Item<'_>, protocol: ListenerProtocol) {
     if !protocol.speaks_http() {
-        let message = format!(
-            "`{}` with an answer is for http, but the protocol is {}",
-            item.name(),
-            protocol.as_str()
-        );
-        item.found().error(
-            Code::ProtocolOption,
-            &item.key_place(),
-            message,
-            "write `respond = \"close\"`".to_owned(),
-        );
+        let remedy = "write `respond = \"close\"`";
+        unfit(item, "with an answer is for http", protocol, remedy);
     }
 }
 

@@ -9,7 +9,7 @@ use super::action;
 use super::client_tls::ClientTlsDraft;
 use super::listener_tls::{self, TlsDraft};
 use super::rule::{self, RulePlace};
-use super::{Files, too_many};
+use super::{Files, too_many, unfit};
 use crate::Code;
 use crate::tree::{At, Item, Place, Section};
 
@@ -173,7 +173,7 @@ fn protocol(section: &Section<'_>, binds: &[At<SocketAddr>]) -> ListenerProtocol
     said.flatten().unwrap_or(first)
 }
 
-/// Reports a key that makes sense for HTTP only.
+/// A key that makes sense for HTTP only, reported where it stands elsewhere.
 pub(super) fn http_only<'d>(
     section: &Section<'d>,
     key: &'static str,
@@ -181,18 +181,13 @@ pub(super) fn http_only<'d>(
 ) -> Option<Item<'d>> {
     let item = section.get(key)?;
     if !protocol.speaks_http() {
-        let message = format!(
-            "`{key}` is for http, but the listener's protocol is {}",
-            protocol.as_str()
-        );
-        let remedy = "remove it, or write `protocol = \"http\"`".to_owned();
-        item.found()
-            .error(Code::ProtocolOption, &item.key_place(), message, remedy);
+        let remedy = "remove it, or write `protocol = \"http\"`";
+        unfit(&item, "is for http", protocol, remedy);
     }
     Some(item)
 }
 
-/// Reports a key that makes sense for TLS only.
+/// The same for TLS.
 fn tls_only<'d>(
     section: &Section<'d>,
     key: &'static str,
@@ -200,16 +195,7 @@ fn tls_only<'d>(
 ) -> Option<Item<'d>> {
     let item = section.get(key)?;
     if !protocol.speaks_tls() {
-        let message = format!(
-            "`{key}` is for https and tls, but the listener's protocol is {}",
-            protocol.as_str()
-        );
-        item.found().error(
-            Code::ProtocolOption,
-            &item.key_place(),
-            message,
-            "remove it".to_owned(),
-        );
+        unfit(&item, "is for https and tls", protocol, "remove it");
     }
     Some(item)
 }

@@ -8,6 +8,7 @@ use super::action;
 use super::duplicate;
 use super::listener::ListenerProtocol;
 use super::sticky;
+use super::unfit;
 use crate::Code;
 use crate::tree::{At, Findings, Item, Place, Section};
 
@@ -189,17 +190,7 @@ fn edits(
     let items = keys.map(|key| section.get(key));
     for item in items.iter().flatten() {
         if !protocol.speaks_http() {
-            let message = format!(
-                "`{}` is for http, but the protocol is {}",
-                item.name(),
-                protocol.as_str()
-            );
-            item.found().error(
-                Code::ProtocolOption,
-                &item.key_place(),
-                message,
-                "remove it".to_owned(),
-            );
+            unfit(item, "is for http", protocol, "remove it");
         }
     }
     let [set, remove] = items;
@@ -408,12 +399,8 @@ fn fits_protocol(item: &Item<'_>, key: &str, protocol: ListenerProtocol) {
             "`{key}` cannot be known on a listener of protocol {}",
             protocol.as_str()
         );
-        item.found().error(
-            Code::ProtocolOption,
-            &item.key_place(),
-            message,
-            "remove the condition".to_owned(),
-        );
+        let (place, remedy) = (item.key_place(), "remove the condition".to_owned());
+        (item.found()).error(Code::ProtocolOption, &place, message, remedy);
     }
 }
 

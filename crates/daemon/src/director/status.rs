@@ -74,7 +74,7 @@ impl Director {
     fn access_log_status(&self) -> Option<AccessLogStatus> {
         let to = &self.running.config.global.access_log.to;
         let counts = &self.figures.access_log;
-        (*to != config::AccessLogTo::Off).then(|| AccessLogStatus {
+        (*to != balancer::AccessLogTarget::Off).then(|| AccessLogStatus {
             to: to.to_string(),
             written: counts.written,
             lost: counts.lost,
