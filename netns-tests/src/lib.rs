@@ -21,6 +21,7 @@
 
 mod config;
 mod control;
+mod crowds;
 mod device;
 mod flood;
 mod injector;
@@ -42,6 +43,7 @@ mod wire;
 
 pub use config::{Auth, PairConfig};
 pub use control::{ControlError, get, post};
+pub use crowds::{RuleCost, measure_checks, measure_rules};
 pub use device::{Device, Frr, Keepalived, Part, Tandem, frr_config, keepalived_config};
 pub use flood::{Flood, Flooded};
 pub use injector::{Injector, Junk};

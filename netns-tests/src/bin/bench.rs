@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use netns_tests::{
     Comparison, Flows, Measure, Product, Rival, Row, ScaleProduct, Scenario, Speech, compare,
-    compare_datagrams, idle_memory, instructions, measure, measure_scale,
+    compare_datagrams, idle_memory, instructions, measure, measure_checks, measure_rules,
+    measure_scale,
 };
 use serde::Serialize;
 
@@ -59,6 +60,18 @@ enum What {
         /// Where to write every figure
         #[arg(long, value_name = "FILE", default_value = "target/bench-scale.json")]
         json: PathBuf,
+    },
+    /// What many rules and many targets cost
+    Crowds {
+        /// Rounds of the rules
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// How long each of them is, in milliseconds
+        #[arg(long, default_value_t = 2000)]
+        time: u64,
+        /// How long checks are watched, in seconds
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
     },
     /// What a request costs the proxy: CPU time, latency, memory of idle connections
     Http(Traffic),
@@ -129,6 +142,15 @@ fn main() -> anyhow::Result<()> {
             };
             write_json(&json, &report)
         }
+        What::Crowds {
+            rounds,
+            time,
+            seconds,
+        } => crowds(
+            rounds,
+            Duration::from_millis(time),
+            Duration::from_secs(seconds),
+        ),
         What::Http(options) => traffic(&options, &Comparison::http(), Some(Speech::Clear)),
         What::Tls(options) => {
             let idle = Speech::Tls { resumes: false };
@@ -286,6 +308,27 @@ fn write_json<T: Serialize>(path: &Path, report: &T) -> anyhow::Result<()> {
     std::fs::write(path, serde_json::to_string_pretty(report)?)
         .with_context(|| path.display().to_string())?;
     println!("\nevery measurement: {}", path.display());
+    Ok(())
+}
+
+/// A request with few rules and with many, and the checks of many targets.
+fn crowds(rounds: usize, time: Duration, watch: Duration) -> anyhow::Result<()> {
+    const RULES: [usize; 2] = [10, 10_000];
+    const TARGETS: usize = 1_000;
+    let costs = measure_rules(RULES[0], RULES[1], rounds, time)?;
+    let few = median(&sorted(costs.iter().map(|cost| cost.few_us)));
+    let many = median(&sorted(costs.iter().map(|cost| cost.many_us)));
+    let ratio = median(&sorted(costs.iter().map(|cost| cost.many_us / cost.few_us)));
+    println!("CPU time of a request that meets the last of the rules, medians of {rounds} rounds:");
+    println!("  {:>6} rules {few:>8.2} us", RULES[0]);
+    println!("  {:>6} rules {many:>8.2} us   x {ratio:.2}", RULES[1]);
+    let every = Duration::from_secs(5);
+    let share = measure_checks(TARGETS, every, watch)?;
+    println!(
+        "{TARGETS} targets checked by HTTP each {} s: {:.1} % of a core",
+        every.as_secs(),
+        share * 100.0
+    );
     Ok(())
 }
 

@@ -50,6 +50,27 @@ pub(crate) fn freeze(pid: u32) {
     send(Pid::from_raw(pid as i32), Signal::SIGSTOP).unwrap();
 }
 
+/// Memory that a process has made for itself, in KiB. The pages of the program are not in it: how they are shared out depends on who
+/// else runs it at that moment.
+pub(crate) fn memory_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Anonymous:"));
+    let value = line.unwrap().trim().trim_end_matches("kB").trim();
+    value.parse().unwrap()
+}
+
+/// The head of a message, its empty line included.
+pub(crate) fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
+    let (mut head, mut octet) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut octet)?;
+        head.push(octet[0]);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
 /// A daemon and its folder.
 pub(crate) struct Node {
     folder: tempfile::TempDir,
