@@ -151,7 +151,9 @@ impl HeadScan {
             return Scanned::Refused(ScanError::NotHttp);
         }
         let length = buf.len() - self.start;
-        if self.lines == 0 && length > limits.first_line {
+        // A line is as long as what comes before its end, of which the first byte may be here already.
+        let line = length - usize::from(buf.ends_with(b"\r"));
+        if self.lines == 0 && line > limits.first_line {
             return Scanned::Refused(ScanError::FirstLine);
         }
         if length > limits.bytes {
@@ -200,6 +202,8 @@ mod tests {
             ("\r\n\r\n\r\n\r\n\r\n", refused(ScanError::NotHttp)),
             ("\x16\x03\x01", refused(ScanError::NotHttp)),
             (" GET / HTTP/1.1\r\n\r\n", refused(ScanError::NotHttp)),
+            ("GET /123456789012345\r", Scanned::More),
+            ("GET /1234567890123456\r", refused(ScanError::FirstLine)),
             ("GET /12345678901234567", refused(ScanError::FirstLine)),
             (
                 "GET / HTTP/1.1\r\na:\r\nb:\r\nc:\r\nd:\r\n\r\n",
