@@ -6,7 +6,7 @@ use balancer::{Alpn, TlsSettings, TlsVersion};
 
 use super::client_tls::{self, ClientTlsDraft};
 use super::listener::{ListenerProtocol, http_only};
-use super::{Files, duplicates, too_many};
+use super::{Files, duplicates, too_many, unfit};
 use crate::Code;
 use crate::tree::{At, Item, Section};
 
@@ -32,16 +32,7 @@ pub(super) fn read(
     if let Some(item) = &item
         && !protocol.speaks_tls()
     {
-        let message = format!(
-            "`tls` is for https and tls, but the listener's protocol is {}",
-            protocol.as_str()
-        );
-        item.found().error(
-            Code::ProtocolOption,
-            &item.key_place(),
-            message,
-            "remove it".to_owned(),
-        );
+        unfit(item, "is for https and tls", protocol, "remove it");
     }
     // Without the table, a tls listener leaves TLS to the targets.
     let needed =
