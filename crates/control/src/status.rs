@@ -147,10 +147,10 @@ pub struct ListenerStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub request_times: BTreeMap<String, Times>,
     /// Octets received from clients and sent to them since the forwarder started; what is still open is not in it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes_in_total: u64,
     /// Octets sent to clients.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes_out_total: u64,
     /// TLS handshakes completed since the forwarder started.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -285,7 +285,7 @@ pub struct GroupStatus {
     #[serde(default)]
     pub retries_refused_total: u64,
     /// Nobody is usable, and those that are not are tried all the same.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fails_open: bool,
     /// What its requests or connections have waited for; `None` if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
