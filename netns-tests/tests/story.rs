@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_at_least, assert_within, measured};
+use common::{LIMIT, assert_at_least, assert_lost, assert_within, measured, probe, watch_on};
 use netns_tests::{
     Address, Device as _, Host, Lab, Observer, PairConfig, Part, Tandem, VipWatch, wait_until,
 };
@@ -228,6 +228,7 @@ fn a_clock_that_jumps_by_an_hour_moves_nothing() {
         two.wait_ready(LIMIT).unwrap();
         let before = [&one, &two].map(|node| node.last_transition().unwrap());
         let observer = Observer::start(&lab).unwrap();
+        let prober = probe(&lab, &config);
         let began = Instant::now();
         for (node, offset) in [
             (&one, "+3600"),
@@ -245,6 +246,9 @@ fn a_clock_that_jumps_by_an_hour_moves_nothing() {
         assert_punctual(&observer, Host::Lb1, &config, began);
         let after = [&one, &two].map(|node| node.last_transition().unwrap());
         assert_eq!(before, after, "nothing had a cause to move");
+        // Nor has a client noticed, whose requests the forwarder of lb1 has served under that clock.
+        let (_, summary) = watch_on(prober, began);
+        assert_lost(&summary, 0, [&one, &two]);
         lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
         // The clock did jump: the journal is an hour behind.
         let (code, out, err) = one.cli(&["reload"]).unwrap();

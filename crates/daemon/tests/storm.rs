@@ -245,9 +245,11 @@ fn reloads_under_load_fail_no_request_cut_nothing_and_keep_no_memory() {
     storm.reload_each(Duration::from_secs(1), seconds());
     storm.reload_each(Duration::from_millis(100), seconds() * 5);
 
-    // What the first ones need stays; the others need nothing.
+    // What the first ones need stays, up to a journal of a thousand events; the others need nothing. A few reloads show no more than that
+    // there is no great leak.
+    let (many, slack_kib) = if seconds() < 60 { (50, 512) } else { (1000, 0) };
+    storm.reload_each(Duration::from_millis(100), many);
     let before = storm.memory();
-    let many = if seconds() < 60 { 50 } else { 1000 };
     storm.reload_each(Duration::from_millis(100), many);
     let after = storm.memory();
     over.store(true, SeqCst);
@@ -265,6 +267,44 @@ fn reloads_under_load_fail_no_request_cut_nothing_and_keep_no_memory() {
         answers as f64 / took,
     );
     for (before, after) in before.into_iter().zip(after) {
-        assert!(after * 10 <= before * 11, "{before} KiB became {after}");
+        let most = before * 11 / 10 + slack_kib;
+        assert!(after <= most, "{before} KiB became {after}");
     }
+}
+
+#[test]
+fn after_reloads_that_were_refused_or_failed_a_good_one_is_applied() {
+    let over = Arc::<AtomicBool>::default();
+    let ports = [free_port(), origin(&over), free_port()];
+    let [port, target, extra] = ports;
+    let good = |round| configuration(port, target, extra, round);
+    let mut node = Node::prepare(&good(0));
+    node.start();
+    node.wait_for_service(port);
+    // Somebody else has this address.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = configuration(port, target, taken.local_addr().unwrap().port(), 1);
+    let rows = [
+        ("[listener.web\n".to_owned(), "refused"),
+        (good(0).replace("forward", "froward"), "refused"),
+        (taken, "failed"),
+    ];
+    let mut kept = connect(port).unwrap();
+    for (text, outcome) in rows {
+        node.write_config(&text);
+        let answer = node.post("/reload").expect("an answer to the reload");
+        assert_eq!(answer["outcome"], outcome, "{answer}");
+        assert!(get(&mut kept).unwrap(), "what ran goes on");
+    }
+    node.write_config(&good(1));
+    let answer = node.post("/reload").expect("an answer to the reload");
+    assert_eq!(answer["outcome"], "applied", "{answer}");
+    assert!(get(&mut kept).unwrap());
+    assert!(get(&mut connect(extra).unwrap()).unwrap(), "it is in force");
+    // A listener that is taken away is gone, and its port free.
+    node.write_config(&good(2));
+    let answer = node.post("/reload").expect("an answer to the reload");
+    assert_eq!(answer["outcome"], "applied", "{answer}");
+    node::wait_until("nobody listens there", || connect(extra).is_err());
+    over.store(true, SeqCst);
 }

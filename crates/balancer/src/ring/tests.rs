@@ -183,3 +183,44 @@ proptest! {
         prop_assert_eq!(ring.owner(PickKey(key), |owner| allowed[owner as usize]), nearest);
     }
 }
+
+#[test]
+fn balance_follows_the_number_of_points_and_who_leaves_takes_its_share() {
+    // Targets, points each, and the most of the mean share that a ring of that size gives one of them.
+    let rows = [
+        (3, 16, 1.15),
+        (3, 160, 1.049),
+        (5, 160, 1.073),
+        (10, 1, 2.36),
+        (10, 16, 1.28),
+        (10, 100, 1.11),
+        (10, 160, 1.08),
+        (10, 512, 1.05),
+        (10, 1024, 1.04),
+        (50, 160, 1.13),
+        (50, 1024, 1.06),
+    ];
+    const RINGS: u32 = 20;
+    for (count, vnodes, expected) in rows {
+        let (mut most, mut left) = (0.0, 0.0);
+        for number in 0..RINGS {
+            let names = (0..count).map(|target| format!("10.{number}.0.{target}:8080"));
+            let names: Vec<String> = names.collect();
+            let ring = Ring::new(names.iter().map(|name| (name.as_str(), 1)), vnodes);
+            let shares = shares(&ring, count);
+            most += shares.iter().copied().fold(0.0, f64::max) * count as f64;
+            left += shares[number as usize % count];
+        }
+        let (most, left) = (most / f64::from(RINGS), left / f64::from(RINGS));
+        let row = format!("{count} targets with {vnodes} points: {most:.3} of the mean");
+        assert!(most <= expected * 1.1, "{row}, not {expected}");
+        // What moves when one leaves is what it had (`who_leaves_moves_its_own_keys_and_no_others`): 1/N on average.
+        if vnodes > 1 {
+            let ideal = 1.0 / count as f64;
+            assert!(
+                left <= ideal * 1.1,
+                "{row}: {left:.4} moves, not {ideal:.4}"
+            );
+        }
+    }
+}
