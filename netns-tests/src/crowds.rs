@@ -154,7 +154,7 @@ fn with_rules(address: SocketAddr, rules: usize) -> String {
     );
     for number in 1..=rules {
         text += &format!(
-            "[[listener.web.rule]]\nwhen = {{ host = \"h{number}.example.com\", path = \"/p{number}/*\" }}\nrespond = {{ status = 200, content_type = \"text/plain\", body = \"ok\" }}\n"
+            "[[listener.web.rule]]\nwhen = {{ host = \"h{number}.example.com\", path = \"/p{number}/*\" }}\nrespond = 200\n"
         );
     }
     text
@@ -178,8 +178,7 @@ fn cost_of_a_request(
     while begun_at.elapsed() < time {
         stream.write_all(request.as_bytes())?;
         let length = stream.read(&mut answer)?;
-        let good =
-            answer[..length].starts_with(b"HTTP/1.1 200") && answer[..length].ends_with(b"ok");
+        let good = answer[..length].starts_with(b"HTTP/1.1 200");
         anyhow::ensure!(good, "{}", String::from_utf8_lossy(&answer[..length]));
         count += 1;
     }

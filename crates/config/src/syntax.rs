@@ -7,7 +7,7 @@ use crate::tree::{Findings, Place};
 use crate::{Code, Problem};
 
 /// The longest text that is read, in bytes.
-const MAX_TEXT: usize = 1 << 20;
+const MAX_TEXT: usize = 8 << 20;
 
 /// Where the text is no TOML.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(crate) fn parse<'d>(text: &'d str, found: &Findings<'_>) -> (Spanned<DeTable
             span: 0..0,
             key: String::new(),
         };
-        found.error(Code::Syntax, &place, "the file is larger than 1 MiB", None);
+        found.error(Code::Syntax, &place, "the file is larger than 8 MiB", None);
         return (
             Spanned::new(0..0, DeTable::new()),
             Damage {

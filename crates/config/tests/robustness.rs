@@ -151,10 +151,10 @@ fn an_error_is_never_cut_in_favour_of_a_warning() {
 
 #[test]
 fn a_text_beyond_all_measure_is_refused_at_once() {
-    let report = exercise(&"a = 1\n".repeat(200_000)).report;
+    let report = exercise(&"a = 1\n".repeat(1_500_000)).report;
     assert_eq!(
         report.lines(Path::new("t")),
-        "t:1:1: error[E001]: the file is larger than 1 MiB\n"
+        "t:1:1: error[E001]: the file is larger than 8 MiB\n"
     );
 }
 

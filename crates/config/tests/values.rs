@@ -646,3 +646,15 @@ fn rules_become_conditions_and_actions() {
         [("Server".to_owned(), String::new())]
     );
 }
+
+#[test]
+fn as_many_rules_as_a_listener_may_have_fit_into_a_file() {
+    let mut text = "[listener.web]\nbind = \"0.0.0.0:80\"\nrespond = 404\n".to_owned();
+    for number in 0..10_000 {
+        text += &format!(
+            "[[listener.web.rule]]\nname = \"customer-{number}\"\n\
+             when = {{ host = \"customer-{number}.example.com\", path = \"/customers/{number}/*\" }}\nrespond = 200\n"
+        );
+    }
+    assert_eq!(on("lb1", &text).listeners[0].rules.len(), 10_000);
+}
