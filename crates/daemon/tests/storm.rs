@@ -201,8 +201,18 @@ impl Storm {
         let [port, origin, extra] = self.ports;
         self.node
             .write_config(&configuration(port, origin, extra, self.round));
-        let answer = self.node.post("/reload").expect("an answer to the reload");
-        assert_eq!(answer["outcome"], "applied", "{answer}");
+        // On a busy machine the keeper may take a director that did not get its turn for hung: what is asked meanwhile is not answered,
+        // and asked again.
+        let mut answer = None;
+        node::wait_until("the reload is answered", || {
+            answer = self.node.post("/reload");
+            if answer.is_none() {
+                println!("reload {} not answered:\n{}", self.round, self.node.log());
+            }
+            answer.is_some()
+        });
+        let outcome = answer.unwrap()["outcome"].clone();
+        assert!(outcome == "applied" || outcome == "unchanged", "{outcome}");
     }
 
     /// So many reloads, one each `every`.
