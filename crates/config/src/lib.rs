@@ -11,7 +11,7 @@
 //!
 //! - [`load`] is the way in; [`Config`] and [`Report`] come out.
 //! - `tree` walks the tree and remembers which keys were asked for; all others are unknown keys.
-//! - `read` has one file for each table; it checks types and ranges and refuses what is not built yet.
+//! - `read` has one file for each table; it checks types and ranges.
 //! - `certificate` reads certificates and keys, `trust` whom others are vouched for by, `ocsp` what is
 //!   said of them; also by themselves.
 //! - `check` compares parts with each other: names, addresses, nodes.
