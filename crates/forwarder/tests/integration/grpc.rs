@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::Log;
 use crate::http2::*;
+use crate::http2_targets::*;
 use crate::support::*;
 use crate::tls::certificate;
 use crate::tls_targets::{encrypted, server, vouching};

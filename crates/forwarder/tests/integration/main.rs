@@ -12,6 +12,7 @@ mod health;
 mod http2;
 mod http2_cases;
 mod http2_heads;
+mod http2_targets;
 mod lanes;
 mod leaving;
 mod ledger;
