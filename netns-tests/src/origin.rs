@@ -1,16 +1,22 @@
 //! Origin servers: a small HTTP/1.1 one that says who it is, and a TCP echo.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+mod body;
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use self::body::{Body, Framing, send_back};
 use crate::NetNs;
+
+/// How long a request for `/held` waits to be released at most.
+const HELD: Duration = Duration::from_secs(60);
 
 /// What the accept loop and its connections share.
 #[derive(Debug, Default)]
@@ -19,11 +25,27 @@ struct Shared {
     sick: AtomicBool,
     requests: AtomicU64,
     health_requests: AtomicU64,
+    held: AtomicU64,
+    released: Mutex<bool>,
+    release: Condvar,
+}
+
+impl Shared {
+    fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        let released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(
+            self.release
+                .wait_timeout_while(released, HELD, |released| !*released),
+        );
+        self.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An HTTP/1.1 origin. `GET /healthz` answers 200 `ok` (or 503 when [`Origin::set_healthy`] says so), `GET /slow/MS`
-/// answers after that many milliseconds; every other path answers 200 with `NAME via PEER`, so that a client
-/// sees which backend and which node served it. Connections are kept alive.
+/// answers after that many milliseconds, `/held` after [`Origin::release`], and `/echo` sends the body back while it comes;
+/// every other path answers 200 with `NAME via PEER`, so that a client sees which backend and which node served it.
+/// Connections are kept alive.
 #[derive(Debug)]
 pub struct Origin {
     name: String,
@@ -60,6 +82,22 @@ impl Origin {
     /// Requests answered so far, health checks apart.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests for `/held` that wait at this moment.
+    pub fn held(&self) -> u64 {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// From now on `/held` answers at once, also whoever waits.
+    pub fn release(&self) {
+        let mut released = self
+            .shared
+            .released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *released = true;
+        self.shared.release.notify_all();
     }
 
     /// Health checks answered so far.
@@ -146,6 +184,16 @@ fn answer_requests(stream: TcpStream, name: &str, shared: &Shared) -> io::Result
         let Some(request) = read_head(&mut reader, &mut line)? else {
             return Ok(());
         };
+        if request.expects {
+            writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let mut body = Body::new(&mut reader, request.framing);
+        if request.path == "/echo" {
+            shared.requests.fetch_add(1, Ordering::Relaxed);
+            send_back(&mut writer, body)?;
+            continue;
+        }
+        io::copy(&mut body, &mut io::sink())?;
         let (status, body) = if request.path == "/healthz" {
             shared.health_requests.fetch_add(1, Ordering::Relaxed);
             if shared.sick.load(Ordering::Relaxed) {
@@ -160,6 +208,9 @@ fn answer_requests(stream: TcpStream, name: &str, shared: &Shared) -> io::Result
                 .and_then(|ms| ms.parse().ok())
             {
                 std::thread::sleep(Duration::from_millis(ms));
+            }
+            if request.path == "/held" {
+                shared.hold();
             }
             shared.requests.fetch_add(1, Ordering::Relaxed);
             ("200 OK", format!("{name} via {peer}\n"))
@@ -182,9 +233,11 @@ struct Request {
     path: String,
     close: bool,
     head_only: bool,
+    expects: bool,
+    framing: Framing,
 }
 
-/// Reads one request with its body; `None` at a clean end.
+/// Reads the head of one request; `None` at a clean end.
 fn read_head(reader: &mut BufReader<TcpStream>, line: &mut String) -> io::Result<Option<Request>> {
     line.clear();
     if reader.read_line(line)? == 0 {
@@ -196,7 +249,8 @@ fn read_head(reader: &mut BufReader<TcpStream>, line: &mut String) -> io::Result
         words.next().unwrap_or_default().to_owned(),
     );
     let mut close = words.next() == Some("HTTP/1.0");
-    let mut body = 0;
+    let mut expects = false;
+    let mut framing = Framing::Length(0);
     loop {
         line.clear();
         if reader.read_line(line)? == 0 {
@@ -206,15 +260,20 @@ fn read_head(reader: &mut BufReader<TcpStream>, line: &mut String) -> io::Result
         match header.split_once(':') {
             None => break,
             Some(("connection", value)) => close = value.trim() == "close",
-            Some(("content-length", value)) => body = value.trim().parse().unwrap_or(0),
+            Some(("content-length", value)) => {
+                framing = Framing::Length(value.trim().parse().unwrap_or(0));
+            }
+            Some(("transfer-encoding", _)) => framing = Framing::Chunked,
+            Some(("expect", _)) => expects = true,
             Some(_) => {}
         }
     }
-    io::copy(&mut reader.by_ref().take(body), &mut io::sink())?;
     Ok(Some(Request {
         path,
         close,
         head_only: method == "HEAD",
+        expects,
+        framing,
     }))
 }
 

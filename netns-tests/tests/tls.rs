@@ -6,37 +6,14 @@ mod common;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use common::LIMIT;
+use common::{LIMIT, certificate};
 use netns_tests::{Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
 
 const KEY: &str = "1 hex:202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f\n";
 const PORT: u16 = 443;
-
-/// A certificate for `app.test` that signs itself, in this folder; each file is replaced at once.
-fn certificate(folder: &Path) {
-    let made = Command::new("openssl")
-        .current_dir(folder)
-        .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"])
-        .args(["ec_paramgen_curve:prime256v1", "-days", "30"])
-        .args([
-            "-subj",
-            "/CN=app.test",
-            "-addext",
-            "subjectAltName=DNS:app.test",
-        ])
-        .args(["-keyout", "key.new", "-out", "pem.new"])
-        .output()
-        .expect("openssl is installed (scripts/setup)");
-    assert!(made.status.success(), "{made:?}");
-    for ending in ["key", "pem"] {
-        let at = |name: String| folder.join(name);
-        std::fs::rename(at(format!("{ending}.new")), at(format!("app.{ending}"))).unwrap();
-    }
-}
 
 /// The folder of a node's configuration.
 fn folder(node: &Tandem<'_>) -> std::path::PathBuf {

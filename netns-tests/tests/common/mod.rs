@@ -6,6 +6,8 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netns_tests::{Address, Host, Lab, PairConfig, ProbeSettings, Prober, Run, Summary, Tandem};
@@ -102,4 +104,26 @@ pub(crate) fn assert_lost(summary: &Summary, most: usize, nodes: [&Tandem<'_>; 2
         nodes[0].tail(),
         nodes[1].tail()
     );
+}
+
+/// A certificate for `app.test` and the floating address that signs itself, in this folder; each file is replaced at once.
+pub(crate) fn certificate(folder: &Path) {
+    let made = Command::new("openssl")
+        .current_dir(folder)
+        .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"])
+        .args(["ec_paramgen_curve:prime256v1", "-days", "30"])
+        .args([
+            "-subj",
+            "/CN=app.test",
+            "-addext",
+            "subjectAltName=DNS:app.test,IP:10.0.0.10",
+        ])
+        .args(["-keyout", "key.new", "-out", "pem.new"])
+        .output()
+        .expect("openssl is installed (scripts/setup)");
+    assert!(made.status.success(), "{made:?}");
+    for ending in ["key", "pem"] {
+        let at = |name: String| folder.join(name);
+        std::fs::rename(at(format!("{ending}.new")), at(format!("app.{ending}"))).unwrap();
+    }
 }
