@@ -255,6 +255,8 @@ async fn attempt(
             Tried::Ended(outcome, after_answer(connection, sending, client_goes_on))
         }
         End::Switched => {
+            // However long the tunnel lasts, this was the answer.
+            connection.client.record.clock(Instant::now(), true);
             let on_down = group.settings().on_down;
             Box::pin(switch(connection, (target, on_down), upstream)).await
         }

@@ -1,6 +1,6 @@
 //! The access log as others read it: a line for each request, whatever becomes of it and whatever is sent.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -113,6 +113,28 @@ fn a_request_is_a_line_with_all_there_is_to_know() {
         (&"/second".into(), &true.into())
     );
     assert!(lines[1].get("connect_ms").is_none(), "{}", lines[1]);
+}
+
+#[test]
+fn the_first_byte_of_a_tunnel_is_that_of_its_answer_not_its_end() {
+    let origin = Origin::start(|mut stream, _| {
+        read_request(&mut stream, &mut Vec::new()).unwrap();
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        let _ = stream.read(&mut [0; 16]);
+    });
+    let (forwarder, place) = proxy(&[origin.address]);
+    let log = Log::begin(&forwarder, AccessLogFormat::Json);
+    let mut client = Client::connect(place.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head().unwrap().status, 101);
+    // How long the tunnel is open at least.
+    thread::sleep(Duration::from_millis(200));
+    drop(client);
+    let line = &log.lines(1)[0];
+    let open = millis(line, "total_ms") - millis(line, "first_byte_ms");
+    assert!(open >= 100.0, "{line}");
 }
 
 #[test]
