@@ -8,6 +8,7 @@ mod event;
 mod explain;
 mod order;
 mod overrides;
+mod protocols;
 mod rules;
 mod status;
 mod table;

@@ -136,6 +136,15 @@ pub struct ListenerStatus {
     /// Those of the requests that came in HTTP/2.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub http2_requests_total: u64,
+    /// Those of them that are being served at this moment.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub http2_streams: u64,
+    /// Those of the connections open that speak HTTP/2.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub http2_connections: u64,
+    /// Connections in HTTP/2 since the forwarder started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub http2_connections_total: u64,
     /// Tunnels open at this moment: requests that were answered with another protocol, such as WebSocket.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tunnels: u64,
@@ -158,6 +167,12 @@ pub struct ListenerStatus {
     /// Those of them that resumed an earlier session.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed_total: u64,
+    /// Those of the handshakes that were in TLS 1.2; the others were in 1.3.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tls12_total: u64,
+    /// Those of them that resumed an earlier session.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tls12_resumed_total: u64,
     /// Datagrams passed on since the forwarder started; only for `udp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datagrams: Option<DatagramTotals>,
@@ -169,6 +184,14 @@ pub struct ListenerStatus {
     /// Its rules in their order, the first thousand.
     #[serde(default)]
     pub rules: Vec<RuleStatus>,
+}
+
+impl ListenerStatus {
+    /// TLS handshakes that came to nothing, since the forwarder started.
+    pub fn handshakes_failed_total(&self) -> u64 {
+        let failed = (self.causes.iter()).filter(|(cause, _)| cause.ends_with("@handshake"));
+        failed.map(|(_, count)| count).sum()
+    }
 }
 
 /// What only some listeners have is left out of the others.
@@ -262,6 +285,9 @@ pub struct GroupStatus {
     pub name: String,
     /// Algorithm as in the file: `round-robin`.
     pub algorithm: String,
+    /// What is spoken with its targets, in words, if it is more than HTTP/1.1 or plain bytes: `HTTP/2`, `TLS to web.internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<String>,
     /// Targets that may get traffic at this moment.
     pub usable: u32,
     /// Targets configured.

@@ -50,7 +50,10 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
         connections: u64::from(listener.connections),
         connections_total: listener.connections_total,
         requests_total: listener.requests_total,
-        http2_requests_total: listener.http2_requests_total,
+        http2_requests_total: listener.http2.requests_total,
+        http2_streams: listener.http2.streams,
+        http2_connections: u64::from(listener.http2.connections),
+        http2_connections_total: listener.http2.connections_total,
         tunnels: u64::from(listener.tunnels),
         tunnels_total: listener.tunnels_total,
         request_times: (listener.request_times.iter())
@@ -58,8 +61,10 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
             .collect(),
         bytes_in_total: listener.bytes_total.0,
         bytes_out_total: listener.bytes_total.1,
-        handshakes_total: listener.handshakes_total,
-        resumed_total: listener.resumed_total,
+        handshakes_total: listener.handshakes.total(),
+        resumed_total: listener.handshakes.resumed(),
+        tls12_total: listener.handshakes.full_12 + listener.handshakes.resumed_12,
+        tls12_resumed_total: listener.handshakes.resumed_12,
         datagrams: listener
             .datagrams_total
             .map(|(to_targets, to_clients)| DatagramTotals {
@@ -89,6 +94,7 @@ fn group(group: GroupSnapshot) -> GroupStatus {
     GroupStatus {
         name: group.name,
         algorithm: group.algorithm.to_owned(),
+        speech: group.speech,
         usable: group.usable as u32,
         total: group.total as u32,
         queued: u64::from(group.queued),

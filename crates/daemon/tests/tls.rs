@@ -126,6 +126,20 @@ fn curl_gets_the_right_certificate_and_the_screens_tell_about_them() {
         status["listeners"][0]["protocol"], "https",
         "by name: secure, web"
     );
+    let secure = &status["listeners"][0];
+    assert!(secure["tls12_total"].as_u64() >= Some(1), "{secure:#}");
+    assert!(
+        secure["http2_connections_total"].as_u64() >= Some(1),
+        "{secure:#}"
+    );
+    let metrics = curl_metrics(&node);
+    for told in [
+        "tandem_listener_tls_handshakes_total{listener=\"secure\",kind=\"full\",version=\"1.2\"}",
+        "tandem_listener_http2_connections_total{listener=\"secure\"}",
+        "tandem_listener_http2_streams{listener=\"secure\"} 0",
+    ] {
+        assert!(metrics.contains(told), "{told} in {metrics}");
+    }
     let app = &status["certificates"][0];
     assert_eq!(
         (app["name"].as_str(), app["key"].as_str()),
@@ -197,7 +211,7 @@ fn a_certificate_replaced_under_load_fails_no_handshake_and_a_broken_one_changes
         "{metrics}"
     );
     assert!(
-        metrics.contains("tandem_listener_tls_handshakes_total{listener=\"secure\",kind=\"full\"}"),
+        metrics.contains("tandem_listener_tls_handshakes_total{listener=\"secure\",kind=\"full\",version=\"1.3\"}"),
         "{metrics}"
     );
 }

@@ -246,10 +246,11 @@ fn speak(
     worker: Rc<Worker>,
     stream: Stream,
     ends: Ends,
-    admission: Admission,
+    mut admission: Admission,
     (http2, alarm): (bool, Option<Alarm>),
 ) {
     if http2 {
+        admission.count_http2();
         let serving = crate::http2::connection::serve(worker, stream, ends, admission, alarm);
         drop(spawn_local(serving));
     } else {

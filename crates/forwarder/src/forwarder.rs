@@ -358,7 +358,6 @@ impl Forwarder {
         let bound = whole(&self.bound);
         let listeners = bound.listeners.iter().map(|(name, shared)| {
             let current = shared.current.load();
-            let (handshakes_total, resumed_total) = shared.handshakes();
             let (tunnels, tunnels_total) = shared.tunnels();
             ListenerSnapshot {
                 name: name.clone(),
@@ -367,11 +366,10 @@ impl Forwarder {
                 connections: shared.connections(),
                 connections_total: shared.connections_total(),
                 requests_total: shared.requests_total(),
-                http2_requests_total: shared.http2_requests_total(),
+                http2: shared.http2.read(),
                 tunnels,
                 tunnels_total,
-                handshakes_total,
-                resumed_total,
+                handshakes: shared.handshakes.read(),
                 datagrams_total: shared.datagrams_total(),
                 action: current.settings().default.clone(),
                 rules: current.rules().len(),

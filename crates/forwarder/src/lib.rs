@@ -57,4 +57,5 @@ pub use snapshot::{
     CheckStanding, GroupSnapshot, GroupTimes, ListenerSnapshot, PassiveStanding, QueueTotals,
     Readiness, RuleSnapshot, Snapshot, StickySnapshot, TargetSnapshot, TargetStanding,
 };
+pub use tally::protocols::{HandshakeFigures, Http2Figures};
 pub use tls::{CertificateMaterial, Materials, TicketSecret, TlsError};

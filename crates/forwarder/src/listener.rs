@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use balancer::{Listener, Protocol};
 use rustix::process::{Resource, getrlimit};
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::ServerConfig;
 
 use crate::cause::CauseCounters;
 use crate::clients::{Client, Clients};
 use crate::tally::Tally;
+use crate::tally::protocols::{HandshakeCounts, Http2Counts};
 
 /// A counter on a cache line of its own, so that threads do not wait for each other.
 #[derive(Debug, Default)]
@@ -95,16 +96,16 @@ pub(crate) struct SharedListener {
     pub(crate) causes: CauseCounters,
     /// What its requests came to.
     pub(crate) tally: Tally,
+    /// TLS with clients.
+    pub(crate) handshakes: HandshakeCounts,
+    /// HTTP/2 with clients.
+    pub(crate) http2: Http2Counts,
     connections: AtomicU32,
     clients: Clients,
     connections_total: AtomicU64,
     requests: Box<[Padded]>,
-    /// Those of them that came in HTTP/2.
-    http2_requests: Box<[Padded]>,
     tunnels: AtomicU32,
     tunnels_total: AtomicU64,
-    handshakes: AtomicU64,
-    resumed: AtomicU64,
     datagrams: Box<[Datagrams]>,
     closing: AtomicBool,
     room: Arc<Room>,
@@ -119,15 +120,14 @@ impl SharedListener {
             acceptor: ArcSwapOption::empty(),
             causes: CauseCounters::default(),
             tally: Tally::new(threads),
+            handshakes: HandshakeCounts::default(),
+            http2: Http2Counts::new(threads),
             connections: AtomicU32::new(0),
             clients: Clients::default(),
             connections_total: AtomicU64::new(0),
             requests: (0..threads).map(|_| Padded::default()).collect(),
-            http2_requests: (0..threads).map(|_| Padded::default()).collect(),
             tunnels: AtomicU32::new(0),
             tunnels_total: AtomicU64::new(0),
-            handshakes: AtomicU64::new(0),
-            resumed: AtomicU64::new(0),
             datagrams: (0..threads).map(|_| Datagrams::default()).collect(),
             closing: AtomicBool::new(false),
             room,
@@ -149,16 +149,11 @@ impl SharedListener {
         sum(&self.requests)
     }
 
-    /// Those of them that came in HTTP/2.
-    pub(crate) fn http2_requests_total(&self) -> u64 {
-        sum(&self.http2_requests)
-    }
-
     /// Counts a request read by this thread.
     pub(crate) fn count_request(&self, thread: usize, http2: bool) {
         count(&self.requests, thread);
         if http2 {
-            count(&self.http2_requests, thread);
+            self.http2.begin(thread);
         }
     }
 
@@ -172,19 +167,6 @@ impl SharedListener {
         self.tunnels.fetch_add(1, Relaxed);
         self.tunnels_total.fetch_add(1, Relaxed);
         Tunnel(Arc::clone(self))
-    }
-
-    /// TLS handshakes that were completed, and how many of them resumed an earlier session.
-    pub(crate) fn handshakes(&self) -> (u64, u64) {
-        (self.handshakes.load(Relaxed), self.resumed.load(Relaxed))
-    }
-
-    /// Counts a completed TLS handshake.
-    pub(crate) fn count_handshake(&self, kind: Option<HandshakeKind>) {
-        self.handshakes.fetch_add(1, Relaxed);
-        if kind == Some(HandshakeKind::Resumed) {
-            self.resumed.fetch_add(1, Relaxed);
-        }
     }
 
     /// Datagrams ever passed on to targets and to clients, over all threads; `None` if it has no such thing.
@@ -247,6 +229,7 @@ impl SharedListener {
         let mut admission = Admission {
             listener: Arc::clone(self),
             counted: true,
+            http2: false,
             client: None,
         };
         if !settings.trusts(peer) {
@@ -293,6 +276,8 @@ pub(crate) enum NoAdmission {
 pub(crate) struct Admission {
     listener: Arc<SharedListener>,
     counted: bool,
+    /// It is counted as one of HTTP/2, too.
+    http2: bool,
     /// As whose it is counted.
     client: Option<Client>,
 }
@@ -303,11 +288,19 @@ impl Admission {
         &self.listener
     }
 
+    /// Its client speaks HTTP/2.
+    pub(crate) fn count_http2(&mut self) {
+        if !std::mem::replace(&mut self.http2, true) {
+            self.listener.http2.enter();
+        }
+    }
+
     /// For a part of this connection, which is counted only as a whole.
     pub(crate) fn part(&self) -> Admission {
         Admission {
             listener: Arc::clone(&self.listener),
             counted: false,
+            http2: false,
             client: None,
         }
     }
@@ -332,6 +325,9 @@ impl Drop for Admission {
     fn drop(&mut self) {
         if let Some(client) = self.client {
             self.listener.clients.leave(client);
+        }
+        if self.http2 {
+            self.listener.http2.leave();
         }
         if self.counted {
             self.listener.connections.fetch_sub(1, Relaxed);

@@ -9,6 +9,8 @@ use balancer::{
     RuleAction, StickySettings, Target, TargetState, Timings,
 };
 
+use crate::tally::protocols::{HandshakeFigures, Http2Figures};
+
 /// Everything at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
@@ -33,16 +35,14 @@ pub struct ListenerSnapshot {
     pub connections_total: u64,
     /// HTTP requests ever read; on TCP the connections, on UDP the flows given to a target.
     pub requests_total: u64,
-    /// Those of the HTTP requests that came in HTTP/2.
-    pub http2_requests_total: u64,
+    /// Its clients of HTTP/2.
+    pub http2: Http2Figures,
     /// Tunnels open: requests that were answered with another protocol, such as WebSocket.
     pub tunnels: u32,
     /// Tunnels ever opened.
     pub tunnels_total: u64,
     /// TLS handshakes ever completed.
-    pub handshakes_total: u64,
-    /// Those of them that resumed an earlier session.
-    pub resumed_total: u64,
+    pub handshakes: HandshakeFigures,
     /// On UDP the datagrams ever passed on to targets, and to clients.
     pub datagrams_total: Option<(u64, u64)>,
     /// What it does with those that no rule matches.
@@ -80,6 +80,8 @@ pub struct GroupSnapshot {
     pub name: String,
     /// How it chooses, in the word of the configuration.
     pub algorithm: &'static str,
+    /// What is spoken with its targets, in words, if it is more than HTTP/1.1 or plain bytes.
+    pub speech: Option<String>,
     /// Targets that would get traffic for their own merit; 0 when the group fails open.
     pub usable: usize,
     /// Targets in all.
@@ -309,6 +311,7 @@ fn group(group: &Arc<Group>) -> GroupSnapshot {
     GroupSnapshot {
         name: group.settings().name.clone(),
         algorithm: group.settings().algorithm.as_str(),
+        speech: group.settings().speech(),
         usable: group.usable(now),
         total: group.total(),
         queued: queue.waiting(),

@@ -2,6 +2,8 @@
 //!
 //! Each thread counts on cache lines of its own; they are added up when somebody asks.
 
+pub(crate) mod protocols;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::GroupSettings;
+
 /// One `[listener.NAME.tls]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsSettings {
@@ -73,6 +75,25 @@ pub struct TargetTlsSettings {
     pub certificate: Option<String>,
 }
 
+impl GroupSettings {
+    /// What is spoken with its targets, in words, if it is more than HTTP/1.1 or plain bytes: `HTTP/2`, `TLS to web.internal`,
+    /// `HTTP/2 in TLS to web.internal with certificate balancer`.
+    pub fn speech(&self) -> Option<String> {
+        let tls = self.tls.as_ref().map(|tls| {
+            let name = tls.name.as_ref();
+            let name = name.map_or(String::new(), |name| format!(" to {name}"));
+            let shown = tls.certificate.as_ref();
+            let shown = shown.map_or(String::new(), |shown| format!(" with certificate {shown}"));
+            format!("TLS{name}{shown}")
+        });
+        match (self.http2, tls) {
+            (true, Some(tls)) => Some(format!("HTTP/2 in {tls}")),
+            (true, None) => Some("HTTP/2".to_owned()),
+            (false, tls) => tls,
+        }
+    }
+}
+
 /// A version of TLS.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum TlsVersion {
@@ -115,5 +136,34 @@ impl Alpn {
 impl fmt::Display for Alpn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spoken_with_targets_in_words() {
+        let tls = |name: Option<&str>, certificate: Option<&str>| TargetTlsSettings {
+            name: name.map(str::to_owned),
+            ca: "/ca.pem".to_owned(),
+            certificate: certificate.map(str::to_owned),
+        };
+        let rows = [
+            (false, None, None),
+            (true, None, Some("HTTP/2")),
+            (false, Some(tls(None, None)), Some("TLS")),
+            (
+                true,
+                Some(tls(Some("web.internal"), Some("balancer"))),
+                Some("HTTP/2 in TLS to web.internal with certificate balancer"),
+            ),
+        ];
+        for (http2, tls, words) in rows {
+            let mut group = GroupSettings::new("g", []);
+            (group.http2, group.tls) = (http2, tls);
+            assert_eq!(group.speech().as_deref(), words);
+        }
     }
 }

@@ -114,6 +114,7 @@ fn shares(shares: &[ShareVerdict]) -> String {
 
 fn targets(group: &GroupVerdict) -> String {
     let mut words = vec![format!("group {}", group.group), group.algorithm.clone()];
+    words.extend(group.speech.clone());
     let certain = group.certain.iter();
     words.extend(certain.map(|target| format!("goes to {target}")));
     let mut out = flow("", 2, &words);

@@ -6,6 +6,7 @@ use control::{
 };
 
 use super::overrides;
+use super::protocols;
 use super::table::{Align, Table, cell};
 use super::targets::state_words;
 use super::words::{age, count, flow, millis, sentence, span_of_seconds, width};
@@ -26,6 +27,7 @@ pub(crate) fn status(status: &Status, now: Timestamp) -> String {
     if !status.listeners.is_empty() {
         out.push('\n');
         out.push_str(&listener_table(&status.listeners));
+        out.push_str(&protocols::table(&status.listeners));
     }
     if !status.groups.is_empty() {
         out.push('\n');

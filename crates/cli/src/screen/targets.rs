@@ -20,7 +20,14 @@ fn group(group: &GroupStatus, now: Timestamp) -> String {
         0 => String::new(),
         some => format!("{} waiting for a place", count(some)),
     };
-    let head = [group.name.clone(), group.algorithm.clone(), up, waiting];
+    let speech = group.speech.clone().unwrap_or_default();
+    let head = [
+        group.name.clone(),
+        group.algorithm.clone(),
+        up,
+        speech,
+        waiting,
+    ];
     let mut out = flow("", 2, &head);
     if let Some(sticky) = &group.sticky {
         out.push_str(&flow("  ", 4, &words(sticky)));

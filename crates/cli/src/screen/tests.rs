@@ -96,6 +96,44 @@ app    round-robin  1/2  1,234,000
 }
 
 #[test]
+fn status_of_listeners_with_tls_http2_and_tunnels() {
+    let mut status = recorded_status();
+    let listener = |name: &str, protocol: &str| {
+        let mut one = status.listeners[0].clone();
+        (one.name, one.protocol) = (name.to_owned(), protocol.to_owned());
+        one
+    };
+    let fresh = listener("fresh", "https");
+    let mut secure = listener("secure", "https");
+    (secure.handshakes_total, secure.resumed_total) = (120_431, 74_667);
+    (secure.tls12_total, secure.tls12_resumed_total) = (1, 0);
+    secure.causes = BTreeMap::from([
+        ("client-malformed@handshake".to_owned(), 200),
+        ("client-timeout@handshake".to_owned(), 10),
+        ("target-reset@headers".to_owned(), 7),
+    ]);
+    (secure.http2_connections, secure.http2_connections_total) = (310, 9_000);
+    secure.http2_streams = 1_022;
+    (secure.tunnels, secure.tunnels_total) = (8, 100);
+    let mut clear = listener("clear", "http");
+    clear.http2_connections_total = 1;
+    let mut by_name = listener("mail", "tls");
+    by_name.causes = BTreeMap::from([("client-malformed@handshake".to_owned(), 3)]);
+    status.listeners = vec![status.listeners[0].clone(), clear, fresh, by_name, secure];
+    let screen = super::status(&status, now());
+    let expected = "
+LISTENER  HANDSHAKES  RESUMED  TLS 1.3  FAILED  OPEN NOW
+clear              -        -        -       -  0 h2, 0 streams
+fresh              0        -        -       0  -
+mail               0        -        -       3  -
+secure       120,431      61%      99%     210  310 h2, 1,022 streams, 8 tunnels
+
+GROUP ";
+    assert!(screen.contains(expected), "got:\n{screen}");
+    assert_narrow(&screen);
+}
+
+#[test]
 fn status_of_a_lone_vrrp_router_in_trouble() {
     let mut status = recorded_status();
     let pair = status.pair.as_mut().unwrap();
@@ -363,6 +401,7 @@ fn an_explanation_step_by_step() {
         groups: vec![config::GroupVerdict {
             group: "app".to_owned(),
             algorithm: "round-robin".to_owned(),
+            speech: Some("HTTP/2 in TLS to web.internal".to_owned()),
             sticky: Some("no cookie T: one is set".to_owned()),
             certain: None,
             targets: vec![
@@ -385,7 +424,7 @@ fn an_explanation_step_by_step() {
         "  status page  no   not path /lb-status",
         "  api          yes  host app.example.com, path /api/*",
         "rule api decides  app",
-        "group app  round-robin",
+        "group app  round-robin  HTTP/2 in TLS to web.internal",
         "  10.0.0.21:8080  candidate       1     1,200  healthy",
         "  10.0.0.22:8080  later           1     1,200  connect refused 3/3",
         "sent to the target",
@@ -418,6 +457,10 @@ fn targets_of_a_group_that_binds_its_clients() {
         second(&groups),
         "  sticky TANDEM  99% of 12,034 bound requests stayed  34 moved  2,500 new"
     );
+    groups[0].speech = Some("TLS to web.internal".to_owned());
+    let screen = super::targets(&groups, now());
+    let head = "app  round-robin  1/2 usable  TLS to web.internal\n";
+    assert!(screen.starts_with(head), "{screen}");
     groups[0].sticky = Some(sticky(0, 0));
     assert!(second(&groups).contains("no bound request yet"));
     assert_narrow(&super::targets(&groups, now()));

@@ -29,6 +29,9 @@ pub struct GroupVerdict {
     pub group: String,
     /// How it chooses.
     pub algorithm: String,
+    /// What is spoken with its targets, in words, if it is more than HTTP/1.1 or plain bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<String>,
     /// What binds the client to one of its targets, in words.
     pub sticky: Option<String>,
     /// The target that would get it for certain, because the client is bound to it or its key belongs to it.
@@ -157,6 +160,7 @@ impl Asked<'_> {
         GroupVerdict {
             group: settings.name.clone(),
             algorithm: settings.algorithm.to_string(),
+            speech: settings.speech(),
             sticky,
             certain: bound.or(owner),
             targets: targets.collect(),

@@ -296,7 +296,8 @@ fn a_listener_that_ends_tls_says_so_and_what_becomes_of_the_clients_name() {
     ];
     for (keys, min, clients) in rows {
         let explanation = asked(keys);
-        let expected = format!("TLS {min} or newer, certificates a, b; {clients}");
+        let expected =
+            format!("TLS {min} or newer, inside h2 or http/1.1, certificates a, b; {clients}");
         assert_eq!(explanation.tls, Some(expected));
         assert_eq!(explanation.sent.contains(&name), keys.contains("client_ca"));
     }

@@ -21,7 +21,7 @@ pub(super) fn edits(edits: &HeaderEdits) -> Vec<String> {
     set.chain(removed).collect()
 }
 
-/// `TLS 1.2 or newer, certificates app, legacy; clients have to show a certificate`.
+/// `TLS 1.2 or newer, inside h2 or http/1.1, certificates app, legacy; clients have to show a certificate`.
 pub(super) fn tls(tls: &TlsSettings) -> String {
     let clients = match tls.clients.as_ref().map(|clients| clients.certificate) {
         None => "clients are not asked who they are",
@@ -30,7 +30,9 @@ pub(super) fn tls(tls: &TlsSettings) -> String {
     };
     let certificates = tls.certificates.join(", ");
     let min = tls.min.as_str();
-    format!("TLS {min} or newer, certificates {certificates}; {clients}")
+    let alpn: Vec<_> = tls.alpn.iter().map(|alpn| alpn.as_str()).collect();
+    let alpn = alpn.join(" or ");
+    format!("TLS {min} or newer, inside {alpn}, certificates {certificates}; {clients}")
 }
 
 /// Where a redirect leads; `None` for a host that is no plain name.

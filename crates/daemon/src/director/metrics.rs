@@ -7,6 +7,7 @@ use control::{GroupStatus, Status, TargetCondition, TargetStatus};
 
 use super::Director;
 
+mod protocols;
 mod traffic;
 
 impl Director {
@@ -32,7 +33,7 @@ impl Director {
         self.write_tracking(&mut text, now);
         self.write_hooks(&mut text);
         self.write_orders(&mut text);
-        self.write_tls(&mut text, now);
+        self.write_certificates(&mut text, now);
         self.write_history(&mut text);
         self.write_access_log(&mut text);
         self.write_reloads(&mut text);
@@ -69,27 +70,9 @@ impl Director {
         took.finish(text);
     }
 
-    /// Handshakes of listeners, and how long certificates are valid.
-    fn write_tls(&self, text: &mut String, now: Instant) {
+    /// How long certificates are valid.
+    fn write_certificates(&self, text: &mut String, now: Instant) {
         let status = self.status(now);
-        let mut handshakes = Family::new(
-            "tandem_listener_tls_handshakes_total",
-            "counter",
-            "TLS handshakes completed, by whether an earlier session was resumed.",
-        );
-        let with_tls = status
-            .listeners
-            .iter()
-            .filter(|listener| listener.handshakes_total > 0);
-        for listener in with_tls {
-            let resumed = listener.resumed_total;
-            let full = listener.handshakes_total.saturating_sub(resumed);
-            for (kind, count) in [("full", full), ("resumed", resumed)] {
-                let labels = [("listener", listener.name.as_str()), ("kind", kind)];
-                handshakes.sample(&labels, count as f64);
-            }
-        }
-        handshakes.finish(text);
         let mut ends = Family::new(
             "tandem_cert_not_after_seconds",
             "gauge",
@@ -334,42 +317,10 @@ fn write_status(text: &mut String, status: &Status) {
     datagrams.finish(text);
     causes.finish(text);
     rules.finish(text);
-    write_protocols(text, status);
+    protocols::write(text, status);
     write_targets(text, status);
     traffic::write(text, status);
     write_sticky(text, status);
-}
-
-/// What requests came in, and what became of them beside answers. Only of listeners that have seen any of it.
-fn write_protocols(text: &mut String, status: &Status) {
-    let mut http2 = Family::new(
-        "tandem_listener_http2_requests_total",
-        "counter",
-        "Requests that came in HTTP/2.",
-    );
-    let mut tunnels = Family::new(
-        "tandem_listener_tunnels",
-        "gauge",
-        "Tunnels open, such as WebSocket.",
-    );
-    let mut opened = Family::new(
-        "tandem_listener_tunnels_total",
-        "counter",
-        "Tunnels opened.",
-    );
-    for listener in &status.listeners {
-        let label = [("listener", listener.name.as_str())];
-        if listener.http2_requests_total > 0 {
-            http2.sample(&label, listener.http2_requests_total as f64);
-        }
-        if listener.tunnels_total > 0 {
-            tunnels.sample(&label, listener.tunnels as f64);
-            opened.sample(&label, listener.tunnels_total as f64);
-        }
-    }
-    http2.finish(text);
-    tunnels.finish(text);
-    opened.finish(text);
 }
 
 /// How clients stay where they were sent.

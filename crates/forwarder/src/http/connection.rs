@@ -422,6 +422,9 @@ impl Connection {
     /// A request is over: it is accounted for, and its line is written. When that was, if there was one.
     fn end_record(&mut self) -> Option<Instant> {
         let record = &mut self.client.record;
+        if self.client.stream.is_conduit() && record.is_begun() {
+            self.admission.listener().http2.end(self.worker.index);
+        }
         record.account(self.admission.listener(), self.worker.index);
         record.end(&self.worker.pen, &self.listener, self.peer)
     }

@@ -98,7 +98,7 @@ pub(crate) async fn accept(
     let result = result.and_then(|stream| {
         let connection = stream.get_ref().1;
         let facts = Facts::of(connection)?;
-        listener.count_handshake(connection.handshake_kind());
+        listener.handshakes.count(&facts);
         Ok(Stream::Server(Box::new(Secured::new(stream, facts))))
     });
     result

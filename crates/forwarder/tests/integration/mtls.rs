@@ -219,8 +219,8 @@ fn only_those_an_authority_vouches_for_are_let_in_and_targets_learn_who_they_are
             causes(&door.forwarder, "client-unverified@handshake") == 5 * (round as u64 + 1)
         });
     }
-    let listener = &door.forwarder.snapshot().listeners[0];
-    assert_eq!((listener.handshakes_total, listener.resumed_total), (4, 2));
+    let handshakes = door.forwarder.snapshot().listeners[0].handshakes;
+    assert_eq!((handshakes.total(), handshakes.resumed()), (4, 2));
 }
 
 #[test]

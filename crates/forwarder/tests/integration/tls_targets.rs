@@ -117,7 +117,7 @@ fn connections_go_where_their_names_lead_and_nobody_looks_inside() {
     });
     let listener = &forwarder.snapshot().listeners[0];
     assert_eq!(
-        (listener.protocol.as_str(), listener.handshakes_total),
+        (listener.protocol.as_str(), listener.handshakes.total()),
         ("tls", 0)
     );
 }
