@@ -108,6 +108,8 @@ causes! {
     TunnelTargetReset = "target-reset@tunnel", 0;
     /// The target of a tunnel was found dead.
     TunnelTargetDied = "target-down@tunnel", 0;
+    /// The node was stopped, and a tunnel was still open when its time was up.
+    TunnelStopped = "node-stop@tunnel", 0;
     /// Nothing moved in a tunnel for too long.
     TunnelTimeout = "idle-timeout@tunnel", 0;
     /// A proxy that is believed did not say, in the PROXY protocol, whose its connection is.

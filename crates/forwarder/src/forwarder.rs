@@ -44,6 +44,8 @@ const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// Rules of one listener that are shown, in status and metrics: names are bounded.
 pub const MAX_SHOWN_RULES: usize = 1000;
+/// Before the end of a drain, tunnels are ended so long: clients are told, and may say goodbye.
+const TUNNELS_END_BEFORE: Duration = Duration::from_secs(2);
 /// How often a drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -441,9 +443,15 @@ impl Forwarder {
         };
         // A worker that does not confirm cannot be waited for in any other way either.
         let _ = self.confirm(confirmations);
-        while self.room.is_taken() && Instant::now() < limit_at {
-            std::thread::sleep(DRAIN_POLL);
-        }
+        let wait_until = |at: Instant| {
+            while self.room.is_taken() && Instant::now() < at {
+                std::thread::sleep(DRAIN_POLL);
+            }
+        };
+        wait_until(limit_at - TUNNELS_END_BEFORE.min(limit / 2));
+        // What does not end by itself is ended while there is time to say so.
+        let _ = self.confirm(self.tell_all(|_| Command::EndTunnels));
+        wait_until(limit_at);
         // As above; and lines that cannot be written are counted.
         let _ = self.confirm(self.tell_all(|_| Command::FlushAccessLog));
         self.access_log.flush();

@@ -15,6 +15,7 @@
 //! - [`grpc`]: which requests are calls of gRPC, and how they end.
 //! - [`exchange`]: one request on one connection to a target.
 //! - [`serving`]: one request, on as many attempts as it takes.
+//! - [`tunnel`]: what comes after HTTP, such as WebSocket.
 //! - [`connection`]: one client, request after request.
 
 pub(crate) mod answer;
@@ -35,5 +36,6 @@ mod routing;
 pub(crate) mod scan;
 mod serving;
 mod sticky;
+mod tunnel;
 
 pub(crate) use sticky::wall_seconds;

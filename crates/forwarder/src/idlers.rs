@@ -1,6 +1,6 @@
 //! The connections of a thread that may have to be woken to notice that their listener is closing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -9,9 +9,16 @@ use std::task::Waker;
 pub(crate) struct Idlers {
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
+    ending: Cell<bool>,
 }
 
 impl Idlers {
+    /// This process is about to end: tunnels must end before.
+    pub(crate) fn end(&self) {
+        self.ending.set(true);
+        self.wake_all();
+    }
+
     /// Wakes every connection.
     pub(crate) fn wake_all(&self) {
         for waker in self.wakers.borrow().iter().flatten() {
@@ -34,6 +41,11 @@ impl IdleSlot {
             idlers: Rc::clone(idlers),
             place: None,
         }
+    }
+
+    /// True if a tunnel must end because this process is about to.
+    pub(crate) fn must_end(&self) -> bool {
+        self.idlers.ending.get()
     }
 
     /// Leaves the waker. A task keeps its waker, so that this is work once in the life of a connection.

@@ -86,7 +86,7 @@ impl<'w> Watch<'w> {
 }
 
 /// Polls a relay until it is done, or has to end because of its target: the time by which that must be left has come, or
-/// it is found dead and the group ends what it has there.
+/// it is found dead and the group ends what it has there. Or because this process ends.
 pub(crate) async fn unless_left(
     target: &TargetState,
     on_down: OnDown,
@@ -101,6 +101,7 @@ pub(crate) async fn unless_left(
         slot.register(cx.waker());
         match on_down {
             _ if watch.must_leave() => Poll::Ready(RelayEnd::Left),
+            _ if slot.must_end() => Poll::Ready(RelayEnd::Stopped),
             OnDown::Close if watch.is_dead() => Poll::Ready(RelayEnd::Died),
             OnDown::Close | OnDown::Keep => Poll::Pending,
         }

@@ -11,7 +11,7 @@
 //!
 //! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
 //! - `worker`, `accept`, `sockets`, `listener`, `clients`, `idlers`: threads and how connections come in.
-//! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of.
+//! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of; `websocket`: how one is ended.
 //! - `tls`: certificates and handshakes; `udp`: what becomes of datagrams.
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
@@ -47,6 +47,7 @@ mod tls;
 mod udp;
 mod upstream;
 mod waiting;
+mod websocket;
 mod worker;
 
 pub use access_log::{AccessLogFigures, AccessLogFormat, AccessLogSettings, AccessLogTarget};

@@ -20,6 +20,7 @@ use crate::cause::Cause;
 use crate::pipe::Pipe;
 use crate::sockets;
 use crate::stream::Stream;
+use crate::websocket::Frames;
 
 /// Time limits of a relay.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +35,68 @@ pub(crate) struct RelayTimeouts {
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
     /// From the client to the target.
-    pub(crate) up: Cell<u64>,
+    pub(crate) up: Passed,
     /// From the target to the client.
-    pub(crate) down: Cell<u64>,
+    pub(crate) down: Passed,
+}
+
+impl Moved {
+    /// Nothing yet, of a WebSocket.
+    pub(crate) fn by_frames() -> Self {
+        let passed = || Passed {
+            frames: Cell::new(Frames::Between),
+            ..Passed::default()
+        };
+        Self {
+            up: passed(),
+            down: passed(),
+        }
+    }
+}
+
+/// What the sink of one direction has taken so far.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    count: Cell<u64>,
+    frames: Cell<Frames>,
+}
+
+impl Default for Passed {
+    fn default() -> Self {
+        Self {
+            count: Cell::new(0),
+            frames: Cell::new(Frames::Unknown),
+        }
+    }
+}
+
+impl Passed {
+    /// Number of bytes.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// True if they end with a frame, and another may follow.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.frames.get() == Frames::Between
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        self.count.set(self.count.get() + bytes.len() as u64);
+        let mut frames = self.frames.get();
+        if frames != Frames::Unknown {
+            frames.pass(bytes);
+            self.frames.set(frames);
+        }
+    }
+
+    fn add_unseen(&self, count: usize) {
+        let count = count as u64;
+        self.count.set(self.count.get() + count);
+        let mut frames = self.frames.get();
+        frames.pass_unseen(count);
+        self.frames.set(frames);
+    }
 }
 
 /// How a relay ended.
@@ -54,6 +114,8 @@ pub(crate) enum RelayEnd {
     Left,
     /// The target was found dead, and the group ends what it has there.
     Died,
+    /// This process is about to end.
+    Stopped,
 }
 
 /// Bytes of one direction after which it may be moved through a pipe.
@@ -72,7 +134,9 @@ impl RelayEnd {
             Self::Done => Outcome::Ok,
             // Silence is as much the client's as the target's.
             // That it is dead, its check has said already.
-            Self::ClientGone | Self::TimedOut | Self::Left | Self::Died => Outcome::ClientGone,
+            Self::ClientGone | Self::TimedOut | Self::Left | Self::Died | Self::Stopped => {
+                Outcome::ClientGone
+            }
             Self::TargetGone => Outcome::Reset,
         }
     }
@@ -86,6 +150,7 @@ impl RelayEnd {
             Self::TimedOut => Some(Cause::TunnelTimeout),
             Self::Left => Some(Cause::Drained),
             Self::Died => Some(Cause::TunnelTargetDied),
+            Self::Stopped => Some(Cause::TunnelStopped),
         }
     }
 }
@@ -116,19 +181,19 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         (source, sink): (&mut Stream, &mut Stream),
-        (moved, total): (&mut bool, &Cell<u64>),
+        (moved, total): (&mut bool, &Passed),
         last: bool,
     ) -> Poll<Result<(), (Side, io::Error)>> {
-        let before = total.get();
+        let before = total.count();
         while !self.ended {
-            if total.get() - before >= TURN_BYTES {
+            if total.count() - before >= TURN_BYTES {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             while !self.pending.is_empty() {
                 let count = ready!(Pin::new(&mut *sink).poll_write(cx, self.pending.as_slice()));
                 let count = count.map_err(|error| (Side::Sink, error))?;
-                total.set(total.get() + count as u64);
+                total.add(&self.pending.as_slice()[..count]);
                 self.pending.consume(count);
                 *moved = true;
             }
@@ -158,7 +223,7 @@ impl Direction {
                     .map_err(|error| (Side::Source, error))?;
                 *moved = true;
                 self.read_ended = count == 0;
-                self.bulk = count >= BULK_READ && total.get() >= BULK_AFTER;
+                self.bulk = count >= BULK_READ && total.count() >= BULK_AFTER;
                 if self.read_ended {
                     return Poll::Ready(Ok(()));
                 }
@@ -166,7 +231,7 @@ impl Direction {
                     Poll::Ready(written) => written.map_err(|error| (Side::Sink, error))?,
                     Poll::Pending => 0,
                 };
-                total.set(total.get() + written as u64);
+                total.add(&scratch[..written]);
                 self.pending.extend(&scratch[written..count]);
                 Poll::Ready(Ok(()))
             }))?;
@@ -181,7 +246,7 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         (source, sink): (&TcpStream, &TcpStream),
-        (moved, total): (&mut bool, &Cell<u64>),
+        (moved, total): (&mut bool, &Passed),
     ) -> Poll<Result<(), (Side, io::Error)>> {
         let Some(mut pipe) = self.pipe.take().or_else(Pipe::lend) else {
             self.copies = true;
@@ -204,7 +269,7 @@ impl Direction {
         while !pipe.is_empty() {
             match pipe.poll_drain(cx, sink) {
                 Poll::Ready(Ok(count)) => {
-                    total.set(total.get() + count as u64);
+                    total.add_unseen(count);
                     *moved = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err((Side::Sink, error))),
@@ -279,7 +344,11 @@ pub(crate) async fn run(
     });
     let end = end.await;
     match end {
-        RelayEnd::Done | RelayEnd::TimedOut | RelayEnd::Left | RelayEnd::Died => {}
+        RelayEnd::Done
+        | RelayEnd::TimedOut
+        | RelayEnd::Left
+        | RelayEnd::Died
+        | RelayEnd::Stopped => {}
         RelayEnd::ClientGone => target.reset_on_close(),
         RelayEnd::TargetGone => client.reset_on_close(),
     }

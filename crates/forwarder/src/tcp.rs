@@ -133,12 +133,12 @@ async fn forward(
         let (state, on_down) = (lease.target().state(), group.settings().on_down);
         unless_left(state, on_down, &mut slot, |cx| relaying.as_mut().poll(cx)).await
     };
-    if matches!(end, RelayEnd::Left | RelayEnd::Died) {
+    if matches!(end, RelayEnd::Left | RelayEnd::Died | RelayEnd::Stopped) {
         client.reset_on_close();
         target.stream.reset_on_close();
     }
-    record.bytes_in = moved.up.get();
-    record.bytes_out = moved.down.get();
+    record.bytes_in = moved.up.count();
+    record.bytes_out = moved.down.count();
     let now = record.ended(Instant::now());
     lease.finish(now, end.outcome());
     end.cause().map_or(Ok(()), Err)

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Unlisten(SocketKey),
     /// Wake idle connections: a listener is closing.
     Wake,
+    /// End the tunnels: this process is about to end.
+    EndTunnels,
     /// Access log lines look like this from now on, or there are none.
     AccessLog(Option<Shape>),
     /// Hand over what there is of access log lines.
@@ -242,6 +244,7 @@ async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
                 }
             }
             Command::Wake => worker.idlers.wake_all(),
+            Command::EndTunnels => worker.idlers.end(),
             Command::AccessLog(shape) => worker.pen.set_shape(shape),
             Command::FlushAccessLog => worker.pen.hand_over(),
             Command::Ping => {}

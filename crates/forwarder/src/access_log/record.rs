@@ -58,6 +58,8 @@ pub(crate) struct Record {
     own: bool,
     /// Status of the answer; 0 if there is none.
     pub(crate) status: u16,
+    /// The status the client sees, where HTTP/2 has another one for the same.
+    seen: Option<u16>,
     /// The status a call of gRPC has ended with.
     pub(crate) grpc: Option<u16>,
     /// Bytes received from the client.
@@ -162,6 +164,7 @@ impl Record {
             closed_by_rule: false,
             own: false,
             status: 0,
+            seen: None,
             grpc: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -223,6 +226,22 @@ impl Record {
         }
     }
 
+    /// The answer to a client of HTTP/2 that wants a tunnel has begun. Agreeing has another status there (RFC 8441 §5). True if the target has
+    /// answered with what would mean that it agrees, and does not.
+    pub(crate) fn tunnel_answered(&mut self) -> bool {
+        self.seen = match self.status {
+            101 => Some(200),
+            200..=299 => Some(502),
+            _ => None,
+        };
+        self.seen == Some(502)
+    }
+
+    /// The status as the client sees it; 0 if there is none.
+    fn status_seen(&self) -> u16 {
+        self.seen.unwrap_or(self.status)
+    }
+
     /// It is answered by ourselves, with this status.
     pub(crate) fn refused(&mut self, status: u16) {
         self.status = status;
@@ -237,7 +256,7 @@ impl Record {
         let now = self.ended_by_now();
         let took = now.saturating_duration_since(self.begun_at);
         self.account_bytes(shared, thread);
-        shared.tally.count(thread, self.status, took);
+        shared.tally.count(thread, self.status_seen(), took);
     }
 
     /// Accounts for a connection that is over, in the same way.
@@ -296,7 +315,12 @@ impl Record {
             (false, false) => "HTTP/1.1",
         };
         line.word("proto", proto);
-        line.text("method", head.method.as_str().as_bytes(), MAX_TEXT);
+        let method = match http2 && head.facts.upgrade {
+            // It is an upgrade for the target alone (RFC 8441 §4).
+            true => "CONNECT",
+            false => head.method.as_str(),
+        };
+        line.text("method", method.as_bytes(), MAX_TEXT);
         line.text("host", head.host.as_bytes(), MAX_TEXT);
         line.text("path", path.as_bytes(), MAX_PATH);
         if let Some(agent) = head.values("user-agent").next() {
@@ -391,8 +415,9 @@ impl Record {
         if let Some(sticky) = self.sticky {
             line.word("sticky", sticky.as_str());
         }
-        if self.status > 0 {
-            line.number("status", u64::from(self.status));
+        let status = self.status_seen();
+        if status > 0 {
+            line.number("status", u64::from(status));
         }
         if let Some(status) = self.grpc {
             line.number("grpc", u64::from(status));

@@ -71,6 +71,8 @@ pub(crate) struct Exchange<'c> {
     client_goes_on: bool,
     target_reusable: bool,
     until_close: bool,
+    /// What it was switched to is WebSocket.
+    websocket: bool,
     /// Status of the final answer; 0 before it.
     status: u16,
     moved: bool,
@@ -101,6 +103,7 @@ impl<'c> Exchange<'c> {
             client_goes_on: false,
             target_reusable: false,
             until_close: false,
+            websocket: false,
             status: 0,
             moved: false,
             waiting: None,
@@ -115,6 +118,11 @@ impl<'c> Exchange<'c> {
     /// Status of the final answer; 0 before it has begun.
     pub(crate) fn status(&self) -> u16 {
         self.status
+    }
+
+    /// True if both sides have left HTTP for WebSocket.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.websocket
     }
 
     /// The status a call of gRPC has ended with.
@@ -380,6 +388,7 @@ impl<'c> Exchange<'c> {
             let Sending { facts, changes, .. } = &*self.send;
             head.write(self.pending.vec(), facts, changes, false);
             self.client.record.status = head.status;
+            self.websocket = head.is_websocket();
             self.target.input.extend(rest);
             self.phase = Phase::Switched;
             return Ok(false);

@@ -189,6 +189,16 @@ impl ResponseHead<'_, '_> {
         self.status < 200 && self.status != 101
     }
 
+    /// True if both sides go on with WebSocket.
+    pub(crate) fn is_websocket(&self) -> bool {
+        let mut fields = self.headers.iter();
+        self.status == 101
+            && fields.any(|field| {
+                Field::of(field.name) == Field::Upgrade
+                    && field.value.eq_ignore_ascii_case(b"websocket")
+            })
+    }
+
     /// The status a call of gRPC has ended with, if it has no trailers.
     pub(crate) fn grpc_status(&self) -> Option<u16> {
         let mut headers = self.headers.iter();

@@ -1,15 +1,14 @@
 //! Has one request answered: picks a target, opens or reuses a connection, and repeats what may be repeated.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use balancer::{
-    Attempt, BodyProgress, Failure, Group, GroupTimeouts, Lease, NoPick, OnDown, Outcome, PickKey,
-    Retry, Target, TargetId, decide_retry,
+    Attempt, BodyProgress, Failure, Group, GroupTimeouts, Lease, NoPick, Outcome, PickKey, Retry,
+    Target, TargetId, decide_retry,
 };
 
 use crate::cause::Cause;
@@ -20,8 +19,8 @@ use crate::http::exchange::{
     ClientSide, Cut, End, Exchange, ExchangeTimeouts, Fault, RequestFault, Sending,
 };
 use crate::http::sticky::Sticking;
-use crate::leaving::{Watch, unless_left};
-use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
+use crate::http::tunnel::{self, Switched};
+use crate::leaving::Watch;
 use crate::upstream::{Announced, ConnectError, PoolKey, Upstream};
 use crate::waiting;
 use crate::worker::Worker;
@@ -234,9 +233,14 @@ async fn attempt(
     });
     let end = end.await;
     let (response_seen, status) = (exchange.response_seen(), exchange.status());
+    let websocket = exchange.is_websocket();
     let grpc = exchange.grpc_status().filter(|status| *status > 0);
     drop(exchange);
     connection.client.record.answered = response_seen;
+    let wants_tunnel = sending.facts.upgrade && connection.client.stream.is_conduit();
+    if wants_tunnel && connection.client.record.tunnel_answered() {
+        connection.note(Cause::BadResponse, "upgrade not taken up");
+    }
     match end {
         End::Done {
             client_goes_on,
@@ -258,7 +262,13 @@ async fn attempt(
             // However long the tunnel lasts, this was the answer.
             connection.client.record.clock(Instant::now(), true);
             let on_down = group.settings().on_down;
-            Box::pin(switch(connection, (target, on_down), upstream)).await
+            let switched = Switched {
+                upstream,
+                websocket,
+            };
+            let serving = tunnel::serve(connection, (target, on_down), switched);
+            let (outcome, after) = Box::pin(serving).await;
+            Tried::Ended(outcome, after)
         }
         End::Failed(fault) => {
             let (failure, outcome, cause) = blame(fault, reused && !response_seen);
@@ -404,59 +414,6 @@ fn after_answer(connection: &Connection, sending: &Sending, client_goes_on: bool
         (false, true) => After::Linger,
         (false, false) => After::Close,
     }
-}
-
-/// Both sides have left HTTP: bytes are relayed until they are done.
-async fn switch(
-    connection: &mut Connection,
-    (target, on_down): (&Target, OnDown),
-    mut upstream: Box<Upstream>,
-) -> Tried {
-    let _open = connection.tunnel();
-    let _ = connection.client.stream.settle();
-    let settings = &connection.listener.settings().timeouts;
-    let timeouts = RelayTimeouts {
-        idle: settings.tunnel,
-        half_closed: settings.half_closed,
-    };
-    let Connection {
-        client:
-            ClientSide {
-                stream,
-                input,
-                alarm,
-                record,
-            },
-        slot,
-        ..
-    } = &mut *connection;
-    let from_client = std::mem::take(input);
-    let from_target = std::mem::take(&mut upstream.input);
-    let moved = Moved::default();
-    let end = {
-        let streams = (stream, &mut upstream.stream);
-        let mut relaying = pin!(relay::run(
-            streams,
-            from_client,
-            from_target,
-            (timeouts, &moved),
-            alarm
-        ));
-        unless_left(target.state(), on_down, slot, |cx| {
-            relaying.as_mut().poll(cx)
-        })
-        .await
-    };
-    record.bytes_in += moved.up.get();
-    record.bytes_out += moved.down.get();
-    if let Some(cause) = end.cause() {
-        connection.note(cause, "");
-    }
-    let resets = matches!(end, RelayEnd::TargetGone | RelayEnd::Left | RelayEnd::Died);
-    Tried::Ended(
-        end.outcome(),
-        if resets { After::Reset } else { After::Close },
-    )
 }
 
 async fn refuse(connection: &mut Connection, sending: &Sending, cause: Cause) -> After {
