@@ -19,8 +19,8 @@ use crate::exit::{Code, Failure};
 use crate::output::Output;
 use crate::screen;
 
-/// A reload may bind sockets and read certificates.
-const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+/// A reload may bind sockets and read certificates, and wait for the one before it: longer than the daemon itself waits.
+const RELOAD_LIMIT: Duration = Duration::from_secs(45);
 /// A handover waits up to two advertisement intervals of at most 41 s each.
 const HANDOVER_LIMIT: Duration = Duration::from_secs(120);
 

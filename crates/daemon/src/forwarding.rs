@@ -3,7 +3,7 @@
 //! The main thread only talks: it reads orders, answers, and pulses several times a second so that silence means something.
 //! It outlives its director: the keeper hands it the stream to the next one, and no connection notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +34,10 @@ const PULSE_INTERVAL: Duration = Duration::from_millis(100);
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that may wait for a director that does not read.
 const QUEUED_ANSWERS: usize = 64;
+/// Of these, places that only answers to orders take: nobody asks for them again.
+const KEPT_FREE: usize = 16;
+/// Changes of targets that may wait to be told; the oldest are forgotten first.
+const UNTOLD: usize = 4096;
 
 /// Runs until drained, or until the keeper is gone.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -87,6 +91,8 @@ struct Data {
     conditions: BTreeMap<(String, String), (TargetCondition, Timestamp)>,
     /// Usable targets by group, as the director has been told.
     usable: Option<BTreeMap<String, usize>>,
+    /// Changes of targets that the director has yet to be told.
+    untold: VecDeque<HealthChange>,
 }
 
 async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode> {
@@ -102,6 +108,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
         cookie_keys: Vec::new(),
         conditions: BTreeMap::new(),
         usable: None,
+        untold: VecDeque::new(),
     };
     let mut link: Option<Link> = None;
     let mut pulse = tokio::time::interval(PULSE_INTERVAL);
@@ -114,6 +121,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
                     Ok(KeeperToWorker::Director) => {
                         link = fds.into_iter().next().and_then(Link::open);
                         data.usable = None;
+                        pulse.reset_immediately();
                     }
                     Ok(KeeperToWorker::Drain { limit_ms }) => return Ok(data.drain(limit_ms).await),
                     Ok(KeeperToWorker::ReopenLogs) => data.reopen_logs(),
@@ -189,7 +197,7 @@ impl Data {
             }
         };
         if let Some(link) = link {
-            link.answer(answer);
+            link.report(answer);
         }
     }
 
@@ -210,8 +218,12 @@ impl Data {
             file_access: false,
             ..config::Facts::default()
         };
-        let outcome = config::load(Path::new(&path), &text, &facts);
-        let Some(config) = outcome.config else {
+        // A long file takes longer to read than silence is believed.
+        let loading = tokio::task::spawn_blocking(move || {
+            config::load(Path::new(&path), &text, &facts).config
+        });
+        let loaded = pulsing(loading, link, self.pulse()).await;
+        let Some(config) = loaded.map_err(|error| error.to_string())? else {
             return Err(
                 "the forwarder does not accept a configuration that the director did".to_owned(),
             );
@@ -338,7 +350,13 @@ impl Data {
         {
             self.usable = usable;
         }
-        for change in self.health_changes(groups) {
+        let changes = self.health_changes(groups);
+        self.untold.extend(changes);
+        self.untold
+            .drain(..self.untold.len().saturating_sub(UNTOLD));
+        while link.has_room()
+            && let Some(change) = self.untold.pop_front()
+        {
             link.answer(FromForwarder::Health(change));
         }
     }
@@ -460,9 +478,21 @@ impl Link {
         Some(Self { orders, answers })
     }
 
-    /// Queues an answer; a director that does not read loses it and asks again.
+    /// Whether there is room for what [`Link::answer`] queues.
+    fn has_room(&self) -> bool {
+        self.answers.capacity() > KEPT_FREE
+    }
+
+    /// Queues an answer, or says something unasked; a director that does not read loses it and asks again.
     fn answer(&self, answer: FromForwarder) -> bool {
-        self.answers.try_send(answer).is_ok()
+        self.has_room() && self.answers.try_send(answer).is_ok()
+    }
+
+    /// Queues the answer to an order, of which there are few: what is said beside them leaves them room.
+    fn report(&self, answer: FromForwarder) {
+        if self.answers.try_send(answer).is_err() {
+            tracing::warn!("the director does not take the answers to its orders");
+        }
     }
 }
 

@@ -201,18 +201,9 @@ impl Storm {
         let [port, origin, extra] = self.ports;
         self.node
             .write_config(&configuration(port, origin, extra, self.round));
-        // On a busy machine the keeper may take a director that did not get its turn for hung: what is asked meanwhile is not answered,
-        // and asked again.
-        let mut answer = None;
-        node::wait_until("the reload is answered", || {
-            answer = self.node.post("/reload");
-            if answer.is_none() {
-                println!("reload {} not answered:\n{}", self.round, self.node.log());
-            }
-            answer.is_some()
-        });
-        let outcome = answer.unwrap()["outcome"].clone();
-        assert!(outcome == "applied" || outcome == "unchanged", "{outcome}");
+        let answer = self.node.reload();
+        let outcome = &answer["outcome"];
+        assert!(outcome == "applied" || outcome == "unchanged", "{answer}");
     }
 
     /// So many reloads, one each `every`.
@@ -302,18 +293,18 @@ fn after_reloads_that_were_refused_or_failed_a_good_one_is_applied() {
     let mut kept = connect(port).unwrap();
     for (text, outcome) in rows {
         node.write_config(&text);
-        let answer = node.post("/reload").expect("an answer to the reload");
+        let answer = node.reload();
         assert_eq!(answer["outcome"], outcome, "{answer}");
         assert!(get(&mut kept).unwrap(), "what ran goes on");
     }
     node.write_config(&good(1));
-    let answer = node.post("/reload").expect("an answer to the reload");
+    let answer = node.reload();
     assert_eq!(answer["outcome"], "applied", "{answer}");
     assert!(get(&mut kept).unwrap());
     assert!(get(&mut connect(extra).unwrap()).unwrap(), "it is in force");
     // A listener that is taken away is gone, and its port free.
     node.write_config(&good(2));
-    let answer = node.post("/reload").expect("an answer to the reload");
+    let answer = node.reload();
     assert_eq!(answer["outcome"], "applied", "{answer}");
     node::wait_until("nobody listens there", || connect(extra).is_err());
     over.store(true, SeqCst);

@@ -23,11 +23,8 @@ use crate::runner::FromRunner;
 
 /// One thing that happened.
 pub(super) enum Input {
-    /// A deadline has passed.
-    Due {
-        /// When the loop had wanted to be woken.
-        expected_at: Option<Instant>,
-    },
+    /// A deadline has passed, or there was nothing in what came.
+    Due,
     /// Packets are waiting on a wire.
     Packets(WireKey),
     /// Somebody claims addresses on the link of this index.
@@ -146,7 +143,7 @@ pub(super) async fn next(
         certificates,
     } = sources;
     tokio::select! {
-        () = tokio::time::sleep_until(deadline.into()) => Input::Due { expected_at: Some(deadline) },
+        () = tokio::time::sleep_until(deadline.into()) => Input::Due,
         key = wires.readable() => Input::Packets(key),
         ifindex = watchers.readable() => Input::Claims(ifindex),
         () = second_path.readable() => Input::Heartbeat,
@@ -170,7 +167,7 @@ fn kept(message: std::io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>>) -> Input {
             Ok(message) => Input::Keeper(message, fds),
             Err(error) => {
                 tracing::warn!(%error, "the keeper said something this director does not know");
-                Input::Due { expected_at: None }
+                Input::Due
             }
         },
         Ok(None) | Err(_) => Input::KeeperGone,

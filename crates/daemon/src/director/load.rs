@@ -10,8 +10,6 @@ use nix::sys::socket::SockaddrStorage;
 
 /// Largest configuration file that is read, in octets.
 const SIZE_LIMIT: u64 = 8 * 1024 * 1024;
-/// Name of the copy of the last configuration that was taken into use.
-const LAST_GOOD: &str = "last-good.toml";
 
 /// A configuration as read, with everything that was found wrong with it.
 pub(crate) struct Loaded {
@@ -94,18 +92,4 @@ fn own_networks() -> Vec<Network> {
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-}
-
-/// Keeps `text` as the configuration to start from should the file be broken when the director has to start again.
-pub(super) fn keep_last_good(state_dir: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(state_dir)?;
-    let path = state_dir.join(LAST_GOOD);
-    let beside = state_dir.join("last-good.toml.new");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(beside, path)
-}
-
-/// The copy kept by [`keep_last_good`].
-pub(super) fn last_good(state_dir: &Path, node: Option<String>) -> std::io::Result<Loaded> {
-    load_from_disk(&state_dir.join(LAST_GOOD), node)
 }

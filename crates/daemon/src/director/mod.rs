@@ -20,6 +20,7 @@ mod inputs;
 mod instance;
 mod instances;
 mod journal;
+mod last_good;
 mod links;
 mod load;
 mod maintenance;
@@ -110,6 +111,7 @@ struct Director {
     log: crate::log::LogHandle,
     running: Running,
     journal: Journal,
+    last_good: last_good::LastGood,
     recorder: flight::Recorder,
     kernel: Rc<Kernel>,
     settings: Rc<ParentSettings>,
@@ -150,18 +152,12 @@ struct Director {
 }
 
 impl Director {
-    /// Acts on one input, then does what is due.
-    fn take(&mut self, input: Input) {
+    /// Acts on one input, then does what is due. The loop had wanted to be woken at `expected_at` at the latest.
+    fn take(&mut self, input: Input, expected_at: Instant) {
         let now = Instant::now();
+        self.excuse_absence(now, now.saturating_duration_since(expected_at));
         match input {
-            Input::Due { expected_at } => {
-                let away = expected_at.map(|at| now.saturating_duration_since(at));
-                if let Some(away) = away.filter(|away| *away > ABSENCE) {
-                    self.plane.excuse(now);
-                    self.runner.excuse(now);
-                    self.journal.lane.away(now, away);
-                }
-            }
+            Input::Due => {}
             Input::Packets(key) => self.receive(now, &key),
             Input::Claims(ifindex) => self.on_claims(now, ifindex),
             Input::Heartbeat => self.on_heartbeat(now),
@@ -182,6 +178,16 @@ impl Director {
             Input::Certificates(found) => self.on_certificates(found),
         }
         self.run_due(now);
+    }
+
+    /// Whoever did not answer while this process was away (frozen, suspended) is not to blame. Which input comes first after it is chance.
+    fn excuse_absence(&mut self, now: Instant, away: Duration) {
+        if away > ABSENCE {
+            self.plane.excuse(now);
+            self.runner.excuse(now);
+            self.reload.excuse(away);
+            self.journal.lane.away(now, away);
+        }
     }
 
     /// The earliest instant at which something has to be done.
@@ -457,7 +463,7 @@ impl Director {
     fn on_keeper(&mut self, now: Instant, message: FromKeeper, fds: Vec<std::os::fd::OwnedFd>) {
         match message {
             FromKeeper::Stop => self.leave(now),
-            FromKeeper::Reload => self.begin_reload(None),
+            FromKeeper::Reload => self.begin_reload(now, None),
             FromKeeper::Restart => self.begin_restart(now, None),
             FromKeeper::ForwarderStarted {
                 pid,
@@ -484,6 +490,7 @@ impl Director {
                     format!("ended with {status}"),
                 ));
                 self.plane.ended(status);
+                self.lose_reload(now);
             }
             FromKeeper::RunnerStarted { pid, .. } => self.on_runner_started(now, pid, fds),
             FromKeeper::RunnerExited { status } => self.on_runner_exited(now, &status),
@@ -499,7 +506,9 @@ impl Director {
             generation,
             ..
         } = &self.running;
-        self.plane
+        // Without a forwarder there is nobody to tell; one that is so far behind is about to be replaced.
+        let _ = self
+            .plane
             .order(plane::configure(*generation, path, text, config));
     }
 

@@ -26,7 +26,7 @@ impl Director {
     pub(super) fn on_request(&mut self, now: Instant, request: Request) {
         match request {
             Request::Refresh(done) => {
-                if self.plane.order(ToForwarder::Snapshot) {
+                if self.plane.ask(ToForwarder::Snapshot) {
                     self.figures.waiting.push(done);
                 }
             }
@@ -39,7 +39,7 @@ impl Director {
             Request::Recordings(answer) => drop(answer.send(self.recorder.list())),
             Request::Why { wanted, answer } => drop(answer.send(self.recording(&wanted))),
             Request::Metrics(answer) => drop(answer.send(self.metrics(now))),
-            Request::Reload(answer) => self.begin_reload(Some(answer)),
+            Request::Reload(answer) => self.begin_reload(now, Some(answer)),
             Request::Order { order, by, answer } => self.on_order(now, (order, by), answer),
             Request::Explain { question, answer } => self.on_question(question, answer),
             Request::Overrides(answer) => drop(answer.send(self.overrides_status())),

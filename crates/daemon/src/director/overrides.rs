@@ -21,6 +21,7 @@ use self::names::refuse;
 use self::store::Store;
 use super::journal::Entry as Line;
 use super::maintenance::Outcome;
+use super::plane::Taken;
 use super::{Director, timestamp};
 
 pub(super) use self::store::Kept;
@@ -410,7 +411,7 @@ impl Director {
             return;
         }
         let message = overrides.book.message(overrides.number, timestamp());
-        if self.plane.order(ToForwarder::Overrides(message)) {
+        if self.plane.order(ToForwarder::Overrides(message)) == Taken::Queued {
             overrides.told = overrides.number;
         } else {
             overrides.tell_at = Some(now + TELL_INTERVAL);

@@ -17,8 +17,12 @@ use super::tracking::DataPlane;
 
 /// A forwarder that says nothing for this long cannot be trusted with clients.
 const SILENCE_LIMIT: Duration = Duration::from_secs(1);
+/// The same for one that has yet to say its first word.
+const FIRST_WORD_LIMIT: Duration = Duration::from_secs(5);
 /// Orders that may wait for a forwarder that does not read.
 const QUEUED_ORDERS: usize = 16;
+/// Of these, places that questions leave free for what changes something.
+const KEPT_FREE: usize = 8;
 /// A forwarder that has been stuck for this long is killed, so that another one can be started.
 const HOPELESS_AFTER: Duration = Duration::from_secs(4);
 
@@ -35,11 +39,35 @@ pub(super) struct Plane {
     usable: BTreeMap<String, usize>,
 }
 
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Taken {
+    /// It will be carried out.
+    Queued,
+    /// No forwarder runs. One that starts is told everything.
+    Nobody,
+    /// The forwarder has not taken the orders before it.
+    Full,
+}
+
 struct Process {
     pid: u32,
     started_at: Instant,
     orders: mpsc::Sender<ToForwarder>,
-    pulse: Option<(Instant, Pulse)>,
+    /// The last pulse or, before the first, the beginning of the stream.
+    heard_at: Instant,
+    pulse: Option<Pulse>,
+}
+
+impl Process {
+    /// How long it may say nothing.
+    fn silence_limit(&self) -> Duration {
+        match self.pulse {
+            Some(_) => SILENCE_LIMIT,
+            None => FIRST_WORD_LIMIT,
+        }
+    }
 }
 
 impl Plane {
@@ -71,15 +99,15 @@ impl Plane {
         self.given_up = false;
         self.usable.clear();
         self.link_number += 1;
-        let started_at = Instant::now()
-            .checked_sub(uptime)
-            .unwrap_or_else(Instant::now);
+        let now = Instant::now();
+        let started_at = now.checked_sub(uptime).unwrap_or(now);
         match open(self.link_number, stream, self.messages.clone()) {
             Ok(orders) => {
                 self.process = Some(Process {
                     pid,
                     started_at,
                     orders,
+                    heard_at: now,
                     pulse: None,
                 })
             }
@@ -99,7 +127,8 @@ impl Plane {
         if link_number == self.link_number
             && let Some(process) = &mut self.process
         {
-            process.pulse = Some((now, pulse));
+            process.heard_at = now;
+            process.pulse = Some(pulse);
         }
     }
 
@@ -117,20 +146,30 @@ impl Plane {
 
     /// This process itself was away: silence of the forwarder counts from here.
     pub(super) fn excuse(&mut self, now: Instant) {
-        if let Some((at, _)) = self
-            .process
-            .as_mut()
-            .and_then(|process| process.pulse.as_mut())
-        {
-            *at = now;
+        if let Some(process) = &mut self.process {
+            process.heard_at = now;
         }
     }
 
-    /// Queues an order; false when there is nobody to take it.
-    pub(super) fn order(&self, order: ToForwarder) -> bool {
+    /// Queues an order that changes something.
+    pub(super) fn order(&self, order: ToForwarder) -> Taken {
+        let Some(process) = &self.process else {
+            return Taken::Nobody;
+        };
+        match process.orders.try_send(order) {
+            Ok(()) => Taken::Queued,
+            Err(mpsc::error::TrySendError::Closed(_)) => Taken::Nobody,
+            Err(mpsc::error::TrySendError::Full(_)) => Taken::Full,
+        }
+    }
+
+    /// Queues a question; false when there is nobody to ask, or too many questions wait.
+    pub(super) fn ask(&self, question: ToForwarder) -> bool {
+        let room = |process: &&Process| process.orders.capacity() > KEPT_FREE;
         self.process
             .as_ref()
-            .is_some_and(|process| process.orders.try_send(order).is_ok())
+            .filter(room)
+            .is_some_and(|process| process.orders.try_send(question).is_ok())
     }
 
     /// What the director believes of the data plane.
@@ -144,15 +183,17 @@ impl Plane {
                 .clone()
                 .map_or(DataPlane::Starting, DataPlane::Down);
         };
-        let heard_at = process.pulse.map_or(process.started_at, |(at, _)| at);
+        let limit = process.silence_limit();
+        let is_silent = now.saturating_duration_since(process.heard_at) > limit;
         match process.pulse {
-            Some((_, pulse)) if pulse.stalled => {
+            Some(pulse) if pulse.stalled => {
                 DataPlane::Stuck("a thread of the forwarder does not turn".to_owned())
             }
-            Some(_) if now.saturating_duration_since(heard_at) > SILENCE_LIMIT => {
+            Some(_) if is_silent => {
                 DataPlane::Stuck("the forwarder has not been heard for a second".to_owned())
             }
-            Some((_, pulse)) if pulse.listening => DataPlane::Serving {
+            None if is_silent => DataPlane::Stuck("the forwarder has said nothing yet".to_owned()),
+            Some(pulse) if pulse.listening => DataPlane::Serving {
                 first_health_round_done: pulse.first_health_round_done,
             },
             Some(_) | None => DataPlane::Starting,
@@ -173,8 +214,8 @@ impl Plane {
 
     /// When silence turns into a fault, if nothing is heard until then.
     pub(super) fn silence_at(&self, now: Instant) -> Option<Instant> {
-        let (heard_at, _) = self.process.as_ref()?.pulse?;
-        let at = heard_at + SILENCE_LIMIT + Duration::from_millis(1);
+        let process = self.process.as_ref()?;
+        let at = process.heard_at + process.silence_limit() + Duration::from_millis(1);
         (at > now).then_some(at)
     }
 
@@ -193,8 +234,9 @@ impl Plane {
     }
 
     pub(super) fn pulse_age(&self, now: Instant) -> Option<Duration> {
-        let (at, _) = self.process.as_ref()?.pulse?;
-        Some(now.saturating_duration_since(at))
+        let process = self.process.as_ref()?;
+        process.pulse?;
+        Some(now.saturating_duration_since(process.heard_at))
     }
 }
 
@@ -255,5 +297,58 @@ async fn write_orders(mut writer: OwnedWriteHalf, mut orders: mpsc::Receiver<ToF
         if write_frame(&mut writer, &order).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What is believed of a forwarder so long after it was introduced; with a first word at once, or none.
+    fn view_after(wait: Duration, speaks: bool) -> DataPlane {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let mut plane = Plane::new(mpsc::channel(1).0);
+            plane.set_configured(true);
+            let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            plane.started(1, 0, Duration::from_secs(3600), ours.into());
+            let now = Instant::now();
+            if speaks {
+                plane.on_pulse(
+                    now,
+                    1,
+                    Pulse {
+                        listening: true,
+                        ..Pulse::default()
+                    },
+                );
+            }
+            plane.view(now + wait)
+        })
+    }
+
+    #[test]
+    fn silence_is_a_fault_also_before_the_first_word() {
+        let millis = Duration::from_millis;
+        assert!(matches!(
+            view_after(millis(900), true),
+            DataPlane::Serving { .. }
+        ));
+        assert!(matches!(
+            view_after(millis(1100), true),
+            DataPlane::Stuck(_)
+        ));
+        assert!(matches!(
+            view_after(millis(4900), false),
+            DataPlane::Starting
+        ));
+        assert!(matches!(
+            view_after(millis(5100), false),
+            DataPlane::Stuck(_)
+        ));
     }
 }

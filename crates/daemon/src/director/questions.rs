@@ -42,7 +42,7 @@ impl Director {
         } else {
             questions.asked += 1;
             let id = questions.asked;
-            if self.plane.order(ToForwarder::Explain { id, question }) {
+            if self.plane.ask(ToForwarder::Explain { id, question }) {
                 questions.waiting.insert(id, answer);
                 return;
             }

@@ -8,8 +8,11 @@ use tokio::sync::oneshot;
 
 use super::journal::Entry;
 use super::load::{self, Loaded};
-use super::{Director, Running, plane, timestamp};
+use super::plane::{self, Taken};
+use super::{Director, Running, timestamp};
 
+/// How long reading and checking the file, and the certificates it names, may take.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long the forwarder may take to apply a configuration.
 const APPLY_LIMIT: Duration = Duration::from_secs(7);
 
@@ -29,7 +32,11 @@ pub(super) struct Reload {
 enum Stage {
     #[default]
     Idle,
-    Reading,
+    Reading {
+        give_up_at: Instant,
+    },
+    /// Nobody waits for it any more, but the thread still reads: there is no other one beside it.
+    Hung,
     Applying {
         loaded: Box<Loaded>,
         config: Box<Config>,
@@ -52,27 +59,55 @@ impl Reload {
 
     /// True while none is under way.
     pub(super) fn is_idle(&self) -> bool {
-        matches!(self.stage, Stage::Idle)
+        matches!(self.stage, Stage::Idle | Stage::Hung)
     }
 
-    /// When to stop waiting for the forwarder.
+    /// When to stop waiting for the disk or the forwarder.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Applying { give_up_at, .. } => Some(give_up_at),
-            Stage::Idle | Stage::Reading => None,
+            Stage::Reading { give_up_at } | Stage::Applying { give_up_at, .. } => Some(give_up_at),
+            Stage::Idle | Stage::Hung => None,
+        }
+    }
+
+    /// This process itself was away for so long.
+    pub(super) fn excuse(&mut self, away: Duration) {
+        match &mut self.stage {
+            Stage::Reading { give_up_at } | Stage::Applying { give_up_at, .. } => {
+                *give_up_at += away;
+            }
+            Stage::Idle | Stage::Hung => {}
         }
     }
 }
 
 impl Director {
     /// Begins a reload, or notes that another one is wanted after the one under way.
-    pub(super) fn begin_reload(&mut self, answer: Option<oneshot::Sender<ReloadResult>>) {
-        if !matches!(self.reload.stage, Stage::Idle) {
-            self.reload.next.get_or_insert_default().extend(answer);
-            return;
+    pub(super) fn begin_reload(
+        &mut self,
+        now: Instant,
+        answer: Option<oneshot::Sender<ReloadResult>>,
+    ) {
+        match self.reload.stage {
+            Stage::Reading { .. } | Stage::Applying { .. } => {
+                self.reload.next.get_or_insert_default().extend(answer);
+            }
+            Stage::Hung => {
+                self.reload.waiting.extend(answer);
+                self.fail_reload(now, "an earlier reload still waits for the disk");
+            }
+            Stage::Idle => {
+                self.reload.waiting.extend(answer);
+                self.read_configuration(now);
+            }
         }
-        self.reload.stage = Stage::Reading;
-        self.reload.waiting.extend(answer);
+    }
+
+    /// Has a thread read and check the file, which may take its time.
+    fn read_configuration(&mut self, now: Instant) {
+        self.reload.stage = Stage::Reading {
+            give_up_at: now + READ_LIMIT,
+        };
         let (path, node, loaded) = (
             self.args.config.clone(),
             self.args.node.clone(),
@@ -86,22 +121,24 @@ impl Director {
             drop(loaded.blocking_send(load::load_from_disk(&path, node).map(Box::new)));
         });
         if let Err(error) = spawned {
-            self.end_reload(
-                ReloadOutcome::Failed,
-                None,
-                Vec::new(),
-                Some(format!("no thread to read the file: {error}")),
-            );
+            self.reload.stage = Stage::Idle;
+            self.fail_reload(now, &format!("no thread to read the file: {error}"));
         }
     }
 
     /// The file has been read.
     pub(super) fn on_loaded(&mut self, now: Instant, loaded: std::io::Result<Box<Loaded>>) {
+        let stage = std::mem::take(&mut self.reload.stage);
+        if matches!(stage, Stage::Hung) {
+            // What the file was then is not what whoever asks by now wants.
+            return;
+        }
         let mut loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 let problem = unreadable(&error);
-                return self.end_reload_with(
+                return self.end_reload(
+                    now,
                     ReloadOutcome::Refused,
                     None,
                     Vec::new(),
@@ -112,13 +149,21 @@ impl Director {
         };
         let problems = problems(&loaded.report);
         let Some(config) = loaded.config.take() else {
-            return self.end_reload_with(ReloadOutcome::Refused, None, Vec::new(), problems, None);
+            return self.end_reload(
+                now,
+                ReloadOutcome::Refused,
+                None,
+                Vec::new(),
+                problems,
+                None,
+            );
         };
         if config::diff(&self.running.config, &config).is_empty() {
             let hash = Some(config.hash.clone());
             self.running.config.hash = config.hash;
             self.running.text = loaded.text;
-            return self.end_reload_with(
+            return self.end_reload(
+                now,
                 ReloadOutcome::Unchanged,
                 hash,
                 Vec::new(),
@@ -129,16 +174,24 @@ impl Director {
         self.reload.generations = self.reload.generations.max(self.running.generation) + 1;
         let generation = self.reload.generations;
         let order = plane::configure(generation, &loaded.path, &loaded.text, &config);
-        let asked = !config.listeners.is_empty() && self.plane.order(order);
+        let taken = match config.listeners.is_empty() {
+            true => Taken::Nobody,
+            false => self.plane.order(order),
+        };
         self.reload.stage = Stage::Applying {
             loaded,
             config: Box::new(config),
             generation,
             give_up_at: now + APPLY_LIMIT,
         };
-        if !asked {
-            // No forwarder runs: it gets the configuration when it starts.
-            self.on_configured(now, generation, None);
+        match taken {
+            Taken::Queued => {}
+            // It gets the configuration when it starts.
+            Taken::Nobody => self.on_configured(now, generation, None),
+            Taken::Full => {
+                let error = "the forwarder takes no orders at the moment".to_owned();
+                self.on_configured(now, generation, Some(error));
+            }
         }
     }
 
@@ -165,8 +218,11 @@ impl Director {
             return;
         };
         if let Some(error) = error {
+            // Whatever it has made of it, or makes of it later: it serves what runs.
+            self.configure_plane();
             let hash = Some(config.hash.clone());
-            return self.end_reload_with(
+            return self.end_reload(
+                now,
                 ReloadOutcome::Failed,
                 hash,
                 Vec::new(),
@@ -202,16 +258,32 @@ impl Director {
         self.keep_last_good();
         self.notes
             .retain(|note| !note.contains("last good configuration"));
-        self.end_reload_with(ReloadOutcome::Applied, hash, changes, found, None);
+        self.end_reload(now, ReloadOutcome::Applied, hash, changes, found, None);
     }
 
-    /// Gives up on a forwarder that does not answer.
+    /// Gives up on a disk or a forwarder that does not answer.
     pub(super) fn expire_reload(&mut self, now: Instant) {
-        if self.reload.deadline().is_some_and(|at| at <= now) {
-            let error = "the forwarder did not answer in time".to_owned();
-            if let Stage::Applying { generation, .. } = self.reload.stage {
+        if self.reload.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        match self.reload.stage {
+            Stage::Reading { .. } => {
+                self.reload.stage = Stage::Hung;
+                self.fail_reload(now, "the file could not be read in time");
+            }
+            Stage::Applying { generation, .. } => {
+                let error = "the forwarder did not answer in time".to_owned();
                 self.on_configured(now, generation, Some(error));
             }
+            Stage::Idle | Stage::Hung => {}
+        }
+    }
+
+    /// The forwarder has ended. The next one is told what runs, and nothing of what this one was about to apply.
+    pub(super) fn lose_reload(&mut self, now: Instant) {
+        if let Stage::Applying { generation, .. } = self.reload.stage {
+            let error = "the forwarder ended while it applied it".to_owned();
+            self.on_configured(now, generation, Some(error));
         }
     }
 
@@ -251,18 +323,22 @@ impl Director {
         self.close_unused_wires();
     }
 
-    fn end_reload(
-        &mut self,
-        outcome: ReloadOutcome,
-        hash: Option<String>,
-        problems: Vec<Problem>,
-        error: Option<String>,
-    ) {
-        self.end_reload_with(outcome, hash, Vec::new(), problems, error);
+    fn fail_reload(&mut self, now: Instant, error: &str) {
+        let error = Some(error.to_owned());
+        self.end_reload(
+            now,
+            ReloadOutcome::Failed,
+            None,
+            Vec::new(),
+            Vec::new(),
+            error,
+        );
     }
 
-    fn end_reload_with(
+    /// Says how it ended to whoever waits, and begins the next one that is wanted.
+    fn end_reload(
         &mut self,
+        now: Instant,
         outcome: ReloadOutcome,
         hash: Option<String>,
         changes: Vec<String>,
@@ -288,7 +364,6 @@ impl Director {
             ReloadOutcome::Failed => 3,
         };
         self.reload.results[place] += 1;
-        self.reload.stage = Stage::Idle;
         self.watch_certificates();
         for waiting in self.reload.waiting.drain(..) {
             // Whoever asked may have gone.
@@ -297,7 +372,7 @@ impl Director {
         self.reload.last = Some(result);
         if let Some(waiting) = self.reload.next.take() {
             self.reload.waiting = waiting;
-            self.begin_reload(None);
+            self.begin_reload(now, None);
         }
     }
 }

@@ -35,8 +35,8 @@ const CONNECTIONS: usize = 32;
 const QUEUED_REQUESTS: usize = 32;
 /// How long a client may take to say what it wants.
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
-/// How long an answer may take to begin.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long an answer may take to begin: longer than a reload that waits for another one.
+const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 /// How long the forwarder may take to say what would become of a request.
 const EXPLAIN_LIMIT: Duration = Duration::from_secs(3);
 /// How long an answer waits for fresh figures of the forwarder before it takes the last known.

@@ -18,6 +18,7 @@ use super::certificates::Certificates;
 use super::grid::Grid;
 use super::inputs::{self, Handles, Sources};
 use super::journal::{Entry, Journal};
+use super::last_good::{self, LastGood};
 use super::load::{self, Loaded};
 use super::parent_settings::{self, ParentSettings};
 use super::plane::Plane;
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 deadline,
             )
             .await;
-            director.take(input);
+            director.take(input, deadline);
         }
         director.say_goodbye();
         anyhow::Ok(())
@@ -110,7 +111,7 @@ fn load_for_start(args: &Args, notes: &mut Vec<String>) -> Option<Loaded> {
     if args.restarts == 0 && args.resume.is_none() {
         return None;
     }
-    let kept = load::last_good(&args.state_dir, args.node.clone())
+    let kept = last_good::read(&args.state_dir, args.node.clone())
         .ok()
         .filter(|kept| kept.config.is_some())?;
     notes.push(format!(
@@ -181,6 +182,7 @@ async fn assemble(
     }
     let mut director = Director {
         recorder: super::flight::Recorder::start(&args.state_dir),
+        last_good: LastGood::new(&args.state_dir),
         args,
         log,
         running: Running {
@@ -408,20 +410,9 @@ impl Director {
         }
     }
 
-    /// Writes the running configuration aside, from a thread of its own.
+    /// Has the running configuration kept for a director that has to start again.
     pub(super) fn keep_last_good(&self) {
-        let (folder, text) = (self.args.state_dir.clone(), self.running.text.clone());
-        let thread = std::thread::Builder::new()
-            .name("tandem-keep".to_owned())
-            .stack_size(256 * 1024);
-        let spawned = thread.spawn(move || {
-            if let Err(error) = load::keep_last_good(&folder, &text) {
-                tracing::warn!(folder = %folder.display(), %error, "the configuration is not kept for a restart");
-            }
-        });
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread to keep the configuration");
-        }
+        self.last_good.keep(self.running.text.clone());
     }
 
     fn say_goodbye(&mut self) {

@@ -19,6 +19,9 @@ use nix::unistd::Pid;
 
 /// How long any fact may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
+/// How long an answer on the control socket may take: longer than the daemon itself waits for anything, also where whole groups of
+/// processes stand still for a while.
+const ANSWER_LIMIT: Duration = Duration::from_secs(150);
 /// User and group `nobody`.
 const NOBODY: u32 = 65_534;
 
@@ -48,6 +51,11 @@ pub(crate) fn kill(pid: u32) {
 /// SIGSTOP.
 pub(crate) fn freeze(pid: u32) {
     send(Pid::from_raw(pid as i32), Signal::SIGSTOP).unwrap();
+}
+
+/// SIGCONT.
+pub(crate) fn thaw(pid: u32) {
+    send(Pid::from_raw(pid as i32), Signal::SIGCONT).unwrap();
 }
 
 /// Memory that a process has made for itself, in KiB. The pages of the program are not in it: how they are shared out depends on who
@@ -176,7 +184,7 @@ impl Node {
         status.unwrap()
     }
 
-    fn keeper(&self) -> u32 {
+    pub(crate) fn keeper(&self) -> u32 {
         self.process.as_ref().unwrap().id()
     }
 
@@ -203,6 +211,12 @@ impl Node {
         self.request("POST", path, "")
     }
 
+    /// `POST /reload`, which has to be answered.
+    pub(crate) fn reload(&self) -> serde_json::Value {
+        let answer = self.post("/reload");
+        answer.unwrap_or_else(|| panic!("the reload is not answered:\n{}", self.log()))
+    }
+
     /// A `POST` of an order.
     pub(crate) fn order(&self, body: &serde_json::Value) -> serde_json::Value {
         let answer = self.request("POST", "/orders", &body.to_string());
@@ -220,7 +234,7 @@ impl Node {
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Option<String> {
         let mut stream = UnixStream::connect(self.folder.path().join("socket")).ok()?;
-        stream.set_read_timeout(Some(LIMIT)).ok()?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
