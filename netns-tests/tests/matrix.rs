@@ -1,6 +1,6 @@
 //! What the daemon makes of each kind of advertisement that can come, seen on the wire: accepted and learned, answered at once, or
-//! counted under its reason and nothing else. One node is Active for three virtual routers (version 3 over IPv4, over IPv6, version 2);
-//! a stranger sends.
+//! counted under its reason and nothing else. One node is Active for five virtual routers: version 3 over IPv4, over IPv6 and with
+//! `off_link = "drop"`, version 2 and the same with `other_list = "accept"`. A stranger sends.
 
 #![allow(clippy::unwrap_used)]
 
@@ -56,11 +56,33 @@ vips = ["10.0.0.11/24"]
 advert_interval = "1s"
 priority = 150
 preempt = true
+
+[vrrp.near]
+interface = "eth0"
+vrid = 55
+vips = ["10.0.0.12/24"]
+off_link = "drop"
+advert_interval = "200ms"
+priority = 150
+preempt = true
+
+[vrrp.lenient]
+interface = "eth0"
+vrid = 56
+version = 2
+vips = ["10.0.0.13/24"]
+other_list = "accept"
+advert_interval = "1s"
+priority = 150
+preempt = true
 "#;
 
 const FOUR: u8 = 51;
 const SIX: u8 = 52;
 const TWO: u8 = 53;
+const NEAR: u8 = 55;
+const LENIENT: u8 = 56;
+const ALL: [u8; 5] = [FOUR, SIX, TWO, NEAR, LENIENT];
 
 struct Stage<'lab> {
     node: Tandem<'lab>,
@@ -179,6 +201,14 @@ fn vip4() -> [IpAddr; 1] {
 
 fn vip2() -> [IpAddr; 1] {
     [Ipv4Addr::new(10, 0, 0, 11).into()]
+}
+
+fn vip_near() -> [IpAddr; 1] {
+    [Ipv4Addr::new(10, 0, 0, 12).into()]
+}
+
+fn off_link() -> Option<IpAddr> {
+    Some(Ipv4Addr::new(192, 0, 2, 7).into())
 }
 
 fn vip6() -> [IpAddr; 2] {
@@ -317,14 +347,19 @@ fn refusals() -> Vec<(&'static str, Shot, u8, &'static str)> {
             "length",
         ),
         ("v2 other list", Shot::v2(TWO, &vip4()), TWO, "address_list"),
+        (
+            "v4 source off link, where that is dropped",
+            Shot::v3(NEAR, &vip_near()).but(|s| s.source = off_link()),
+            NEAR,
+            "off_link",
+        ),
     ]
 }
 
 /// Refused packets: each is counted, and a stream of them, faster than the interval, moves neither a timer nor a state and gets no answer.
 fn refuses(stage: &mut Stage<'_>) {
-    let transitions = |stage: &Stage<'_>| {
-        [FOUR, SIX, TWO].map(|vrid| stage.detail(vrid)["last_transition"].clone())
-    };
+    let transitions =
+        |stage: &Stage<'_>| ALL.map(|vrid| stage.detail(vrid)["last_transition"].clone());
     let before = transitions(stage);
     for (what, shot, vrid, reason) in refusals() {
         stage.refused(what, &shot, vrid, reason);
@@ -332,6 +367,10 @@ fn refuses(stage: &mut Stage<'_>) {
     assert!(
         stage.has_alarm(TWO, "list_mismatch"),
         "a refused list is worth an alarm"
+    );
+    assert!(
+        stage.has_alarm(NEAR, "off_link"),
+        "a refused neighbour is worth an alarm"
     );
 
     // Not VRRP at all for a router that listens to the group: the kernel gives it to nobody.
@@ -351,8 +390,8 @@ fn refuses(stage: &mut Stage<'_>) {
     }
     let ended = Instant::now();
     assert!(sent > 50, "{sent} rounds in two seconds are no stream");
-    for (vrid, interval) in
-        [(FOUR, 200), (SIX, 200), (TWO, 1000)].map(|(vrid, ms)| (vrid, Duration::from_millis(ms)))
+    for (vrid, interval) in [(FOUR, 200), (SIX, 200), (TWO, 1000), (NEAR, 200)]
+        .map(|(vrid, ms)| (vrid, Duration::from_millis(ms)))
     {
         // What was sent in our name is not ours: the hardware address is not in the record, the priority is.
         let own = stage.adverts(vrid, true, begun - interval).into_iter();
@@ -387,10 +426,7 @@ fn yields_v4(stage: &mut Stage<'_>) {
         ("message-only checksum", four().but(|s| s.sum = Sum::Plain)),
         ("reserved bits", four().but(|s| s.interval = [0xf0, 20])),
         ("other list", Shot::v3(FOUR, &vip2())),
-        (
-            "source off link",
-            four().but(|s| s.source = Some(Ipv4Addr::new(192, 0, 2, 7).into())),
-        ),
+        ("source off link", four().but(|s| s.source = off_link())),
         (
             "virtual source MAC",
             four().but(|s| s.mac = Some([0, 0, 0x5e, 0, 1, FOUR])),
@@ -440,7 +476,7 @@ fn every_kind_of_packet_gets_what_it_should() {
             observer: Observer::start(&lab).unwrap(),
             stranger: Stranger::new(&lab).unwrap(),
         };
-        for vrid in [FOUR, SIX, TWO] {
+        for vrid in ALL {
             wait_until("it is Active", LIMIT, || {
                 stage.node.status().is_ok() && stage.detail(vrid)["state"] == "active"
             })
@@ -452,7 +488,17 @@ fn every_kind_of_packet_gets_what_it_should() {
         // The slow ones of version 2 while the quick ones of version 3 take their turns.
         let garbage = Shot::v2(TWO, &vip2()).but(|s| s.trailer = b"garbage!".to_vec());
         let at = stage.shoot(&garbage);
+        let other = Shot::v2(LENIENT, &vip4());
+        let other_at = stage.shoot(&other);
         yields_v4(&mut stage);
+        stage.came_back("v2 other list, where accepted", LENIENT, other_at, DOWN_1_S);
+        assert!(stage.has_alarm(LENIENT, "list_mismatch"));
+        let near = Shot::v3(NEAR, &vip_near());
+        stage.yields(
+            "source on link, where others are dropped",
+            &near,
+            DOWN_20_CS,
+        );
         stage.came_back("v2 garbage where no password is", TWO, at, DOWN_1_S);
 
         let owner = Shot::v2(TWO, &vip4()).but(|s| s.priority = 255);

@@ -35,7 +35,7 @@ pub(crate) use listener::{ListenerDraft, ListenerProtocol};
 pub(crate) use pair::{PairDraft, PerNode};
 pub(crate) use rule::RulePlace;
 pub(crate) use track::TrackDraft;
-pub(crate) use vrrp::{Profile, UnicastDraft, VrrpDraft};
+pub(crate) use vrrp::{Profile, Taken, UnicastDraft, VrrpDraft};
 
 use crate::Code;
 use crate::tree::{At, Findings, Item, Section};

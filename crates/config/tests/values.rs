@@ -221,6 +221,30 @@ fn the_checksum_form_can_be_fixed() {
 }
 
 #[test]
+fn whose_advertisements_count_follows_the_version_unless_told_otherwise() {
+    let drops = |lines: &str| {
+        let text = PAIR.replace("vrid = 51", &format!("vrid = 51\n{lines}"));
+        let settings = on("lb1", &text).vrrp.remove(0).settings;
+        (settings.off_link_drops, settings.list_mismatch_drops)
+    };
+    assert_eq!(drops(""), (false, false));
+    assert_eq!(drops("version = 2"), (false, true));
+    assert_eq!(
+        drops("version = 2\nother_list = \"accept\""),
+        (false, false)
+    );
+    assert_eq!(
+        drops("off_link = \"drop\"\nother_list = \"drop\""),
+        (true, true)
+    );
+    // The default may be said where there is no choice.
+    assert_eq!(
+        drops("off_link = \"accept\"\nunicast = true"),
+        (false, false)
+    );
+}
+
+#[test]
 fn version_2_has_an_interval_of_a_second_unless_told_otherwise() {
     let text = "[vrrp.a]\ninterface = \"eth0\"\nvrid = 1\nversion = 2\nvips = [\"10.0.0.1/24\"]\n";
     assert_eq!(on("x", text).vrrp[0].settings.advert_interval.centis(), 100);

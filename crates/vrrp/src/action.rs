@@ -281,6 +281,8 @@ pub enum AlarmKind {
     TwoActive,
     /// The peer lists other addresses (RFC 9568 §7.1).
     ListMismatch,
+    /// Somebody speaks for this virtual router from an address in no network of the interface.
+    OffLink,
     /// The peer has another interval (RFC 9568 §7.1).
     IntervalMismatch,
     /// The peer's checksum has another form than ours (RFC 9568 §5.2.8).
@@ -320,6 +322,7 @@ impl AlarmKind {
             Self::EqualPriorities => "equal_priorities",
             Self::TwoActive => "two_active",
             Self::ListMismatch => "list_mismatch",
+            Self::OffLink => "off_link",
             Self::IntervalMismatch => "interval_mismatch",
             Self::ChecksumForm => "checksum_form",
             Self::NoLinkLocal => "no_link_local",

@@ -24,6 +24,9 @@ pub enum Reject {
     /// Comes from one of our own addresses: a reflection.
     #[error("sent from one of our own addresses")]
     OwnSource,
+    /// Comes from an address in no network of the interface, where only neighbours are believed.
+    #[error("sent from an address in no network of the interface")]
+    OffLink,
     /// TTL or hop limit is not 255 (RFC 9568 §7.1), or below what is configured for a routed peer.
     #[error("TTL or hop limit is not 255")]
     HopLimit,
@@ -85,12 +88,13 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, in the order of the checks.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Short,
         Self::IpLength,
         Self::Protocol,
         Self::Destination,
         Self::OwnSource,
+        Self::OffLink,
         Self::HopLimit,
         Self::Version,
         Self::Length,
@@ -121,6 +125,7 @@ impl Reject {
             Self::Protocol => "protocol",
             Self::Destination => "destination",
             Self::OwnSource => "own_source",
+            Self::OffLink => "off_link",
             Self::HopLimit => "hop_limit",
             Self::Version => "version",
             Self::Length => "length",
@@ -215,10 +220,10 @@ mod tests {
             }
         }
         let counts: Vec<u64> = counters.rejects().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=24).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=25).collect::<Vec<u64>>());
         let mut names: Vec<&str> = counters.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 28);
+        assert_eq!(names.len(), 29);
     }
 }

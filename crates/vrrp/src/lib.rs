@@ -44,8 +44,8 @@ pub use machine::{
 };
 pub use priority::{Contribution, effective_priority};
 pub use receive::{
-    Accepted, Datagram, Expectation, Guard, Notes, accept, accept_authentic, claimed_skew_s,
-    open_sealed, parse_ipv4,
+    Accepted, Datagram, Expectation, Guard, Local, Network, Notes, accept, accept_authentic,
+    claimed_skew_s, open_sealed, parse_ipv4,
 };
 pub use settings::Settings;
 pub use timing::{down_interval, skew_time};

@@ -21,11 +21,13 @@ use crate::wire::{
 };
 
 mod guard;
+mod local;
 #[cfg(test)]
 mod tests;
 
 pub use guard::{Guard, claimed_skew_s, open_sealed};
 use guard::{Parted, authenticate};
+pub use local::{Local, Network};
 
 /// A VRRP message as a socket delivers it, with what the IP header said.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,7 @@ pub struct Expectation {
     unicast_peers: Vec<IpAddr>,
     least_hop_limits: BTreeMap<IpAddr, u8>,
     list_mismatch_drops: bool,
+    off_link_drops: bool,
     authentication: Option<Arc<Authentication>>,
 }
 
@@ -73,6 +76,7 @@ impl Expectation {
             unicast_peers: settings.unicast_peers.clone(),
             least_hop_limits: settings.least_hop_limits.clone(),
             list_mismatch_drops: settings.list_mismatch_drops,
+            off_link_drops: settings.off_link_drops,
             authentication: settings.authentication.clone(),
         }
     }
@@ -92,6 +96,12 @@ impl Expectation {
     fn skew_s(&self, proof: Option<Proof>, guard: Option<&Guard<'_>>) -> Option<i64> {
         let authentication = self.authentication.as_ref()?;
         authentication.noteworthy_skew(proof?.stamp, guard?.wall)
+    }
+
+    /// Whether the sender is near enough. What is link-local is a neighbour's, and a unicast peer is known by its address.
+    fn believes(&self, datagram: &Datagram<'_>, local: &Local<'_>) -> bool {
+        let anybody = !self.off_link_drops || datagram.family == Family::V6;
+        anybody || local.is_neighbour(datagram.source)
     }
 
     fn takes(&self, datagram: &Datagram<'_>) -> bool {
@@ -202,31 +212,29 @@ pub fn parse_ipv4(packet: &[u8]) -> Result<Datagram<'_>, Reject> {
 /// The first [`Reject`] in the order of the checks.
 pub fn accept<'e>(
     datagram: &Datagram<'_>,
-    own_addresses: &[IpAddr],
+    local: Local<'_>,
     find: impl FnOnce(Vrid) -> Option<&'e Expectation>,
 ) -> Result<(Vrid, Accepted), Reject> {
-    check(datagram, own_addresses, |vrid| Some((find(vrid)?, None)))
+    check(datagram, local, |vrid| Some((find(vrid)?, None)))
 }
 
 /// Checks a message for the virtual router that `find` knows under its VRID on the interface it came from.
-///
-/// `own_addresses` are the addresses of this node: where unicast may be sent to, and where nothing may come from.
 ///
 /// # Errors
 /// The first [`Reject`] in the order of the checks.
 pub fn accept_authentic<'e>(
     datagram: &Datagram<'_>,
-    own_addresses: &[IpAddr],
+    local: Local<'_>,
     find: impl FnOnce(Vrid) -> Option<(&'e Expectation, Guard<'e>)>,
 ) -> Result<(Vrid, Accepted), Reject> {
-    check(datagram, own_addresses, |vrid| {
+    check(datagram, local, |vrid| {
         find(vrid).map(|(expected, guard)| (expected, Some(guard)))
     })
 }
 
 fn check<'e>(
     datagram: &Datagram<'_>,
-    own_addresses: &[IpAddr],
+    local: Local<'_>,
     find: impl FnOnce(Vrid) -> Option<(&'e Expectation, Option<Guard<'e>>)>,
 ) -> Result<(Vrid, Accepted), Reject> {
     let view = MessageView::new(datagram.family, datagram.payload).ok_or(Reject::Short)?;
@@ -236,7 +244,7 @@ fn check<'e>(
         .filter(|(expected, _)| expected.has_family(datagram.family))
         .unzip();
     let mut guard = guard.flatten();
-    check_envelope(datagram, own_addresses, expected)?;
+    check_envelope(datagram, &local, expected)?;
     let version = view
         .version()
         .filter(|&version| expected.is_none_or(|expected| expected.version == version));
@@ -288,19 +296,22 @@ fn check<'e>(
     ))
 }
 
-/// Destination, own source, hop limit.
+/// Destination, source, hop limit.
 fn check_envelope(
     datagram: &Datagram<'_>,
-    own_addresses: &[IpAddr],
+    local: &Local<'_>,
     expected: Option<&Expectation>,
 ) -> Result<(), Reject> {
     let to_us = datagram.destination == group(datagram.family)
-        || own_addresses.contains(&datagram.destination);
+        || local.addresses.contains(&datagram.destination);
     if !to_us || expected.is_some_and(|expected| !expected.takes(datagram)) {
         return Err(Reject::Destination);
     }
-    if own_addresses.contains(&datagram.source) {
+    if local.addresses.contains(&datagram.source) {
         return Err(Reject::OwnSource);
+    }
+    if expected.is_some_and(|expected| !expected.believes(datagram, local)) {
+        return Err(Reject::OffLink);
     }
     let least = expected.map_or(HOP_LIMIT, |expected| {
         expected.least_hop_limit(datagram.source)

@@ -36,6 +36,8 @@ pub struct Settings {
     pub unicast_peers: Vec<IpAddr>,
     /// Whether an advertisement with another address list is dropped unless its sender is the owner (RFC 3768 §7.1).
     pub list_mismatch_drops: bool,
+    /// Whether an IPv4 advertisement is dropped that comes from an address in no network of the interface.
+    pub off_link_drops: bool,
     /// Unicast peers behind a router: the lowest TTL or hop limit that is believed of each; 255 for the others.
     pub least_hop_limits: BTreeMap<IpAddr, u8>,
     /// The trailer that what is sent and received carries; V3 only. `None` = no authentication.
@@ -59,6 +61,7 @@ impl Settings {
             peer: PeerKnowledge::Unknown,
             unicast_peers: Vec::new(),
             list_mismatch_drops: false,
+            off_link_drops: false,
             least_hop_limits: BTreeMap::new(),
             authentication: None,
         }

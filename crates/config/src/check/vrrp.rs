@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::vrrp::{AuthMode, Authentication, Freshness, PeerKnowledge, Priority, Settings, Version};
+use ::vrrp::{AuthMode, Authentication, Freshness, PeerKnowledge, Priority, Settings};
 
 use super::nodes::Nodes;
 use crate::Code;
 use crate::model::{Unicast, Vrrp};
-use crate::read::{Draft, PerNode, Profile, UnicastDraft, VrrpDraft};
+use crate::read::{Draft, PerNode, Profile, Taken, UnicastDraft, VrrpDraft};
 use crate::tree::{At, Findings};
 use crate::units::show_duration;
 
@@ -58,7 +58,8 @@ fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_
         .as_ref()
         .map(|unicast| unicast.peers.clone())
         .unwrap_or_default();
-    settings.list_mismatch_drops = vrrp.version == Version::V2;
+    settings.list_mismatch_drops = vrrp.belief.other_list == Taken::Drop;
+    settings.off_link_drops = vrrp.belief.off_link == Taken::Drop;
     let interface = interface?.value.clone();
     Some(Vrrp {
         name: vrrp.name.value.clone(),

@@ -203,6 +203,8 @@ fn vrrp(vrrp: &Vrrp) -> Part {
             ChecksumPolicy::Fixed(form) => form.as_str(),
         },
     );
+    part.set("off_link", taken(!settings.off_link_drops));
+    part.set("other_list", taken(!settings.list_mismatch_drops));
     part.set("priority", settings.priority);
     part.set(
         "priority of the other node",
@@ -245,6 +247,10 @@ fn vrrp(vrrp: &Vrrp) -> Part {
         ..Secret::default()
     };
     part
+}
+
+fn taken(accepted: bool) -> &'static str {
+    if accepted { "accept" } else { "drop" }
 }
 
 /// Everything about authentication that is no secret.

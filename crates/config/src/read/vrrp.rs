@@ -1,6 +1,7 @@
 //! `[vrrp.NAME]`.
 
 mod auth;
+mod belief;
 mod profile;
 mod times;
 
@@ -19,6 +20,7 @@ use crate::tree::{At, Item, Section};
 pub(crate) use profile::Profile;
 
 pub(crate) use auth::AuthDraft;
+pub(crate) use belief::{Belief, Taken};
 
 /// A virtual router as written.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct VrrpDraft {
     pub(crate) version: Version,
     pub(crate) auth: AuthDraft,
     pub(crate) checksum: ChecksumPolicy,
+    pub(crate) belief: Belief,
     pub(crate) vips: Vec<At<VipAddress>>,
     /// Whether every VIP could be read; if not, nothing can be said about addresses that are none.
     pub(crate) vips_complete: bool,
@@ -92,6 +95,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         .and_then(|item| times::preempt(&item))
         .unwrap_or(profile.preempt());
     let unicast = section.get("unicast").and_then(|item| unicast(&item));
+    let belief = Belief::read(&section, version, &vips, unicast.is_some());
     let unicast_min_ttl = section.get("unicast_min_ttl").and_then(|item| {
         let place = item.key_place();
         PerNode::read(&item, |item| item.number(1..=255)).map(|value| At { value, place })
@@ -125,6 +129,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         version,
         auth: auth.unwrap_or_default(),
         checksum,
+        belief,
         vips,
         vips_complete,
         interval,

@@ -425,6 +425,28 @@ pub(crate) const CASES: &[Case] = &[
         ],
     ),
     (
+        PAIR,
+        "off_link = \"strict\"\nother_list = \"drop\"\nskip_check_adv_addr = true\n",
+        &[
+            "7:12: error[E011]: `off_link` must be one of \"accept\", \"drop\", got \"strict\"",
+            "9:1: error[E012]: unknown key `skip_check_adv_addr` in [vrrp.main]; did you mean `other_list`?",
+        ],
+    ),
+    (
+        PAIR,
+        "off_link = \"drop\"\nunicast = true\n",
+        &[
+            "7:1: error[E041]: `off_link` is for multicast: over unicast nobody but the other nodes is believed; remove the line",
+        ],
+    ),
+    (
+        "",
+        "[vrrp.main]\ninterface = \"eth0\"\nvrid = 51\nvips = [\"fd00::10/64\"]\noff_link = \"drop\"\n",
+        &[
+            "5:1: error[E041]: `off_link` is for IPv4: over IPv6 no other than link-local addresses are believed; remove the line",
+        ],
+    ),
+    (
         WEB,
         "algorithm = { consistent_hash = \"cookie:SID\" }\n[listener.raw]\nbind = \"0.0.0.0:81\"\nprotocol = \"tcp\"\nforward = \"app\"\n",
         &[

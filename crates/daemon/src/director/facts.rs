@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use linux::address::{Address, Link};
 use linux::monitor::Change;
-use vrrp::Family;
+use vrrp::{Family, Local, Network};
 
 use super::tracking::LinkFact;
 
@@ -18,29 +18,45 @@ pub(super) struct Facts {
     generations: BTreeMap<u32, u64>,
 }
 
-/// The addresses of one link, in the order of the kernel; twice, because each packet is compared with the bare ones.
+/// The addresses of one link, in the order of the kernel; three times, because each packet is compared with the bare ones, and some with
+/// the networks of those that we have not put there.
 #[derive(Debug, Default)]
 struct OnLink {
     known: Vec<Address>,
     bare: Vec<IpAddr>,
+    networks: Vec<Network>,
 }
 
 impl OnLink {
     fn take(&mut self, address: Address) {
-        match self.place(address.address) {
-            Some(place) => self.known[place] = address,
+        let before = match self.place(address.address) {
+            Some(place) => Some(std::mem::replace(&mut self.known[place], address)),
             None => {
                 self.known.push(address);
                 self.bare.push(address.address);
+                None
             }
+        };
+        // The renewal of a lease, the most frequent of all changes, is of an address of ours.
+        if !address.ours || before.is_some_and(|before| !before.ours) {
+            self.refresh_networks();
         }
     }
 
     fn forget(&mut self, address: IpAddr) {
         if let Some(place) = self.place(address) {
-            self.known.remove(place);
             self.bare.remove(place);
+            if !self.known.remove(place).ours {
+                self.refresh_networks();
+            }
         }
+    }
+
+    fn refresh_networks(&mut self) {
+        let own = self.known.iter().filter(|known| !known.ours);
+        let networks = own.map(|known| Network::new(known.address, known.prefix_len));
+        self.networks.clear();
+        self.networks.extend(networks);
     }
 
     fn place(&self, address: IpAddr) -> Option<usize> {
@@ -157,10 +173,13 @@ impl Facts {
         self.links.values().any(|link| link.mac == Some(mac))
     }
 
-    /// All addresses of a link.
-    pub(super) fn addresses_of(&self, ifindex: u32) -> &[IpAddr] {
+    /// All addresses of a link, and its networks.
+    pub(super) fn local(&self, ifindex: u32) -> Local<'_> {
         let on_link = self.addresses.get(&ifindex);
-        on_link.map_or(&[], |on_link| on_link.bare.as_slice())
+        on_link.map_or_else(Local::default, |on_link| Local {
+            addresses: &on_link.bare,
+            networks: &on_link.networks,
+        })
     }
 
     /// Whether this address is on the link and marked as put there by us.
@@ -266,6 +285,23 @@ mod tests {
             Some("10.0.0.9".parse().unwrap())
         );
         assert_eq!(facts.source(3, Family::V4, None, &vips), None);
+    }
+
+    #[test]
+    fn the_networks_are_those_of_addresses_that_are_not_virtual() {
+        let ours = Address {
+            ours: true,
+            ..address("192.0.2.10")
+        };
+        let mut facts = facts(vec![ours, address("10.0.0.2")]);
+        let first = Network::new("10.0.0.2".parse().unwrap(), 24);
+        assert_eq!(facts.local(2).networks, [first]);
+        facts.apply(&Change::AddressAdded(address("10.1.0.2")));
+        assert_eq!(facts.local(2).networks.len(), 2);
+        facts.apply(&Change::AddressRemoved(address("10.1.0.2")));
+        facts.apply(&Change::AddressRemoved(ours));
+        assert_eq!(facts.local(2).networks, [first]);
+        assert!(facts.local(3).networks.is_empty());
     }
 
     #[test]

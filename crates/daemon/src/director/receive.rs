@@ -55,14 +55,14 @@ impl Director {
     }
 
     fn on_datagram(&mut self, now: Instant, key: &WireKey, octets: &[u8], received: &Received) {
-        let own = self
+        let local = self
             .wires
             .get(key)
-            .map(|wire| self.facts.addresses_of(wire.ifindex))
+            .map(|wire| self.facts.local(wire.ifindex))
             .unwrap_or_default();
         let datagram = datagram(key, octets, received);
         let accepted = datagram.and_then(|datagram| {
-            vrrp::accept_authentic(&datagram, own, |vrid| {
+            vrrp::accept_authentic(&datagram, local, |vrid| {
                 expectation(&mut self.instances, key, vrid)
             })
             .map(|(vrid, accepted)| (vrid, datagram.source, accepted))

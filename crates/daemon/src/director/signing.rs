@@ -114,6 +114,7 @@ pub(super) fn alarm_kind(reject: Reject) -> Option<AlarmKind> {
         | Reject::AuthType
         | Reject::Password => Some(AlarmKind::Unauthenticated),
         Reject::AddressList => Some(AlarmKind::ListMismatch),
+        Reject::OffLink => Some(AlarmKind::OffLink),
         Reject::Stale => Some(AlarmKind::ClockSkew),
         Reject::Short
         | Reject::IpLength

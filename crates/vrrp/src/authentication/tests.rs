@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::counters::Reject;
-use crate::receive::{Accepted, Datagram, Expectation, Guard, accept, accept_authentic};
+use crate::receive::{Accepted, Datagram, Expectation, Guard, Local, accept, accept_authentic};
 use crate::settings::Settings;
 use crate::types::{ChecksumForm, Family, Interval, Priority, Version, Vrid};
 use crate::wire::Advertisement;
@@ -91,7 +91,8 @@ fn check(
     marks: &mut Marks,
 ) -> Result<Accepted, Reject> {
     let expected = Expectation::new(settings);
-    accept_authentic(datagram, &[ip("10.0.0.3"), ip("fe80::3")], |vrid| {
+    let own = [ip("10.0.0.3"), ip("fe80::3")];
+    accept_authentic(datagram, Local::addresses(&own), |vrid| {
         (vrid == settings.vrid).then_some((&expected, Guard { wall, marks }))
     })
     .map(|(_, accepted)| accepted)
@@ -181,8 +182,9 @@ fn keepalived_is_believed() {
             wall: wall.after(Duration::from_secs(3)),
             marks: &mut marks,
         };
-        let (_, accepted) =
-            accept_authentic(&datagram, &[ip("10.7.0.1")], |_| Some((&expected, guard))).unwrap();
+        let own = [ip("10.7.0.1")];
+        let own = Local::addresses(&own);
+        let (_, accepted) = accept_authentic(&datagram, own, |_| Some((&expected, guard))).unwrap();
         assert_eq!(accepted.proof().unwrap().key, 7);
         assert!(!accepted.notes().list_differs);
     };
@@ -279,7 +281,9 @@ fn nothing_signed_is_believed_without_a_clock() {
     };
     for authentication in [authentication(), growth] {
         let expected = Expectation::new(&v4(authentication));
-        let refused = accept(&v4_datagram(&payload), &[], |_| Some(&expected));
+        let refused = accept(&v4_datagram(&payload), Local::default(), |_| {
+            Some(&expected)
+        });
         assert_eq!(refused, Err(Reject::Stale));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::action::FaultReason;
-use crate::receive::{Datagram, accept, parse_ipv4};
+use crate::receive::{Datagram, Local, accept, parse_ipv4};
 use crate::types::{ChecksumForm, Family, Interval, Preempt, Version, Vrid};
 use crate::wire::group;
 
@@ -178,10 +178,9 @@ impl Bench {
             },
         };
         let expectation = self.router.expectation();
-        let (_, accepted) = accept(&datagram, &[ip("10.0.0.2"), ip("fe80::2")], |_| {
-            Some(expectation)
-        })
-        .unwrap();
+        let own = [ip("10.0.0.2"), ip("fe80::2")];
+        let own = Local::addresses(&own);
+        let (_, accepted) = accept(&datagram, own, |_| Some(expectation)).unwrap();
         Event::Advertisement {
             family,
             source,

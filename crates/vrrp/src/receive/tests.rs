@@ -97,7 +97,11 @@ fn datagram_v6(payload: &[u8]) -> Datagram<'_> {
 fn check(settings: &Settings, datagram: &Datagram<'_>) -> Result<Accepted, Reject> {
     let expected = Expectation::new(settings);
     let own = [ip("10.0.0.3"), ip("fe80::3")];
-    accept(datagram, &own, |vrid| {
+    let local = Local {
+        addresses: &own,
+        networks: &[Network::new(own[0], 24)],
+    };
+    accept(datagram, local, |vrid| {
         (vrid == settings.vrid).then_some(&expected)
     })
     .map(|(vrid, accepted)| {

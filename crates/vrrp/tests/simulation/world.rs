@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use vrrp::{
-    Accepted, Action, Advertisement, Datagram, Directive, Event, Family, Interval, MemberId, State,
-    VirtualRouter, accept, group, parse_ipv4,
+    Accepted, Action, Advertisement, Datagram, Directive, Event, Family, Interval, Local, MemberId,
+    State, VirtualRouter, accept, group, parse_ipv4,
 };
 
 use super::chance::Chance;
@@ -255,7 +255,8 @@ impl World {
             },
         };
         let expectation = router.expectation_of(id(packet.member)).unwrap();
-        let (_, accepted): (_, Accepted) = accept(&datagram, &own, |_| Some(expectation)).unwrap();
+        let (_, accepted): (_, Accepted) =
+            accept(&datagram, Local::addresses(&own), |_| Some(expectation)).unwrap();
         let event = Event::Advertisement {
             family: packet.family,
             source: from,

@@ -72,7 +72,8 @@ fn judge(ours: &Settings, family: Family, octets: &[u8]) -> Result<Accepted, Rej
     };
     let expected = Expectation::new(ours);
     let mut marks = Marks::default();
-    accept_authentic(&datagram, &[ip("10.0.0.3"), ip("fe80::3")], |vrid| {
+    let own = [ip("10.0.0.3"), ip("fe80::3")];
+    accept_authentic(&datagram, Local::addresses(&own), |vrid| {
         let guard = Guard {
             wall: NOW,
             marks: &mut marks,

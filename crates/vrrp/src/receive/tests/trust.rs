@@ -12,6 +12,36 @@ fn our_own_source_is_refused() {
 }
 
 #[test]
+fn a_source_off_the_link_is_refused_where_only_neighbours_are_believed() {
+    let from = |source| Datagram {
+        source: ip(source),
+        ..datagram(&V3_RFC9568)
+    };
+    let strict = Settings {
+        off_link_drops: true,
+        ..v3()
+    };
+    assert!(check(&strict, &from("10.0.0.2")).is_ok());
+    for source in ["10.0.1.2", "192.0.2.7"] {
+        assert!(check(&v3(), &from(source)).is_ok());
+        let refused = check(&strict, &from(source));
+        assert_eq!(refused, Err(Reject::OffLink), "{source}");
+    }
+    let afar = Datagram {
+        hop_limit: 9,
+        ..from("192.0.2.7")
+    };
+    assert_eq!(check(&strict, &afar), Err(Reject::OffLink));
+    assert_eq!(check(&v3(), &afar), Err(Reject::HopLimit));
+    // Over IPv6 the source is link-local in any case.
+    let six = Settings {
+        off_link_drops: true,
+        ..ipv6(&["2001:db8::10"])
+    };
+    assert!(check(&six, &datagram_v6(&V3_IPV6_GLOBAL)).is_ok());
+}
+
+#[test]
 fn multicast_takes_only_what_is_sent_to_the_group() {
     for destination in ["10.0.0.3", "224.0.0.19", "10.0.0.99"] {
         let astray = Datagram {
