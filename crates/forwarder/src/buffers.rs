@@ -117,6 +117,13 @@ impl Buffer {
         }
     }
 
+    /// Takes no memory for what was moved on; worth its while where something waits for long behind what goes.
+    pub(crate) fn compact(&mut self) {
+        if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..std::mem::take(&mut self.start));
+        }
+    }
+
     /// What is waiting, as a vector of its own.
     pub(crate) fn into_vec(mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);

@@ -27,7 +27,7 @@ mod direct;
 pub(crate) mod exchange;
 pub(crate) mod fields;
 #[cfg(test)]
-mod fuzz;
+pub(crate) mod fuzz;
 pub(crate) mod grpc;
 mod origin;
 pub(crate) mod request;

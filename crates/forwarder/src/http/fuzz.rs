@@ -25,8 +25,11 @@ const LIMITS: HeadLimits = HeadLimits {
     fields: 9,
 };
 
-fn fuzz<S: Strategy>(strategy: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>)
-where
+/// Runs a property as often as told; see above.
+pub(crate) fn fuzz<S: Strategy>(
+    strategy: S,
+    property: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) where
     S::Value: Debug,
 {
     let seconds = std::env::var("TANDEM_FUZZ_SECONDS").ok();

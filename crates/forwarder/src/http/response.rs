@@ -205,14 +205,6 @@ impl ResponseHead<'_, '_> {
         headers.find_map(|header| grpc::status_of(header.name.as_bytes(), header.value))
     }
 
-    /// The fields that mean something beyond this connection.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = &Header<'_>> {
-        let means = |header: &&Header<'_>| {
-            Field::of(header.name) == Field::ContentLength || self.passes(header)
-        };
-        self.headers.iter().filter(means)
-    }
-
     /// Appends the head as the client gets it. `close`: the connection ends with this answer.
     pub(crate) fn write(
         &self,

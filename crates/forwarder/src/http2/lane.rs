@@ -1,5 +1,5 @@
-//! A conduit whose served end goes on after an answer, so that the next stream of the client finds everything in place: the
-//! task, its memory, the timer and the place in the queues.
+//! What serves the streams of a client: a task for each slot, that goes on after an answer, so that the next stream finds
+//! everything in place: the task, its memory, the timer and the place in the queues.
 //!
 //! ```text
 //!   begun with a stream --> serves it --> waits for another --> ends with its client, or when nobody comes
@@ -11,118 +11,178 @@
 //! A lane is to its streams what a kept connection is to requests. A client has no more of them than it has had streams at once,
 //! and none after a while without any.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::Request;
 use tokio::task::spawn_local;
 
-use crate::http2::conduit::{Outlet, pair};
-use crate::http2::connection::Client;
-use crate::http2::stream;
+use crate::alarm::Alarm;
+use crate::http2::client::Client;
+use crate::http2::conduit::Conduit;
+use crate::http2::core::End;
 
-/// A stream that was begun.
-pub(crate) type Begun = (Request<RecvStream>, SendResponse<Bytes>);
-
-/// The lanes of one client that wait for a stream.
+/// The lanes of one client, by their slots.
 #[derive(Default)]
-pub(crate) struct Lanes {
-    waiting: RefCell<Vec<Rc<Lane>>>,
-    closed: Cell<bool>,
+pub(crate) struct Lanes(RefCell<Vec<Option<Place>>>);
+
+/// Where a lane is told that there is something to do.
+struct Place {
+    waker: Waker,
+    /// There will be no more streams.
+    quits: bool,
 }
 
 impl Lanes {
-    /// Serves a stream, in a lane that waits or in one of its own.
-    pub(crate) fn serve(&self, client: &Rc<Client>, begun: Begun) {
-        let waiting = self.waiting.borrow_mut().pop();
-        match waiting {
-            Some(lane) => lane.tell(Some(begun)),
-            None => drop(spawn_local(run(Rc::clone(client), begun))),
+    /// Something is new about the stream in this slot.
+    pub(crate) fn wake(&self, client: &Rc<Client>, at: usize) {
+        let mut places = self.0.borrow_mut();
+        if places.len() <= at {
+            places.resize_with(at + 1, || None);
+        }
+        match &places[at] {
+            Some(place) => place.waker.wake_by_ref(),
+            None if client.with_core(|core| core.is_taken(at)) => {
+                places[at] = Some(Place {
+                    waker: Waker::noop().clone(),
+                    quits: false,
+                });
+                spawn_local(run(Rc::clone(client), at));
+            }
+            None => {}
         }
     }
 
-    /// Ends the lanes that wait.
-    pub(crate) fn release(&self) {
-        for lane in self.waiting.take() {
-            lane.tell(None);
+    /// Ends a lane that waits.
+    pub(crate) fn quit(&self, at: usize) {
+        if let Some(Some(place)) = self.0.borrow_mut().get_mut(at) {
+            place.quits = true;
+            place.waker.wake_by_ref();
         }
     }
 
-    /// No lane waits any more.
-    pub(crate) fn close(&self) {
-        self.closed.set(true);
-        self.release();
+    /// Leaves the waker; true if there will be no more streams.
+    fn register(&self, at: usize, waker: &Waker) -> bool {
+        let mut places = self.0.borrow_mut();
+        let Some(Some(place)) = places.get_mut(at) else {
+            return true;
+        };
+        if !place.waker.will_wake(waker) {
+            place.waker = waker.clone();
+        }
+        place.quits
+    }
+
+    fn leave(&self, at: usize) {
+        let mut places = self.0.borrow_mut();
+        places[at] = None;
+        if places.iter().all(Option::is_none) {
+            *places = Vec::new();
+        }
     }
 }
 
-/// Where a lane is told what to do next.
-#[derive(Default)]
-struct Lane {
-    told: RefCell<Option<Option<Begun>>>,
-    waker: RefCell<Option<Waker>>,
+/// Serves the streams of one slot.
+async fn run(client: Rc<Client>, at: usize) {
+    {
+        let mut serving = pin!(client.serve(Conduit::new(&client, at)));
+        let mut lane = Lane {
+            client: &client,
+            at,
+            gone: false,
+            stalled: None,
+        };
+        poll_fn(|cx| lane.poll(cx, serving.as_mut())).await;
+    }
+    client.lanes.leave(at);
+    client.with_core(|core| core.vacate(at));
 }
 
-impl Lane {
-    /// The stream to be served, or that there will be none.
-    fn tell(&self, next: Option<Begun>) {
-        *self.told.borrow_mut() = Some(next);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
+struct Lane<'c> {
+    client: &'c Rc<Client>,
+    at: usize,
+    /// The served end has ended.
+    gone: bool,
+    /// Runs while the client takes nothing; with it, how much it had taken.
+    stalled: Option<(Alarm, u64)>,
+}
 
-    /// Waits for the next stream; `None` if there will be none, or if the served end has ended.
-    async fn next(
-        self: &Rc<Self>,
-        lanes: &Lanes,
+impl Lane<'_> {
+    /// Ready once no stream can be served any more.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
         mut serving: Pin<&mut impl Future<Output = ()>>,
-        outlet: &Outlet,
-    ) -> Option<Begun> {
-        if lanes.closed.get() {
-            return None;
+    ) -> Poll<()> {
+        let quits = self.client.lanes.register(self.at, cx.waker());
+        // Who serves a stream that was reset is not asked any more.
+        let reset = matches!(self.end(), Some(End::Reset | End::Cut | End::Left));
+        if !reset && !self.gone {
+            self.gone = serving.as_mut().poll(cx).is_ready();
         }
-        lanes.waiting.borrow_mut().push(Rc::clone(self));
-        // The served end has been asked just now, with the last answer.
-        let mut asked = true;
-        poll_fn(|cx| {
-            if let Some(next) = self.told.borrow_mut().take() {
-                return Poll::Ready(next);
+        match self.end() {
+            None if !self.client.with_core(|core| core.is_taken(self.at)) => {
+                return match self.gone || quits {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                };
             }
-            let mut ended = || serving.as_mut().poll(cx).is_ready() || !outlet.is_at_rest();
-            if !std::mem::take(&mut asked) && ended() {
-                let is_other = |lane: &Rc<Lane>| !Rc::ptr_eq(lane, self);
-                lanes.waiting.borrow_mut().retain(is_other);
-                return Poll::Ready(None);
+            None => {
+                if self.poll_client(cx).is_pending() {
+                    return Poll::Pending;
+                }
             }
-            let mut waker = self.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|known| known.will_wake(cx.waker()))
-            {
-                *waker = Some(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+            Some(End::Served) if self.is_tunnel() && !self.gone => return Poll::Pending,
+            Some(End::Served | End::Reset | End::Cut | End::Left) => {}
+        }
+        let served = self.end() == Some(End::Served);
+        let gone = self.gone || self.is_tunnel() || self.client.is_closed();
+        let now = Instant::now();
+        let rests = self.client.with_core(|core| core.rest(now, self.at, gone));
+        if rests {
+            self.stalled = None;
+            return Poll::Pending;
+        }
+        if served && !self.gone {
+            // It sees that nothing more comes.
+            let _ = serving.as_mut().poll(cx);
+        }
+        Poll::Ready(())
     }
-}
 
-/// Serves one stream, and others after it.
-async fn run(client: Rc<Client>, begun: Begun) {
-    let (conduit, outlet) = pair(client.facts.clone());
-    let mut serving = pin!(client.serve(conduit));
-    let lane = Rc::new(Lane::default());
-    let mut next = Some(begun);
-    while let Some(begun) = next {
-        if !stream::serve(&client, &outlet, serving.as_mut(), begun).await {
-            return;
+    fn end(&self) -> Option<End> {
+        self.client.with_core(|core| core.end_of(self.at))
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.client.with_core(|core| core.is_tunnel(self.at))
+    }
+
+    /// Waits for the stream to end; ready if that had to be done here.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (client, at) = (self.client, self.at);
+        let Some(sent) = client.with_core(|core| core.waits_for_client(at)) else {
+            self.stalled = None;
+            if !self.gone {
+                return Poll::Pending;
+            }
+            client.with_core(|core| core.cut_stream(at, End::Cut));
+            return Poll::Ready(());
+        };
+        let idle = client.body_idle();
+        let (alarm, before) = self.stalled.get_or_insert_with(|| (Alarm::new(idle), sent));
+        while alarm.poll(cx).is_ready() {
+            if *before == sent {
+                client.with_core(|core| core.cut_stream(at, End::Left));
+                client.note_left();
+                return Poll::Ready(());
+            }
+            *before = sent;
+            alarm.set(idle);
         }
-        next = lane.next(&client.lanes, serving.as_mut(), &outlet).await;
+        Poll::Pending
     }
 }

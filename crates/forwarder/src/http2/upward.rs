@@ -7,7 +7,7 @@
 //! So a request goes to a target of either protocol by the same loop. Opening, sharing and leaving the connections
 //! underneath is [`super::sessions`]'s.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tokio::io::ReadBuf;
 
 use crate::buffers::Buffer;
@@ -26,8 +26,9 @@ use crate::http::fields::{Field, write_field, write_number};
 use crate::http::request::{self, MAX_FIELDS};
 use crate::http::response::RESPONSE_LIMITS;
 use crate::http::scan::{HeadScan, Scanned};
-use crate::http2::request::{write_chunk, write_end};
-use crate::http2::response::{append, trailers};
+
+/// Fields of a trailer section that are passed on.
+const MAX_TRAILERS: usize = 64;
 
 /// How streams on one connection are opened.
 #[derive(Clone)]
@@ -363,6 +364,53 @@ fn write_head(out: &mut Vec<u8>, response: &Response<RecvStream>, is_head: bool)
     }
     out.extend_from_slice(b"\r\n");
     chunked
+}
+
+/// Appends a piece of a body as a chunk.
+fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    let _ = write!(out, "{:x}\r\n", data.len()); // writing to memory cannot fail
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the end of a body in chunks, with its trailers.
+fn write_end(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What cannot be put into HTTP/2. The served end writes nothing of the kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Unfit;
+
+/// Adds a field.
+fn append(map: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Unfit> {
+    let value = HeaderValue::from_bytes(value).map_err(|_| Unfit)?;
+    add(map, name, value)
+}
+
+fn add(map: &mut HeaderMap, name: &str, value: HeaderValue) -> Result<(), Unfit> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Unfit)?;
+    map.try_append(name, value).map_err(|_| Unfit)?;
+    Ok(())
+}
+
+/// The trailer section as it comes out of a body, if there is anything in it.
+fn trailers(section: &[u8]) -> Result<Option<HeaderMap>, Unfit> {
+    let mut room = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+    let fields = match httparse::parse_headers(section, &mut room) {
+        Ok(httparse::Status::Complete((_, fields))) => fields,
+        Ok(httparse::Status::Partial) if section.is_empty() => &[],
+        Ok(httparse::Status::Partial) | Err(_) => return Err(Unfit),
+    };
+    let mut map = HeaderMap::new();
+    for field in fields {
+        append(&mut map, field.name, field.value)?;
+    }
+    Ok((!map.is_empty()).then_some(map))
 }
 
 #[cfg(test)]

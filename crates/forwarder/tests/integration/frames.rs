@@ -35,6 +35,8 @@ pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
+#[allow(dead_code)] // what header blocks end with
+pub(crate) const COMPRESSION_ERROR: u32 = 9;
 #[allow(dead_code)] // what floods end with
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 

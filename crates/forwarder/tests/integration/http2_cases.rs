@@ -1,7 +1,6 @@
 //! What a client of HTTP/2 may do and must not (RFC 9113, RFC 7541, RFC 8441), frame by frame. Each case has a connection of
 //! its own, and says the error that the RFC names, or a stricter one where it allows that (§5.4.1: an error of a stream may
-//! be one of the connection; §8.1.1: what is malformed may be answered with 400). Where what ends the connection is named
-//! PROTOCOL_ERROR instead of something more special, [`UNNAMED`] says so.
+//! be one of the connection; §8.1.1: what is malformed may be answered with 400).
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -28,10 +27,6 @@ pub(crate) enum Want {
 }
 
 use Want::*;
-
-/// The connection ends as it must, by the error for which the `h2` library has no special name: COMPRESSION_ERROR for header
-/// blocks, STREAM_CLOSED, FLOW_CONTROL_ERROR for a setting.
-pub(crate) const UNNAMED: Want = Goaway(PROTOCOL_ERROR);
 
 /// A case: its name with the section it comes from, what is sent after the settings, the stream that is looked at, what is
 /// to become of it.
@@ -180,12 +175,12 @@ fn streams_have_states() {
         ("5.1 idle: WINDOW_UPDATE", window_update(1, 100), 1, Goaway(PROTOCOL_ERROR)),
         ("5.1 idle: CONTINUATION", frame(CONTINUATION, END_HEADERS, 1, &block(&REQUEST)), 1, Goaway(PROTOCOL_ERROR)),
         ("5.1 idle: PRIORITY is fine", joined(&[&frame(PRIORITY, 0, 5, &dependency(0)), &get(1)]), 1, Answered(200)),
-        ("5.1 half closed: DATA", answered(&data(1)), 1, OneOf(&[UNNAMED, Answered(200), Reset(STREAM_CLOSED)])),
-        ("5.1 half closed: HEADERS", answered(&get(1)), 1, OneOf(&[UNNAMED, Answered(200)])),
+        ("5.1 half closed: DATA", answered(&data(1)), 1, OneOf(&[Answered(200), Reset(STREAM_CLOSED)])),
+        ("5.1 half closed: HEADERS", answered(&get(1)), 1, OneOf(&[Goaway(STREAM_CLOSED), Answered(200), Reset(STREAM_CLOSED)])),
         ("5.1 half closed: CONTINUATION", answered(&frame(CONTINUATION, END_HEADERS, 1, &block(&REQUEST))), 1, Goaway(PROTOCOL_ERROR)),
         ("5.1 half closed: WINDOW_UPDATE, PRIORITY and RST_STREAM are fine", answered(&joined(&[&window_update(1, 9), &frame(PRIORITY, 0, 1, &dependency(0)), &reset(1, CANCEL)])), 1, Nothing),
         ("5.1 reset by the client: DATA", joined(&[&post(1), &reset(1, CANCEL), &data(1)]), 1, Reset(STREAM_CLOSED)),
-        ("5.1 reset by the client: HEADERS", joined(&[&post(1), &reset(1, CANCEL), &get(1)]), 1, UNNAMED),
+        ("5.1 reset by the client: HEADERS", joined(&[&post(1), &reset(1, CANCEL), &get(1)]), 1, Goaway(STREAM_CLOSED)),
         ("5.1 reset by the client: PRIORITY is fine", joined(&[&post(1), &reset(1, CANCEL), &frame(PRIORITY, 0, 1, &dependency(0))]), 1, Nothing),
         ("8.1 a second head that does not end the stream", joined(&[&post(1), &headers(1, END_HEADERS, &[("x-a", b"1")])]), 1, Reset(PROTOCOL_ERROR)),
         ("7 an unknown error is as good as any", joined(&[&post(1), &reset(1, 0xff)]), 1, Nothing),
@@ -243,7 +238,7 @@ fn settings_have_ranges() {
     let set = |id, value| joined(&[&settings(&[(id, value)]), &get(1)]);
     all_of(&[
         ("6.5.2 ENABLE_PUSH 2", set(2, 2), 1, Goaway(PROTOCOL_ERROR)),
-        ("6.5.2 INITIAL_WINDOW_SIZE 2^31", set(4, 1 << 31), 1, UNNAMED),
+        ("6.5.2 INITIAL_WINDOW_SIZE 2^31", set(4, 1 << 31), 1, Goaway(FLOW_CONTROL_ERROR)),
         ("6.5.2 MAX_FRAME_SIZE 16,383", set(5, (1 << 14) - 1), 1, Goaway(PROTOCOL_ERROR)),
         ("6.5.2 MAX_FRAME_SIZE 2^24", set(5, 1 << 24), 1, Goaway(PROTOCOL_ERROR)),
         ("RFC 8441 3: ENABLE_CONNECT_PROTOCOL 2", set(8, 2), 1, Goaway(PROTOCOL_ERROR)),
@@ -259,7 +254,7 @@ fn windows_have_ends() {
     let most = 0x7fff_ffff;
     all_of(&[
         ("6.9 WINDOW_UPDATE by 0 of the connection", window_update(0, 0), 1, Goaway(PROTOCOL_ERROR)),
-        ("6.9 WINDOW_UPDATE by 0 of a stream", joined(&[&post(1), &window_update(1, 0)]), 1, Goaway(PROTOCOL_ERROR)),
+        ("6.9 WINDOW_UPDATE by 0 of a stream", joined(&[&post(1), &window_update(1, 0)]), 1, Reset(PROTOCOL_ERROR)),
         ("6.9.1 the window of the connection beyond its end", joined(&[&window_update(0, most), &window_update(0, most)]), 1, Goaway(FLOW_CONTROL_ERROR)),
         ("6.9.1 the window of a stream beyond its end", joined(&[&post(1), &window_update(1, most), &window_update(1, most)]), 1, Reset(FLOW_CONTROL_ERROR)),
     ]);
@@ -268,23 +263,24 @@ fn windows_have_ends() {
 #[test]
 #[rustfmt::skip] // a line for each case
 fn header_blocks_that_cannot_be_read() {
+    let unreadable = Goaway(COMPRESSION_ERROR);
     let indexed = |bytes: &[u8]| frame(HEADERS, WHOLE, 1, &joined(&[&block(&REQUEST), bytes]));
     // Literal without a name of the table, its value compressed.
     let compressed =
         |value: &[u8]| indexed(&joined(&[&[0, 1, b'x', 0x80 | value.len() as u8], value]));
     all_of(&[
-        ("RFC 7541 6.1: index 0", indexed(&[0x80]), 1, UNNAMED),
-        ("RFC 7541 2.3.3: an index beyond the table", indexed(&[0xc6]), 1, UNNAMED),
-        ("RFC 7541 2.3.3: the name of an index beyond the table", indexed(&[0x7f, 0x10, 1, b'x']), 1, UNNAMED),
-        ("RFC 7541 4.2: the size of the table at the end", indexed(&[0x20]), 1, UNNAMED),
-        ("RFC 7541 6.3: a table larger than said", frame(HEADERS, WHOLE, 1, &joined(&[&[0x3f, 0xe2, 0x1f], &block(&REQUEST)])), 1, UNNAMED),
+        ("RFC 7541 6.1: index 0", indexed(&[0x80]), 1, unreadable),
+        ("RFC 7541 2.3.3: an index beyond the table", indexed(&[0xc6]), 1, unreadable),
+        ("RFC 7541 2.3.3: the name of an index beyond the table", indexed(&[0x7f, 0x10, 1, b'x']), 1, unreadable),
+        ("RFC 7541 4.2: the size of the table at the end", indexed(&[0x20]), 1, unreadable),
+        ("RFC 7541 6.3: a table larger than said", frame(HEADERS, WHOLE, 1, &joined(&[&[0x3f, 0xe2, 0x1f], &block(&REQUEST)])), 1, unreadable),
         ("RFC 7541 6.3: a table as large as said", frame(HEADERS, WHOLE, 1, &joined(&[&[0x3f, 0xe1, 0x1f], &block(&REQUEST)])), 1, Answered(200)),
-        ("RFC 7541 5.2: padding of more than seven bits", compressed(&[0x07, 0xff]), 1, UNNAMED),
-        ("RFC 7541 5.2: padding of zeros", compressed(&[0x00]), 1, UNNAMED),
-        ("RFC 7541 5.2: the end inside a text", compressed(&[0x1f, 0xff, 0xff, 0xff, 0xfc]), 1, UNNAMED),
-        ("RFC 7541 5.1: a number without end", indexed(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), 1, UNNAMED),
-        ("RFC 7541 5.2: a text longer than the block", indexed(&[0, 1, b'x', 100]), 1, UNNAMED),
-        ("4.3 the block ends inside a field", indexed(&[0x40]), 1, UNNAMED),
+        ("RFC 7541 5.2: padding of more than seven bits", compressed(&[0x07, 0xff]), 1, unreadable),
+        ("RFC 7541 5.2: padding of zeros", compressed(&[0x00]), 1, unreadable),
+        ("RFC 7541 5.2: the end inside a text", compressed(&[0x1f, 0xff, 0xff, 0xff, 0xfc]), 1, unreadable),
+        ("RFC 7541 5.1: a number without end", indexed(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), 1, unreadable),
+        ("RFC 7541 5.2: a text longer than the block", indexed(&[0, 1, b'x', 100]), 1, unreadable),
+        ("4.3 the block ends inside a field", indexed(&[0x40]), 1, unreadable),
     ]);
 }
 
