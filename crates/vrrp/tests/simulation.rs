@@ -2,8 +2,9 @@
 //!
 //! A seed gives a plan (`plan`): nodes, the members of a group each on a wire of its own, and what goes wrong when. Packets are lost,
 //! delayed, doubled and reordered; wires are cut one way or both, one of them or all; nodes freeze, crash, lose their process, stop, hand
-//! over, restart with an announced pause, reload, lose a link or a source address, and fail to claim. What must hold is checked after
-//! every step (`checks`), and once more after everything has healed.
+//! over, restart with an announced pause, reload, lose a link or a source address, and fail to claim. Reloads that reach one node after the
+//! other roll keys out, rotate them or get them wrong, and take members out of their group and back in (`sweeps`); strangers forge what
+//! they have no keys for. What must hold is checked after every step (`checks`), and once more after everything has healed.
 //!
 //! A plan that fails is made smaller as long as it fails (`shrink`), and the smallest one is in the panic, with its trace.
 //!
@@ -11,6 +12,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
@@ -18,17 +20,25 @@ use std::sync::Once;
 mod simulation {
     pub(crate) mod chance;
     pub(crate) mod checks;
+    pub(crate) mod groups;
+    pub(crate) mod keys;
+    pub(crate) mod knowledge;
     pub(crate) mod node;
     pub(crate) mod plan;
     pub(crate) mod shrink;
+    pub(crate) mod sweeps;
     pub(crate) mod trouble;
     pub(crate) mod world;
 }
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use simulation::keys::Ring;
 use simulation::plan::{Blow, MS, Plan, STORM, Trouble, What};
 use simulation::shrink::shrink;
+use simulation::sweeps::{rollout, rotation, sweeps};
 use simulation::world::{Loses, SOUND, World};
-use vrrp::{Action, Preempt};
+use vrrp::{Action, AuthMode, Preempt};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
@@ -177,6 +187,7 @@ fn the_same_seed_gives_the_same_run() {
 fn a_restart_with_an_announced_pause_moves_nothing() {
     for seed in 0..200 {
         let mut plan = Plan::of_seed(seed);
+        plan.apart.fill(false);
         let nodes = plan.nodes.iter_mut();
         let members = nodes.flat_map(|node| &mut node.members);
         members.for_each(|member| member.preempt = Preempt::Immediately);
@@ -206,6 +217,61 @@ fn a_restart_with_an_announced_pause_moves_nothing() {
             1,
             "seed {seed}: somebody else took over\n{words}"
         );
+    }
+}
+
+/// Keys that come, go and change on one node after the other, in the order that the manual has, on a network that loses nothing: whatever
+/// the seed, nobody refuses what the other says, and nobody moves.
+#[test]
+fn keys_rolled_out_rotated_or_withdrawn_in_order_move_nothing() {
+    let withdrawal = || rollout().into_iter().rev().collect();
+    for seed in 0..240 {
+        let mut plan = Plan::of_seed(seed);
+        let mut steps: Vec<_> = [rollout, rotation, withdrawal][seed as usize % 3]();
+        let first = steps.remove(0);
+        plan.ring_at_last.clone_from(steps.last().unwrap());
+        for node in &mut plan.nodes {
+            node.ring.clone_from(&first);
+        }
+        let nodes = plan.nodes.iter_mut();
+        let members = nodes.flat_map(|node| &mut node.members);
+        members.for_each(|member| member.preempt = Preempt::Never);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let times = (2_000 * MS, STORM);
+        plan.apart.fill(false);
+        plan.troubles = sweeps(&mut rng, plan.nodes.len(), &steps, times);
+        plan.troubles.sort_by_key(|trouble| trouble.at);
+        let mut world = World::new(&plan, SOUND, false);
+        world.run();
+        let late = world.takeovers.iter().any(|(at, _)| *at >= times.0);
+        let words = world.history.join("\n");
+        assert!(!late, "seed {seed}: somebody took over\n{plan}{words}");
+        assert_eq!(world.disbelieved, 0, "seed {seed}\n{plan}{words}");
+    }
+}
+
+/// A node with a wrong key hears nobody and is heard by nobody, until it has the right one.
+#[test]
+fn a_wrong_key_is_no_key() {
+    for seed in 0..60 {
+        let mut plan = Plan::of_seed(seed);
+        let ring = |secret| Some(Ring::new(AuthMode::Enforce, &[(1, secret)], 1));
+        plan.ring_at_last = ring(1);
+        plan.apart.fill(false);
+        plan.nodes.truncate(2);
+        for (node, secret) in plan.nodes.iter_mut().zip([1, 2]) {
+            node.ring = ring(secret);
+        }
+        plan.troubles.clear();
+        let mut world = World::new(&plan, SOUND, false);
+        world.run();
+        let (storm, calm): (Vec<_>, Vec<_>) =
+            world.takeovers.iter().partition(|(at, _)| *at < STORM);
+        let words = world.history.join("\n");
+        let who: BTreeSet<_> = storm.iter().map(|(_, node)| node).collect();
+        assert_eq!(who.len(), 2, "seed {seed}: each is alone\n{plan}{words}");
+        assert!(world.disbelieved > 20, "seed {seed}\n{plan}{words}");
+        assert!(calm.len() < 3, "seed {seed}: one yields\n{plan}{words}");
     }
 }
 

@@ -63,6 +63,7 @@ impl Director {
                 position.is_some_and(|index| !self.instances[index].departing)
             };
             let goes_on = self.instances[index].router.mates().iter().any(stays);
+            self.instances.touch_mates(index);
             let instance = &mut self.instances[index];
             let notices = if goes_on {
                 instance.abandon(now, &self.wires)
@@ -89,6 +90,7 @@ impl Director {
             return;
         }
         if instance.router.group().is_some() {
+            self.instances.touch_mates(index);
             self.instances[index].router.leave_group();
         }
         let Some(group) = wanted else { return };

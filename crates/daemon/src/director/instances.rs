@@ -109,6 +109,13 @@ impl Instances {
         self.list[index].follow(now, directives, wires)
     }
 
+    /// Has the others of its group looked at: what it leaves behind may have something due.
+    pub(super) fn touch_mates(&mut self, index: usize) {
+        let mates = self.list[index].router.mates().into_iter();
+        let mates = mates.filter_map(|number| self.positions.get(&number));
+        self.touched.extend(mates);
+    }
+
     /// Those that something has happened to or that are due at `now`, by position.
     pub(super) fn in_turn(&self, now: Instant) -> Vec<usize> {
         let mut turn = self.touched.clone();

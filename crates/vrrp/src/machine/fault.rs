@@ -92,6 +92,18 @@ impl VirtualRouter {
         self.recover(fault, now, out)
     }
 
+    /// Has the timer end at once where nothing stands against taking part any more: what did concerned a member that is gone.
+    pub(super) fn look_again(&mut self) {
+        let stands = self.standing_fault().is_some();
+        if let Phase::Fault(fault) = &mut self.phase
+            && fault.retry.is_none()
+            && !stands
+        {
+            let last = self.last_transition.as_ref();
+            fault.retry = last.map(|(at, transition)| (transition.reason.clone(), *at));
+        }
+    }
+
     /// Takes part again once nothing stands against it.
     pub(super) fn recover(&mut self, fault: Fault, now: Instant, out: &mut Out) -> Phase {
         if fault.retry.is_some() || self.standing_fault().is_some() {

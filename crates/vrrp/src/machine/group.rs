@@ -72,8 +72,9 @@ impl VirtualRouter {
         }
     }
 
-    /// Lets one member go on alone, in the state it is in. Nothing is said and nothing released. None when it is the
-    /// only one, or none of ours.
+    /// Lets one member go on alone, in the state it is in. Nothing is said and nothing released. Who is in Fault for the
+    /// other part alone has a timer that has ended: both deadlines are to be asked for anew. None when it is the only
+    /// one, or none of ours.
     #[must_use]
     pub fn split(&mut self, member: MemberId) -> Option<VirtualRouter> {
         if self.members.len() < 2 || !self.members.contains_key(&member) {
@@ -83,9 +84,11 @@ impl VirtualRouter {
         alone.members.retain(|id, _| *id == member);
         alone.keep_legs_of_members();
         alone.weigh();
+        alone.look_again();
         self.members.remove(&member);
         self.keep_legs_of_members();
         self.weigh();
+        self.look_again();
         self.check_invariants();
         Some(alone)
     }

@@ -9,41 +9,20 @@
 //!   which was up to 8 ms under way; its timer is up to 1 ms late; the kernel takes up to 50 ms: 4 I + 59 ms. A packet
 //!   overtaken by the farewell sent after it may undo a claim and cost one more wait: 8 I + 120 ms in all. Who has heard of a pause
 //!   waits four of the announced intervals, unless a farewell follows.
+//!
+//! What a node does not believe it does not hear: other keys are a cut. While a reload has reached one node and not the other, and the
+//! two decide about different members together, neither limit counts; from then on they do.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vrrp::{Action, Directive, Event, Family, MemberId, PhaseName, Reason, State, VirtualRouter};
 
 use super::chance::{JITTER, MAX_CLAIM, MAX_DELAY};
+use super::knowledge::{Facts, Heard};
 use super::plan::MS;
 use super::world::{World, sender};
 
 const LINGER: u64 = 150 * MS;
-
-/// An advertisement that was heard.
-#[derive(Clone, Copy)]
-struct Heard {
-    at: u64,
-    from: usize,
-    /// Which it tells.
-    interval: u64,
-}
-
-#[derive(Clone, Default)]
-struct Facts {
-    /// Last advertisement this node had to obey, last of any lower router, last farewell.
-    obeyed: Option<Heard>,
-    lower: Option<Heard>,
-    farewell_at: Option<u64>,
-    /// By member and family, where the last that was heard tells of a pause.
-    pauses: BTreeMap<(MemberId, Family), Heard>,
-    claimed_at: u64,
-    resumed_at: u64,
-    thawed_at: Option<u64>,
-    healthy_since: Option<u64>,
-    sent_at: Vec<u64>,
-}
 
 pub(crate) struct Checks {
     longest: u64,
@@ -55,7 +34,12 @@ pub(crate) struct Checks {
     obstructed_at: Vec<Vec<u64>>,
     /// By wire.
     none_since: Vec<Option<u64>>,
-    facts: Vec<Facts>,
+    /// By node and member; what a decision knows stands with each of its members.
+    facts: Vec<Vec<Facts>>,
+    /// By node: when it advertised lately.
+    sent_at: Vec<Vec<u64>>,
+    /// When who decides with whom last differed between nodes, or changed.
+    regrouped_at: u64,
 }
 
 impl Checks {
@@ -67,8 +51,37 @@ impl Checks {
             disturbed_at: vec![vec![0; count]; count],
             obstructed_at: vec![vec![0; count]; count],
             none_since: vec![Some(0); wires],
-            facts: vec![Facts::default(); count],
+            facts: vec![vec![Facts::default(); wires]; count],
+            sent_at: vec![Vec::new(); count],
+            regrouped_at: 0,
         }
+    }
+
+    /// Members of a node decide with others than before.
+    pub(crate) fn regrouped(&mut self, now: u64, node: usize) {
+        self.regrouped_at = now;
+        self.leave_alone(now, node);
+    }
+
+    /// These decide by themselves from here on: what was heard of others is not theirs.
+    pub(crate) fn parted(&mut self, now: u64, node: usize, members: &[usize]) {
+        self.regrouped(now, node);
+        for &member in members {
+            let facts = &mut self.facts[node][member];
+            let own = |&(MemberId(heard), _): &(MemberId, Family)| {
+                members.iter().any(|&one| one as u64 == heard)
+            };
+            facts.pauses.retain(|leg, _| own(leg));
+            facts.obeyed = None;
+        }
+    }
+
+    /// A member takes its place beside `mate`.
+    pub(crate) fn joined(&mut self, now: u64, node: usize, member: usize, mate: usize) {
+        self.regrouped(now, node);
+        let [one, other] = [member, mate].map(|it| self.facts[node][it].clone());
+        self.facts[node][member].merge(&other);
+        self.facts[node][mate].merge(&one);
     }
 
     pub(crate) fn disturb_pair(&mut self, now: u64, one: usize, other: usize) {
@@ -81,7 +94,8 @@ impl Checks {
 
     pub(crate) fn disturb(&mut self, now: u64, node: usize) {
         self.leave_alone(now, node);
-        self.facts[node].healthy_since = None;
+        let facts = self.facts[node].iter_mut();
+        facts.for_each(|facts| facts.healthy_since = None);
     }
 
     /// The pairs of this node start to count again.
@@ -93,16 +107,19 @@ impl Checks {
 
     pub(crate) fn thawed(&mut self, now: u64, node: usize) {
         self.disturb(now, node);
-        self.facts[node].thawed_at = Some(now);
+        let facts = self.facts[node].iter_mut();
+        facts.for_each(|facts| facts.thawed_at = Some(now));
     }
 
     /// A process begins, and knows nothing.
     pub(crate) fn started(&mut self, now: u64, node: usize, resumes: bool) {
-        self.facts[node].obeyed = None;
-        if resumes {
-            self.facts[node].resumed_at = now;
+        for facts in &mut self.facts[node] {
+            facts.obeyed = None;
+            if resumes {
+                facts.resumed_at = now;
+            }
+            facts.pauses.clear();
         }
-        self.facts[node].pauses.clear();
     }
 
     /// Writes down what the core is about to learn.
@@ -121,69 +138,92 @@ impl Checks {
         else {
             return;
         };
-        let facts = &mut self.facts[node];
         let ours = router.status().effective_priority;
         let heard = Heard {
             at: now,
             from: sender(*source),
             interval: accepted.interval().as_duration().as_micros() as u64,
         };
-        if heard.interval > self.longest {
-            facts.pauses.insert((member, *family), heard);
-        } else if accepted.priority() >= ours {
-            // A lower one is discarded by who preempts it: its timer runs on (RFC 9568 §6.4.2).
-            facts.pauses.remove(&(member, *family));
-        }
-        let heard = Some(heard);
-        match accepted.priority() {
-            theirs if theirs.is_release() => facts.farewell_at = Some(now),
-            theirs if theirs < ours => facts.lower = heard,
-            _ if matches!(router.state(), State::Backup | State::Active) => facts.obeyed = heard,
-            _ => {}
+        for MemberId(mate) in router.members() {
+            let facts = &mut self.facts[node][mate as usize];
+            if heard.interval > self.longest {
+                facts.pauses.insert((member, *family), heard);
+            } else if accepted.priority() >= ours {
+                // A lower one is discarded by who preempts it: its timer runs on (RFC 9568 §6.4.2).
+                facts.pauses.remove(&(member, *family));
+            }
+            let heard = Some(heard);
+            match accepted.priority() {
+                theirs if theirs.is_release() => facts.farewell_at = Some(now),
+                theirs if theirs < ours => facts.lower = heard,
+                _ if matches!(router.state(), State::Backup | State::Active) => {
+                    facts.obeyed = heard;
+                }
+                _ => {}
+            }
         }
     }
 
-    /// Nothing is said before it is true, replies are bounded, and no transition comes without a cause.
-    pub(crate) fn action(world: &mut World, node: usize, event: &Event, directive: &Directive) {
+    /// Nothing is said before it is true, replies are bounded, and no transition comes without a cause. `event` is none where a reload
+    /// has brought a member into a group.
+    pub(crate) fn action(
+        world: &mut World,
+        node: usize,
+        members: &[usize],
+        event: Option<&Event>,
+        directive: &Directive,
+    ) {
         let now = world.now;
         let wires = world.checks.wires;
-        let confirmed = (0..wires)
-            .all(|member| world.nodes[node].links[member].confirmed && world.holds(node, member));
+        let is_there =
+            |member: usize| world.nodes[node].links[member].confirmed && world.holds(node, member);
+        let one = directive.member.map(|MemberId(member)| member as usize);
+        let all = members.iter().all(|&member| {
+            // Who comes into a group that is Active says nothing until it has its own addresses.
+            let waits = world.nodes[node].links[member].joining && one != Some(member);
+            waits || is_there(member)
+        });
         // What came while the process was away may be over by now.
-        let impaired = world.nodes[node].is_impaired()
-            || matches!(
-                event,
-                Event::Fault(_) | Event::SourceChanged { source: None, .. }
-            );
+        let gone = matches!(
+            event,
+            Some(Event::Fault(_) | Event::SourceChanged { source: None, .. })
+        );
+        let impaired = world.nodes[node].is_impaired() || gone;
         let resuming = world.nodes[node].is_resuming();
-        let facts = &mut world.checks.facts[node];
         match &directive.action {
             Action::Send(advert) if !advert.priority.is_release() => {
-                assert!(
-                    confirmed,
-                    "node {node} advertises an address it does not have"
-                );
-                facts.sent_at.retain(|at| now < at + 100 * MS);
-                facts.sent_at.push(now);
+                assert!(all, "node {node} advertises an address it does not have");
+                let sent_at = &mut world.checks.sent_at[node];
+                sent_at.retain(|at| now < at + 100 * MS);
+                sent_at.push(now);
                 // Two families; a reply each 10 ms, a regular one each 50 ms, a pause each 50 ms, and four by other causes.
                 let most = 2 * (10 + 2 + 3 + 4) * wires;
-                assert!(facts.sent_at.len() <= most, "node {node} talks too much");
+                assert!(sent_at.len() <= most, "node {node} talks too much");
             }
-            Action::Announce(_) => assert!(
-                confirmed,
-                "node {node} announces an address it does not have"
-            ),
-            Action::Claim => facts.claimed_at = now,
+            Action::Announce(_) => {
+                assert!(all, "node {node} announces an address it does not have");
+            }
+            Action::Claim => {
+                for &member in members {
+                    world.checks.facts[node][member].claimed_at = now;
+                }
+            }
             Action::Transition(transition) => {
-                let caused = match &transition.reason {
-                    Reason::Fault(_) | Reason::NoSource => impaired,
-                    Reason::Startup => matches!(event, Event::Startup) || resuming,
-                    reason => facts.explain(reason, now, event),
+                let facts = &world.checks.facts[node][members[0]];
+                let caused = match (&transition.reason, event) {
+                    (Reason::Fault(_) | Reason::NoSource, _) => impaired,
+                    (Reason::Startup, _) => matches!(event, Some(Event::Startup)) || resuming,
+                    (Reason::Joined, _) => event.is_none(),
+                    (reason, Some(event)) => facts.explain(reason, now, event),
+                    (_, None) => false,
                 };
                 assert!(caused, "node {node} without cause: {transition}");
                 // What was learned is forgotten with every state but Backup.
                 if transition.to != State::Backup {
-                    facts.obeyed = None;
+                    let concerned = one.as_ref().map_or(members, std::slice::from_ref);
+                    for &member in concerned {
+                        world.checks.facts[node][member].obeyed = None;
+                    }
                 }
             }
             Action::Send(_)
@@ -199,24 +239,28 @@ impl Checks {
     pub(crate) fn after_step(world: &mut World) {
         let now = world.now;
         for node in 0..world.nodes.len() {
-            let takes_part = world.nodes[node].router.as_ref().is_some_and(|router| {
-                matches!(router.state(), State::Backup | State::Active)
-                    && world.nodes[node].stopping.is_none()
-            });
-            if world.nodes[node].frozen || world.nodes[node].router.is_none() {
+            let machine = &world.nodes[node];
+            if machine.frozen || !machine.runs() {
                 world.checks.disturb(now, node);
-            } else if takes_part {
-                world.checks.facts[node].healthy_since.get_or_insert(now);
-            } else {
-                world.checks.facts[node].healthy_since = None;
+                continue;
+            }
+            for member in 0..world.checks.wires {
+                let router = machine.router_of(member);
+                let takes_part = machine.stopping.is_none()
+                    && router.is_some_and(|router| {
+                        matches!(router.state(), State::Backup | State::Active)
+                    });
+                let since = &mut world.checks.facts[node][member].healthy_since;
+                *since = takes_part.then(|| since.unwrap_or(now));
             }
         }
+        Self::note_seating(world);
         Self::note_deafness(world);
         for wire in 0..world.checks.wires {
             let holders: Vec<usize> = (0..world.nodes.len())
                 .filter(|&node| world.holds(node, wire))
                 .collect();
-            let leaves = |node: &usize| world.nodes[*node].router.as_ref().is_some_and(is_leaving);
+            let leaves = |node: &usize| world.nodes[*node].router_of(wire).is_some_and(is_leaving);
             if holders.len() > 1 && holders.iter().filter(|node| leaves(node)).count() > 1 {
                 // Neither says a word until it stops or gives up: 2 I + 100 ms, and only after a cut.
                 holders
@@ -228,11 +272,25 @@ impl Checks {
         }
     }
 
-    /// Which pairs have no way to each other at this moment.
+    /// Whether the nodes agree on who decides with whom.
+    fn note_seating(world: &mut World) {
+        let running = world.nodes.iter().filter(|node| node.runs());
+        let mut seatings: Vec<_> = running.map(|node| node.seating()).collect();
+        seatings.dedup();
+        if seatings.len() > 1 {
+            for node in 0..world.nodes.len() {
+                world.checks.regrouped(world.now, node);
+            }
+        }
+    }
+
+    /// Which pairs have no way to each other at this moment. One way is enough for who decides about all wires together.
     fn note_deafness(world: &mut World) {
-        let priority = |node: usize| {
-            let router = world.nodes[node].router.as_ref();
-            router.map(|router| router.status().effective_priority)
+        let priorities = |node: usize| -> Vec<_> {
+            let decisions = world.nodes[node].decisions.iter();
+            decisions
+                .map(|one| one.router.status().effective_priority)
+                .collect()
         };
         let mut deaf = Vec::new();
         for one in 0..world.nodes.len() {
@@ -241,10 +299,11 @@ impl Checks {
                 if ways.iter().any(|&(_, all)| !all) {
                     world.checks.obstruct_pair(world.now, one, other);
                 }
-                let by_address = priority(one) == priority(other);
+                let (ours, theirs) = (priorities(one), priorities(other));
+                let each = ours.len() > 1 || theirs.len() > 1 || ours == theirs;
                 if ways
                     .iter()
-                    .any(|&(some, all)| if by_address { !all } else { !some })
+                    .any(|&(some, all)| if each { !all } else { !some })
                 {
                     deaf.push((one, other));
                 }
@@ -267,7 +326,9 @@ impl Checks {
                 }
                 let since = *both_since.get_or_insert(now);
                 // A move back within the linger of the move before starts the time again.
-                let moved_at = self.facts[one].claimed_at.max(self.facts[other].claimed_at);
+                let moved_at = self.facts[one][wire]
+                    .claimed_at
+                    .max(self.facts[other][wire].claimed_at);
                 let since = since.max(self.disturbed_at[one][other]).max(moved_at);
                 let time = now - since;
                 assert!(
@@ -286,10 +347,13 @@ impl Checks {
         let none_since = *self.none_since[wire].get_or_insert(now);
         let limit = 2 * (4 * self.longest + MAX_DELAY + JITTER + MAX_CLAIM) + 2 * MS;
         for (node, facts) in self.facts.iter().enumerate() {
-            let Some(healthy_since) = facts.healthy_since else {
+            let Some(healthy_since) = facts[wire].healthy_since else {
                 continue;
             };
-            let waits_from = none_since.max(healthy_since).max(self.pause_ends(node));
+            let waits_from = none_since
+                .max(healthy_since)
+                .max(self.pause_ends(node, wire))
+                .max(self.regrouped_at);
             let time = now.saturating_sub(waits_from);
             assert!(
                 time <= limit,
@@ -300,10 +364,11 @@ impl Checks {
 
     /// Until when a node may wait for a router that has announced a pause. Once that one is back it goes on or says farewell, after
     /// which only one of several backups waits on, and for one announced interval at most: its skew.
-    fn pause_ends(&self, node: usize) -> u64 {
-        let facts = &self.facts[node];
+    fn pause_ends(&self, node: usize, wire: usize) -> u64 {
+        let facts = &self.facts[node][wire];
         let ends = |heard: &Heard| {
-            let back_at = self.facts.get(heard.from).map_or(0, |from| from.resumed_at);
+            let from = self.facts.get(heard.from);
+            let back_at = from.map_or(0, |from| from[wire].resumed_at);
             let pair = (node.min(heard.from), node.max(heard.from));
             let hears = || self.obstructed_at[pair.0][pair.1] < back_at;
             let skew = if self.facts.len() == 2 {
@@ -324,40 +389,45 @@ impl Checks {
 
     /// After the calm: one holder, one Active, and it is the right one where the settings say which.
     pub(crate) fn at_the_end(world: &World) {
-        let running = || {
-            let nodes = world.nodes.iter().enumerate();
-            nodes.filter_map(|(node, machine)| Some((node, machine.router.as_ref()?)))
-        };
-        let actives: Vec<usize> = running()
-            .filter(|(_, router)| router.state() == State::Active)
-            .map(|(node, _)| node)
-            .collect();
-        assert_eq!(actives.len(), 1, "Active at the end: {actives:?}");
         for wire in 0..world.checks.wires {
+            let actives = world.actives_of(wire);
+            assert_eq!(
+                actives.len(),
+                1,
+                "Active at the end for m{wire}: {actives:?}"
+            );
             let holders: Vec<usize> = (0..world.nodes.len())
                 .filter(|&node| world.holds(node, wire))
                 .collect();
             assert_eq!(holders, actives, "holders of m{wire} at the end");
+            let winner = world.nodes[actives[0]].router_of(wire).unwrap();
+            let winner = winner.status().effective_priority;
+            for node in 0..world.nodes.len() {
+                let waits = world.checks.could_preempt(world, node, wire);
+                assert!(
+                    waits.is_none_or(|priority| priority <= winner),
+                    "the better node {node} waits for ever"
+                );
+            }
         }
-        let winner = world.nodes[actives[0]].router.as_ref().unwrap();
-        let winner = winner.status().effective_priority;
-        for (node, router) in running() {
-            let status = router.status();
-            let preempts = world.nodes[node].links[0].settings.preempt
-                == vrrp::Preempt::Immediately
-                && status.held_back.is_none();
-            // 4 I of at most 200 ms, and a margin: a node may have come back from a fault only just.
-            let facts = &world.checks.facts[node];
-            let pauses = facts.pauses.values();
-            let pause_ends = pauses.map(|heard| heard.at + 4 * heard.interval).max();
-            let since = facts.healthy_since.max(pause_ends);
-            let settled = since.is_some_and(|since| since + 1_000 * MS <= world.now);
-            let waits = preempts && settled && status.state == State::Backup;
-            assert!(
-                !(waits && status.effective_priority > winner),
-                "the better node {node} waits for ever"
-            );
-        }
+    }
+
+    /// The priority of a Backup that has had time to preempt and is told to.
+    fn could_preempt(&self, world: &World, node: usize, wire: usize) -> Option<vrrp::Priority> {
+        let machine = &world.nodes[node];
+        let decision = machine.decision_of(wire)?;
+        let status = decision.router.status();
+        let preempts = machine.links[decision.lead()].settings.preempt
+            == vrrp::Preempt::Immediately
+            && status.held_back.is_none();
+        // 4 I of at most 200 ms, and a margin: a node may have come back from a fault only just.
+        let facts = &self.facts[node][wire];
+        let pauses = facts.pauses.values();
+        let pause_ends = pauses.map(|heard| heard.at + 4 * heard.interval).max();
+        let since = facts.healthy_since.max(pause_ends);
+        let settled = since.is_some_and(|since| since + 1_000 * MS <= world.now);
+        let waits = preempts && settled && status.state == State::Backup;
+        waits.then_some(status.effective_priority)
     }
 }
 
@@ -366,42 +436,4 @@ fn is_leaving(router: &VirtualRouter) -> bool {
         router.status().phase,
         PhaseName::Leaving | PhaseName::HandingOver
     )
-}
-
-impl Facts {
-    fn explain(&self, reason: &Reason, now: u64, event: &Event) -> bool {
-        match reason {
-            // At least two of the intervals last heard, of silence before the claim.
-            Reason::Silence(_) => self
-                .obeyed
-                .is_none_or(|heard| self.claimed_at >= heard.at + 2 * heard.interval),
-            Reason::PeerLeft(_) => {
-                self.farewell_at.is_some() && self.farewell_at >= self.obeyed.map(|heard| heard.at)
-            }
-            Reason::Preempting { .. } => self
-                .lower
-                .is_some_and(|heard| self.claimed_at <= heard.at + 4 * heard.interval + JITTER),
-            Reason::Outranked { .. } => {
-                matches!(event, Event::Advertisement { .. })
-                    && self.obeyed.is_some_and(|heard| heard.at == now)
-            }
-            Reason::Late(_) => self.thawed_at == Some(now),
-            Reason::HandedOver(_) => matches!(event, Event::Timer | Event::Advertisement { .. }),
-            Reason::ClaimFailed(_) => matches!(event, Event::ClaimFailed(_)),
-            Reason::Owner | Reason::Shutdown => true,
-            Reason::Resumed => matches!(event, Event::Claimed | Event::Timer),
-            Reason::Recovered => {
-                let mends = Event::FaultCleared;
-                *event == mends || matches!(event, Event::Timer | Event::SourceChanged { .. })
-            }
-            Reason::Startup
-            | Reason::Fault(_)
-            | Reason::NoSource
-            | Reason::AddressLost(_)
-            | Reason::SendFailed(_)
-            | Reason::Reconfigured
-            | Reason::Joined
-            | Reason::Parted => false,
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! One machine: its links with their addresses, and the processes that come and go on it.
 
-use vrrp::{Advertisement, Event, Family, PhaseName, Priority, Settings, VirtualRouter};
+use vrrp::{Advertisement, Event, Family, Priority, Settings, Stamp};
 
+use super::groups::Decision;
+use super::keys::{Ring, Signing};
 use super::plan::{MS, NodePlan};
 use super::world::{Item, LEASE, World, id, pause_interval, source};
 
@@ -14,19 +16,32 @@ const PAUSE_LEASE: u64 = 10_000 * MS;
 const RESUME_LIMIT: u64 = 4_500 * MS;
 
 pub(crate) struct Node {
-    pub(crate) router: Option<VirtualRouter>,
+    /// None while no process runs.
+    pub(crate) decisions: Vec<Decision>,
     /// By member.
     pub(crate) links: Vec<Link>,
     pub(crate) life: u32,
     pub(crate) frozen: bool,
     /// What the sockets hold while the process does not run.
     pub(crate) backlog: Vec<(usize, Event)>,
-    pub(crate) wake_at: Option<u64>,
     /// How long it stays away once it has stopped.
     pub(crate) stopping: Option<u64>,
     /// What the keeper says for the process before, should the next one not come.
-    will: Option<Vec<(usize, Advertisement)>>,
+    will: Option<Vec<Farewell>>,
+    /// The keys it is configured with.
+    pub(crate) ring: Option<Ring>,
+    /// By how many seconds its wall clock is ahead.
+    pub(crate) clock_s: i64,
+    /// The latest stamp of everything signed here.
+    pub(crate) highest: Option<Stamp>,
     takes_part: bool,
+}
+
+/// What is said in the name of a member that cannot speak any more.
+pub(crate) struct Farewell {
+    pub(crate) member: usize,
+    pub(crate) advert: Advertisement,
+    stamp: Stamp,
 }
 
 /// A link with the addresses of one member.
@@ -43,6 +58,11 @@ pub(crate) struct Link {
     pub(crate) priority: Priority,
     /// Without a source address now.
     silent: Vec<Family>,
+    /// Configured to decide alone.
+    pub(crate) apart: bool,
+    /// Has come into a group, whose addresses it has not got yet.
+    pub(crate) joining: bool,
+    pub(crate) signing: Signing,
 }
 
 impl Link {
@@ -51,6 +71,7 @@ impl Link {
         self.claim += 1;
         self.held_until = None;
         self.confirmed = false;
+        self.joining = false;
     }
 
     pub(crate) fn has_source(&self, family: Family) -> bool {
@@ -69,16 +90,21 @@ impl Node {
             fault: false,
             priority: settings.priority,
             silent: Vec::new(),
+            apart: false,
+            joining: false,
+            signing: Signing::new(),
         };
         Self {
-            router: None,
+            decisions: Vec::new(),
             links: plan.members.iter().map(link).collect(),
             life: 0,
             frozen: false,
             backlog: Vec::new(),
-            wake_at: None,
             stopping: None,
             will: None,
+            ring: plan.ring.clone(),
+            clock_s: 0,
+            highest: None,
             takes_part: plan.starts_at.is_some(),
         }
     }
@@ -94,9 +120,9 @@ impl Node {
         self.will.is_some()
     }
 
-    fn is_active(&self) -> bool {
-        let router = self.router.as_ref();
-        router.is_some_and(|router| router.status().phase == PhaseName::Active)
+    /// Whether there is a process.
+    pub(crate) fn runs(&self) -> bool {
+        !self.decisions.is_empty()
     }
 }
 
@@ -125,6 +151,7 @@ impl World {
         } else {
             link.held_until = link.held_until.max(Some(self.now + LEASE));
             link.confirmed = true;
+            link.joining = false;
             Event::Claimed
         };
         self.give(node, member, event);
@@ -132,21 +159,16 @@ impl World {
 
     pub(crate) fn start(&mut self, node: usize, life: u32) {
         let machine = &mut self.nodes[node];
-        if machine.life != life || machine.router.is_some() || !machine.takes_part {
+        if machine.life != life || machine.runs() || !machine.takes_part {
             return;
         }
         let resumes = machine.will.is_some();
         let goes_on = if resumes { ", goes on" } else { "" };
         self.note(format!("node {node}: process starts{goes_on}"));
         let now = self.instant();
+        self.begin_signing(node);
         let machine = &mut self.nodes[node];
-        let mut members =
-            machine.links.iter().enumerate().map(|(member, link)| {
-                VirtualRouter::with_member(id(member), link.settings.clone())
-            });
-        let mut router = members.next().unwrap();
-        members.for_each(|member| assert!(router.join(now, member).is_empty()));
-        machine.router = Some(router);
+        machine.decisions = machine.new_decisions(now);
         self.checks.started(self.now, node, resumes);
         for member in 0..self.nodes[node].links.len() {
             for family in Family::ALL {
@@ -159,7 +181,9 @@ impl World {
         } else {
             Event::Startup
         };
-        self.handle(node, 0, event);
+        for lead in self.nodes[node].leads() {
+            self.handle(node, lead, event.clone());
+        }
         // Once it has begun to go on the will is as good as revoked.
         self.nodes[node].will = None;
     }
@@ -189,7 +213,15 @@ impl World {
         self.push(self.now + after, Item::Start { node, life });
     }
 
-    pub(crate) fn stopped(&mut self, node: usize) {
+    /// One decision has left. With the last of them the process ends.
+    pub(crate) fn stopped(&mut self, node: usize, member: usize) {
+        let machine = &mut self.nodes[node];
+        if let Some(decision) = machine.decision_mut(member) {
+            decision.stopped = true;
+        }
+        if !machine.decisions.iter().all(|decision| decision.stopped) {
+            return;
+        }
         self.note(format!("node {node}: stopped"));
         let away = self.nodes[node].stopping.unwrap();
         self.end_process(node);
@@ -209,19 +241,19 @@ impl World {
     /// The process is gone, and its addresses are still there.
     fn leave_in_place(&mut self, node: usize) {
         let machine = &mut self.nodes[node];
-        machine.router = None;
+        machine.decisions.clear();
         machine.life += 1;
         machine.frozen = false;
         machine.stopping = None;
-        machine.wake_at = None;
         machine.backlog.clear();
     }
 
     /// Begins a planned restart, as an Active process alone can: leases prolonged, pause announced.
     pub(crate) fn restart(&mut self, node: usize, away: u64) {
+        let active = self.is_active(node);
         let machine = &mut self.nodes[node];
         let held = machine.links.iter().all(|link| link.held_until.is_some());
-        if !machine.is_active() || !held || machine.frozen || machine.stopping.is_some() {
+        if !active || !held || machine.frozen || machine.stopping.is_some() {
             return;
         }
         for link in &mut machine.links {
@@ -248,7 +280,7 @@ impl World {
                 },
             );
         }
-        let stands = machine.is_active();
+        let stands = self.is_active(node);
         let over = said == PAUSE_TIMES || !stands;
         if !over || !stands {
             for member in 0..self.nodes[node].links.len() {
@@ -291,22 +323,31 @@ impl World {
             "node {node}: did not go on, {} farewells",
             will.len()
         ));
-        for (member, advert) in &will {
-            self.send(node, *member, advert);
-        }
+        self.say(node, &will);
         self.nodes[node].links.iter_mut().for_each(Link::release);
     }
 
-    /// By member, of every family that has a source.
-    pub(crate) fn farewells(&self, node: usize) -> Vec<(usize, Advertisement)> {
-        let Some(router) = &self.nodes[node].router else {
-            return Vec::new();
-        };
+    /// Of every member and family that has a source, signed ahead: the keeper has no keys.
+    pub(crate) fn farewells(&mut self, node: usize) -> Vec<Farewell> {
         let of = |member| {
-            let adverts = router.release_adverts_of(id(member)).into_iter();
-            adverts.map(move |advert| (member, advert))
+            let router = self.nodes[node].router_of(member);
+            let adverts = router.map_or_else(Vec::new, |it| it.release_adverts_of(id(member)));
+            adverts.into_iter().map(move |advert| (member, advert))
         };
-        (0..self.nodes[node].links.len()).flat_map(of).collect()
+        let members = 0..self.nodes[node].links.len();
+        let adverts: Vec<_> = members.flat_map(of).collect();
+        let signed = adverts.into_iter().map(|(member, advert)| Farewell {
+            member,
+            stamp: self.stamp(node, member, &advert, true),
+            advert,
+        });
+        signed.collect()
+    }
+
+    pub(crate) fn say(&mut self, node: usize, farewells: &[Farewell]) {
+        for farewell in farewells {
+            self.put_on_wire(node, farewell.member, &farewell.advert, farewell.stamp);
+        }
     }
 
     /// The process runs again. It may serve its timer or its sockets first.
@@ -327,20 +368,28 @@ impl World {
         }
         self.nodes[node].frozen = false;
         let timer_first = self.chance.timer_first(node);
+        let timers = |world: &mut Self| {
+            for lead in world.nodes[node].leads() {
+                world.handle(node, lead, Event::Timer);
+            }
+        };
         if timer_first {
-            self.handle(node, 0, Event::Timer);
+            timers(self);
         }
         for (member, event) in std::mem::take(&mut self.nodes[node].backlog) {
             self.give(node, member, event);
         }
-        if !timer_first && self.nodes[node].router.is_some() {
-            self.handle(node, 0, Event::Timer);
+        if !timer_first {
+            timers(self);
         }
         // The kernel told that a lease had ended: what should be there is put back.
         for (link, lost) in self.nodes[node].links.iter_mut().zip(lost) {
             if lost && link.confirmed {
                 link.held_until = Some(now + LEASE);
             }
+        }
+        if self.nodes[node].runs() && self.nodes[node].stopping.is_none() {
+            self.seat_all(node);
         }
     }
 }

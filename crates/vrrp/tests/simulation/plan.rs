@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use vrrp::{Family, Interval, PeerKnowledge, Preempt, Priority, Settings, Vrid};
+use vrrp::{Family, Freshness, Interval, PeerKnowledge, Preempt, Priority, Settings, Vrid};
+
+use super::keys::{Forgery, Ring};
 
 /// Microseconds in a millisecond.
 pub(crate) const MS: u64 = 1_000;
@@ -19,6 +21,12 @@ pub(crate) struct Plan {
     /// Of the network's chance, too.
     pub(crate) seed: u64,
     pub(crate) nodes: Vec<NodePlan>,
+    /// What keeps a recorded packet out where there are keys.
+    pub(crate) freshness: Freshness,
+    /// The keys of every node once it is calm.
+    pub(crate) ring_at_last: Option<Ring>,
+    /// By member: whether it decides alone, at first and once it is calm.
+    pub(crate) apart: Vec<bool>,
     /// In order of time.
     pub(crate) troubles: Vec<Trouble>,
     /// Nothing is left to chance but losses: every packet takes the same time, every timer is served at once.
@@ -29,6 +37,8 @@ pub(crate) struct Plan {
 pub(crate) struct NodePlan {
     /// By member, each on a wire of its own; the same members on every node.
     pub(crate) members: Vec<Settings>,
+    /// The keys it begins with.
+    pub(crate) ring: Option<Ring>,
     /// `None`: takes no part.
     pub(crate) starts_at: Option<u64>,
 }
@@ -107,6 +117,19 @@ pub(crate) enum Blow {
     ClaimFails {
         member: usize,
     },
+    /// A reload that takes a member out of the group, or back in.
+    Regroup {
+        member: usize,
+        apart: bool,
+    },
+    /// A reload with other keys.
+    Keys(Option<Ring>),
+    /// A stranger who knows no key of this node.
+    Forge(Forgery),
+    /// The wall clock is set.
+    Clock {
+        ahead_s: i64,
+    },
 }
 
 impl Plan {
@@ -129,12 +152,34 @@ impl Plan {
             troubles.push(Trouble { at, what });
             at += rng.random_range(20..500) * MS;
         }
-        Self {
+        let mut plan = Self {
             seed,
             nodes,
+            freshness: Freshness::Growth,
+            ring_at_last: None,
+            apart: vec![false; members],
             troubles,
             smooth: false,
-        }
+        };
+        plan.draw_sweeps();
+        plan
+    }
+
+    /// Every set of keys that some node has at some time.
+    pub(crate) fn rings(&self) -> Vec<Ring> {
+        let first = self.nodes.iter().map(|node| &node.ring);
+        let later = self
+            .troubles
+            .iter()
+            .filter_map(|trouble| match &trouble.what {
+                What::Node {
+                    blow: Blow::Keys(ring),
+                    ..
+                } => Some(ring),
+                _other => None,
+            });
+        let all = first.chain(later).chain([&self.ring_at_last]);
+        all.flatten().cloned().collect()
     }
 
     /// The longest interval that is configured anywhere.
@@ -150,92 +195,32 @@ impl Plan {
         self.nodes[0].members.len()
     }
 
-    /// Every plan that has one thing less than this one, troubles aside.
-    pub(crate) fn simpler(&self) -> Vec<Self> {
-        let mut all = Vec::new();
-        let nodes = (0..self.nodes.len()).filter(|&node| self.nodes[node].starts_at.is_some());
-        all.extend(nodes.map(|node| self.without_node(node)));
-        if self.wires() > 1 {
-            all.extend((0..self.wires()).map(|wire| self.without_wire(wire)));
-        }
-        all.extend(
-            Family::ALL
-                .into_iter()
-                .filter_map(|family| self.without_family(family)),
-        );
-        if !self.smooth {
-            all.push(Self {
-                smooth: true,
-                ..self.clone()
-            });
-        }
-        all
-    }
-
-    fn without_node(&self, gone: usize) -> Self {
-        let mut plan = self.clone();
-        plan.nodes[gone].starts_at = None;
-        plan.troubles.retain(|trouble| match trouble.what {
-            What::Loss(_) | What::Mend => true,
-            What::Cut { from, to, .. } => from != gone && to != gone,
-            What::Node { node, .. } => node != gone,
-        });
-        plan
-    }
-
-    fn without_wire(&self, gone: usize) -> Self {
-        let mut plan = self.clone();
-        for node in &mut plan.nodes {
-            node.members.remove(gone);
-        }
-        plan.troubles.retain_mut(|trouble| {
-            let member = match &mut trouble.what {
-                What::Cut { wire, .. } => wire.as_mut(),
-                What::Node { blow, .. } => blow.member(),
-                What::Loss(_) | What::Mend => None,
-            };
-            let Some(member) = member else { return true };
-            let stays = *member != gone;
-            *member -= usize::from(*member > gone);
-            stays
-        });
-        plan
-    }
-
-    /// None if some member has no other family.
-    fn without_family(&self, gone: Family) -> Option<Self> {
-        let mut plan = self.clone();
-        let members = plan.nodes.iter_mut().flat_map(|node| &mut node.members);
-        let mut less = false;
-        for member in members {
-            less |= member.has_family(gone);
-            member.vips.retain(|&vip| Family::of(vip) != gone);
-            if member.vips.is_empty() {
-                return None;
-            }
-        }
-        plan.troubles.retain(|trouble| {
-            !matches!(&trouble.what, What::Node { blow: Blow::Source { family, .. }, .. } if *family == gone)
-        });
-        less.then_some(plan)
+    pub(crate) fn has_keys(&self) -> bool {
+        let mut nodes = self.nodes.iter();
+        self.ring_at_last.is_some() || nodes.any(|node| node.ring.is_some())
     }
 }
 
 impl Blow {
-    fn member(&mut self) -> Option<&mut usize> {
+    /// The member it is about, if it is about one.
+    pub(crate) fn member(&mut self) -> Option<&mut usize> {
         match self {
             Self::Reload { member, .. }
             | Self::Priority { member, .. }
             | Self::Fault { member, .. }
             | Self::Source { member, .. }
-            | Self::ClaimFails { member } => Some(member),
+            | Self::ClaimFails { member }
+            | Self::Regroup { member, .. } => Some(member),
             Self::Freeze { .. }
             | Self::Crash { .. }
             | Self::Kill { .. }
             | Self::Stop { .. }
             | Self::Handover
             | Self::Restart { .. }
-            | Self::Flood => None,
+            | Self::Flood
+            | Self::Keys(_)
+            | Self::Forge(_)
+            | Self::Clock { .. } => None,
         }
     }
 }
@@ -372,6 +357,7 @@ fn random_nodes(rng: &mut StdRng, count: usize, members: usize) -> Vec<NodePlan>
         };
         NodePlan {
             members: vips.iter().enumerate().map(&mut member).collect(),
+            ring: None,
             starts_at: Some(rng.random_range(0..500 * MS)),
         }
     };
@@ -392,6 +378,17 @@ impl fmt::Display for Plan {
                 let (name, each) = (&member.name, member.advert_interval);
                 writeln!(f, "    {name}: each {each}, {:?}", member.vips)?;
             }
+        }
+        if self.has_keys() {
+            let first = self.nodes.iter().map(|node| &node.ring);
+            writeln!(f, "{:?} of keys, at first", self.freshness)?;
+            first
+                .enumerate()
+                .try_for_each(|(node, ring)| writeln!(f, "    node {node}: {ring:?}"))?;
+            writeln!(f, "    in the end: {:?}", self.ring_at_last)?;
+        }
+        if self.apart.contains(&true) {
+            writeln!(f, "members that decide alone: {:?}", self.apart)?;
         }
         if self.smooth {
             writeln!(f, "a network without chance")?;

@@ -42,7 +42,7 @@ impl World {
     }
 
     fn strike_node(&mut self, node: usize, blow: &Blow) {
-        let runs = self.nodes[node].router.is_some();
+        let runs = self.nodes[node].runs();
         match *blow {
             Blow::Freeze { time } if runs && !self.nodes[node].frozen => {
                 self.nodes[node].frozen = true;
@@ -57,9 +57,9 @@ impl World {
             Blow::Kill { away } if runs => self.kill_process(node, away),
             Blow::Stop { away } if runs && self.nodes[node].stopping.is_none() => {
                 self.nodes[node].stopping = Some(away);
-                self.give(node, 0, Event::Shutdown);
+                self.give_all(node, &Event::Shutdown);
             }
-            Blow::Handover if runs => self.give(node, 0, Event::Handover),
+            Blow::Handover if runs => self.give_all(node, &Event::Handover),
             Blow::Restart { away } => self.restart(node, away),
             Blow::Reload {
                 member,
@@ -96,6 +96,10 @@ impl World {
                 self.push(self.now + time, item);
             }
             Blow::Flood => self.flood(node),
+            Blow::Regroup { member, apart } => self.regroup(node, member, apart),
+            Blow::Keys(ref ring) => self.give_keys(node, ring.clone()),
+            Blow::Forge(forgery) => self.forge(node, forgery),
+            Blow::Clock { ahead_s } => self.nodes[node].clock_s = ahead_s,
             Blow::ClaimFails { member } => self.nodes[node].links[member].next_claim_fails = true,
             Blow::Freeze { .. } | Blow::Kill { .. } | Blow::Stop { .. } => {}
             Blow::Handover | Blow::Fault { .. } => {}
@@ -105,9 +109,8 @@ impl World {
     fn kill_process(&mut self, node: usize, away: u64) {
         let holds = (0..self.nodes[node].links.len()).any(|member| self.holds(node, member));
         if holds {
-            for (member, advert) in self.farewells(node) {
-                self.send(node, member, &advert);
-            }
+            let will = self.farewells(node);
+            self.say(node, &will);
         }
         self.end_process(node);
         self.checks.disturb(self.now, node);
@@ -135,35 +138,55 @@ impl World {
                 IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]),
             });
         }
+        self.reconfigure(node);
+    }
+
+    /// Every member is told its settings.
+    pub(crate) fn reconfigure(&mut self, node: usize) {
         for member in 0..self.nodes[node].links.len() {
             let settings = self.nodes[node].links[member].settings.clone();
             self.give(node, member, Event::Reconfigure(settings));
         }
     }
 
-    /// 200 packets in 50 ms, by every member and family.
-    fn flood(&mut self, node: usize) {
-        let Some(router) = &self.nodes[node].router else {
-            return;
-        };
-        let status = router.status();
-        if status.state != State::Active || status.effective_priority <= Priority::LOWEST {
-            return;
+    /// To every decision of a node.
+    fn give_all(&mut self, node: usize, event: &Event) {
+        for lead in self.nodes[node].leads() {
+            self.give(node, lead, event.clone());
         }
-        for (member, mut advert) in self.farewells(node) {
-            let family = advert.family;
-            advert.priority = Priority::LOWEST;
-            advert.source = super::world::source(STRANGER, member, family);
-            let octets = advert.encode(group(family));
-            for count in 0..200 {
-                let packet = Packet {
-                    from: STRANGER,
-                    to: node,
-                    member,
-                    family,
-                    octets: octets.clone(),
-                };
-                self.push(self.now + count * MS / 4, Item::Deliver(packet));
+    }
+
+    /// 200 packets in 50 ms, unsigned, by every member and family.
+    fn flood(&mut self, node: usize) {
+        for member in 0..self.nodes[node].links.len() {
+            let Some(router) = self.nodes[node].router_of(member) else {
+                return;
+            };
+            let status = router.status();
+            if status.state != State::Active || status.effective_priority <= Priority::LOWEST {
+                continue;
+            }
+            let mut settings = self.nodes[node].links[member].settings.clone();
+            settings.authentication = None;
+            for mut advert in self.adverts_of(STRANGER, member, settings) {
+                let family = advert.family;
+                if !self.nodes[node].links[member].has_source(family) {
+                    continue;
+                }
+                advert.priority = Priority::LOWEST;
+                let octets = advert.encode(group(family));
+                for count in 0..200 {
+                    let packet = Packet {
+                        from: STRANGER,
+                        to: node,
+                        member,
+                        family,
+                        octets: octets.clone(),
+                        seal: None,
+                        number: 0,
+                    };
+                    self.push(self.now + count * MS / 4, Item::Deliver(packet));
+                }
             }
         }
     }
@@ -178,8 +201,12 @@ impl World {
             if self.nodes[node].frozen {
                 self.push(self.now, Item::Thaw { node, life });
             }
-            if self.nodes[node].router.is_none() {
+            if !self.nodes[node].runs() {
                 self.push(self.now, Item::Start { node, life });
+            }
+            self.give_keys(node, self.ring_at_last.clone());
+            for (member, apart) in self.apart_at_last.clone().into_iter().enumerate() {
+                self.regroup(node, member, apart);
             }
             for member in 0..self.nodes[node].links.len() {
                 self.nodes[node].links[member].next_claim_fails = false;

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use vrrp::{
-    Accepted, Action, Advertisement, Datagram, Directive, Event, Family, Interval, Local, MemberId,
-    State, VirtualRouter, accept, group, parse_ipv4,
+    Action, Advertisement, Datagram, Directive, Event, Family, Freshness, Interval, MemberId,
+    Settings, Stamp, State, VirtualRouter, group, parse_ipv4,
 };
 
 use super::chance::Chance;
 use super::checks::Checks;
+use super::keys::{Ring, Seal, seal_of, verdict};
 use super::node::Node;
 use super::plan::{CALM, MS, Plan, STORM, Trouble};
 
@@ -71,12 +72,16 @@ pub(crate) enum Item {
 }
 
 /// A packet on its way.
+#[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) member: usize,
     pub(crate) family: Family,
     pub(crate) octets: Vec<u8>,
+    pub(crate) seal: Seal,
+    /// Grows with everything that is sent; its copies have the same.
+    pub(crate) number: u64,
 }
 
 pub(crate) struct World {
@@ -92,7 +97,16 @@ pub(crate) struct World {
     pub(crate) loss_percent: u32,
     pub(crate) calm: bool,
     pub(crate) checks: Checks,
-    loses: Loses,
+    pub(crate) loses: Loses,
+    /// What keeps a recorded packet out, and every set of keys there is.
+    pub(crate) freshness: Freshness,
+    pub(crate) rings: Vec<Ring>,
+    /// What every node has in the end.
+    pub(crate) ring_at_last: Option<Ring>,
+    pub(crate) apart_at_last: Vec<bool>,
+    sent: u64,
+    /// Packets refused for the keys they were signed with, or not.
+    pub(crate) disbelieved: u64,
     /// When who became Active.
     pub(crate) takeovers: Vec<(u64, usize)>,
     pub(crate) history: Vec<String>,
@@ -115,11 +129,21 @@ impl World {
             calm: false,
             checks: Checks::new(count, plan.wires(), plan.longest()),
             loses,
+            freshness: plan.freshness,
+            rings: plan.rings(),
+            ring_at_last: plan.ring_at_last.clone(),
+            apart_at_last: plan.apart.clone(),
+            sent: 0,
+            disbelieved: 0,
             takeovers: Vec::new(),
             history: Vec::new(),
             trace,
         };
         for (node, settings) in plan.nodes.iter().enumerate() {
+            world.give_keys(node, settings.ring.clone());
+            for (link, apart) in world.nodes[node].links.iter_mut().zip(&plan.apart) {
+                link.apart = *apart;
+            }
             if let Some(at) = settings.starts_at {
                 world.push(at, Item::Start { node, life: 0 });
             }
@@ -137,7 +161,7 @@ impl World {
             let timer = self.next_timer();
             let queued = self.queue.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
             let lease = self.next_lease_end();
-            let timer_at = timer.map_or(u64::MAX, |(at, _)| at);
+            let timer_at = timer.map_or(u64::MAX, |(at, ..)| at);
             self.now = queued.min(timer_at).min(lease);
             if self.now >= end {
                 // Not in the midst of a move that a last retry has brought about.
@@ -148,8 +172,8 @@ impl World {
                 end += MOVE;
             }
             if timer_at <= queued.min(lease) {
-                let (_, node) = timer.unwrap();
-                self.handle(node, 0, Event::Timer);
+                let (_, node, lead) = timer.unwrap();
+                self.handle(node, lead, Event::Timer);
             } else if queued <= lease {
                 let Reverse((_, key)) = self.queue.pop().unwrap();
                 let item = self.items.remove(&key).unwrap();
@@ -179,12 +203,15 @@ impl World {
         self.start + Duration::from_micros(self.now)
     }
 
-    fn next_timer(&self) -> Option<(u64, usize)> {
+    /// When, on which node, and of which decision.
+    fn next_timer(&self) -> Option<(u64, usize, usize)> {
         let running = self.nodes.iter().enumerate();
-        let running = running.filter(|(_, node)| !node.frozen && node.router.is_some());
-        running
-            .filter_map(|(index, node)| Some((node.wake_at?.max(self.now), index)))
-            .min()
+        let running = running.filter(|(_, node)| !node.frozen);
+        let timers = running.flat_map(|(index, node)| {
+            let timers = node.decisions.iter();
+            timers.filter_map(move |one| Some((one.wake_at?.max(self.now), index, one.lead())))
+        });
+        timers.min()
     }
 
     /// The next time an address goes because nobody renews it.
@@ -233,33 +260,18 @@ impl World {
     pub(crate) fn give(&mut self, node: usize, member: usize, event: Event) {
         if self.nodes[node].frozen {
             self.nodes[node].backlog.push((member, event));
-        } else if self.nodes[node].router.is_some() {
+        } else if self.nodes[node].runs() {
             self.handle(node, member, event);
         }
     }
 
-    fn deliver(&mut self, packet: &Packet) {
-        let Some(router) = &self.nodes[packet.to].router else {
+    pub(crate) fn deliver(&mut self, packet: &Packet) {
+        let Some(accepted) = self.believe(packet) else {
             return;
         };
-        let own = Family::ALL.map(|family| source(packet.to, packet.member, family));
-        let from = source(packet.from, packet.member, packet.family);
-        let datagram = match packet.family {
-            Family::V4 => parse_ipv4(&packet.octets).unwrap(),
-            Family::V6 => Datagram {
-                family: Family::V6,
-                source: from,
-                destination: group(Family::V6),
-                hop_limit: 255,
-                payload: &packet.octets,
-            },
-        };
-        let expectation = router.expectation_of(id(packet.member)).unwrap();
-        let (_, accepted): (_, Accepted) =
-            accept(&datagram, Local::addresses(&own), |_| Some(expectation)).unwrap();
         let event = Event::Advertisement {
             family: packet.family,
-            source: from,
+            source: source(packet.from, packet.member, packet.family),
             accepted,
         };
         self.give(packet.to, packet.member, event);
@@ -268,47 +280,56 @@ impl World {
     /// One event into one core, and its actions out.
     pub(crate) fn handle(&mut self, node: usize, member: usize, event: Event) {
         let now = self.instant();
-        let Some(router) = &mut self.nodes[node].router else {
+        if let Event::Reconfigure(settings) = &event {
+            self.note_keys(node, member, settings);
+        }
+        let Some(decision) = self.nodes[node].decision_mut(member) else {
             return;
         };
         self.checks
-            .before_event(self.now, node, router, (id(member), &event));
-        let directives = router.handle_for(now, id(member), event.clone());
-        for directive in directives {
-            Checks::action(self, node, &event, &directive);
-            if !(self.loses)(node, &directive.action) {
-                self.execute(node, directive);
-            }
-        }
+            .before_event(self.now, node, &decision.router, (id(member), &event));
+        let directives = decision.router.handle_for(now, id(member), event.clone());
+        self.carry_out(node, member, Some(&event), directives);
+        self.set_timer(node, member);
+    }
+
+    /// Notes when the decision of a member wants to be called again; a process that turns renews its leases.
+    pub(crate) fn set_timer(&mut self, node: usize, member: usize) {
         let jitter = self.chance.jitter(node);
         let renewed = self.now + LEASE;
         let node = &mut self.nodes[node];
         for link in &mut node.links {
             link.held_until = link.held_until.map(|until| until.max(renewed));
         }
-        let at = node.router.as_ref().and_then(VirtualRouter::deadline);
-        node.wake_at = at.map(|at| {
+        let Some(decision) = node.decision_mut(member) else {
+            return;
+        };
+        let at = decision.router.deadline();
+        decision.wake_at = at.map(|at| {
             let until = at.saturating_duration_since(self.start);
             u64::try_from(until.as_nanos().div_ceil(1_000)).unwrap() + jitter
         });
     }
 
-    fn execute(&mut self, node: usize, directive: Directive) {
-        let members = match directive.member {
-            Some(MemberId(member)) => member as usize..member as usize + 1,
-            None => 0..self.nodes[node].links.len(),
-        };
+    pub(crate) fn execute(&mut self, node: usize, members: &[usize], directive: Directive) {
+        let one = directive.member.map(|MemberId(member)| member as usize);
+        let members = one.as_ref().map_or(members, std::slice::from_ref);
         match directive.action {
-            Action::Claim => members.for_each(|member| self.claim(node, member)),
-            Action::Release => members.for_each(|member| self.nodes[node].links[member].release()),
-            Action::Send(advert) => self.send(node, members.start, &advert),
+            Action::Claim => members.iter().for_each(|&member| self.claim(node, member)),
+            Action::Release => members
+                .iter()
+                .for_each(|&member| self.nodes[node].links[member].release()),
+            Action::Send(advert) => {
+                let stamp = self.stamp(node, members[0], &advert, false);
+                self.put_on_wire(node, members[0], &advert, stamp);
+            }
             Action::Transition(transition) => {
                 if transition.to == State::Active {
                     self.takeovers.push((self.now, node));
                 }
-                self.note(format!("node {node}: {transition}"));
+                self.note(format!("node {node}, m{}: {transition}", members[0]));
             }
-            Action::Stopped => self.stopped(node),
+            Action::Stopped => self.stopped(node, members[0]),
             Action::HandoverFailed(why) => {
                 self.note(format!("node {node}: handover failed, {why}"));
             }
@@ -317,9 +338,23 @@ impl World {
         }
     }
 
-    pub(crate) fn send(&mut self, from: usize, member: usize, advert: &Advertisement) {
+    pub(crate) fn put_on_wire(
+        &mut self,
+        from: usize,
+        member: usize,
+        advert: &Advertisement,
+        stamp: Stamp,
+    ) {
+        let ring = self.nodes[from].links[member].signing.in_force.as_ref();
+        let seal = seal_of(ring);
+        assert_eq!(
+            seal.is_some(),
+            advert.authentication().is_some(),
+            "node {from} signs as it is told"
+        );
         for &destination in &advert.destinations {
-            let octets = advert.encode(destination);
+            self.sent += 1;
+            let octets = advert.encode_at(destination, stamp);
             for to in (0..self.nodes.len()).filter(|&to| to != from) {
                 if self.cut[member][from][to] {
                     continue;
@@ -336,11 +371,29 @@ impl World {
                         member,
                         family: advert.family,
                         octets: octets.clone(),
+                        seal,
+                        number: self.sent,
                     };
                     self.push(self.now + delay, Item::Deliver(packet));
                 }
             }
         }
+    }
+
+    /// What a router of these settings would advertise from the place of a node or a stranger.
+    pub(crate) fn adverts_of(
+        &self,
+        from: usize,
+        member: usize,
+        settings: Settings,
+    ) -> Vec<Advertisement> {
+        let mut router = VirtualRouter::with_member(id(member), settings);
+        for family in Family::ALL {
+            let source = Some(source(from, member, family));
+            let event = Event::SourceChanged { family, source };
+            router.handle_for(self.instant(), id(member), event);
+        }
+        router.release_adverts()
     }
 
     /// Whether a node holds the addresses of a member.
@@ -354,12 +407,29 @@ impl World {
         let (mut some, mut all) = (false, true);
         for (member, link) in self.nodes[from].links.iter().enumerate() {
             for family in link.settings.families() {
-                let open = !self.cut[member][from][to] && link.has_source(family);
+                let seal = seal_of(link.signing.in_force.as_ref());
+                let ring = self.nodes[to].links[member].signing.in_force.as_ref();
+                let believed = verdict(ring, seal).is_ok();
+                let open = !self.cut[member][from][to] && link.has_source(family) && believed;
                 some |= open;
                 all &= open;
             }
         }
         (some, all)
+    }
+}
+
+/// A packet as it comes out of a socket.
+pub(crate) fn datagram(packet: &Packet) -> Datagram<'_> {
+    match packet.family {
+        Family::V4 => parse_ipv4(&packet.octets).unwrap(),
+        Family::V6 => Datagram {
+            family: Family::V6,
+            source: source(packet.from, packet.member, Family::V6),
+            destination: group(Family::V6),
+            hop_limit: 255,
+            payload: &packet.octets,
+        },
     }
 }
 

@@ -450,6 +450,33 @@ fn who_goes_alone_keeps_its_state_and_who_ends_says_no_farewell() {
 }
 
 #[test]
+fn a_fault_stays_with_the_member_that_has_it() {
+    let mut group = Group::active();
+    let fault = Event::Fault(FaultReason::new("interface eth1 is down"));
+    group.handle(4_000_000, B, fault);
+    let mut other = group.clone();
+    let start = group.start;
+    let at = |us| start + Duration::from_micros(us);
+    let mut b = group.router.split(B).unwrap();
+    // The rest has a timer that has ended, and takes part again.
+    assert_eq!(group.deadline(), Some(4_000_000));
+    assert_eq!(
+        group.timer(4_500_000),
+        ["all: fault to backup: no fault any more"]
+    );
+    assert_eq!(b.deadline(), None);
+    assert!(b.handle_for(at(5_000_000), B, Event::Timer).is_empty());
+    assert_eq!(b.state(), State::Fault);
+    // Whoever of the two it is that leaves.
+    let mut a = other.router.split(A).unwrap();
+    assert_eq!(
+        said(&a.handle_for(at(4_500_000), A, Event::Timer)),
+        ["all: fault to backup: no fault any more"]
+    );
+    assert_eq!((other.phase(), other.deadline()), ("fault", None));
+}
+
+#[test]
 fn a_claim_does_not_wait_for_a_member_that_has_gone() {
     let mut group = Group::backup();
     group.timer(3_609_375);

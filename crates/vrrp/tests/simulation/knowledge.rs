@@ -1,0 +1,82 @@
+//! What a decision has heard and done, as far as its transitions are explained by it.
+
+use std::collections::BTreeMap;
+
+use vrrp::{Event, Family, MemberId, Reason};
+
+use super::chance::JITTER;
+
+/// An advertisement that was heard.
+#[derive(Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) at: u64,
+    pub(crate) from: usize,
+    /// Which it tells.
+    pub(crate) interval: u64,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Facts {
+    /// Last advertisement this node had to obey, last of any lower router, last farewell.
+    pub(crate) obeyed: Option<Heard>,
+    pub(crate) lower: Option<Heard>,
+    pub(crate) farewell_at: Option<u64>,
+    /// By member and family, where the last that was heard tells of a pause.
+    pub(crate) pauses: BTreeMap<(MemberId, Family), Heard>,
+    pub(crate) claimed_at: u64,
+    pub(crate) resumed_at: u64,
+    pub(crate) thawed_at: Option<u64>,
+    pub(crate) healthy_since: Option<u64>,
+}
+
+impl Facts {
+    /// Who joins learns what the others know, and the other way round.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let latest = |one: Option<Heard>, other: Option<Heard>| {
+            one.into_iter().chain(other).max_by_key(|heard| heard.at)
+        };
+        self.obeyed = latest(self.obeyed, other.obeyed);
+        self.lower = latest(self.lower, other.lower);
+        self.farewell_at = self.farewell_at.max(other.farewell_at);
+        self.claimed_at = self.claimed_at.max(other.claimed_at);
+        self.pauses.extend(&other.pauses);
+        self.healthy_since = None;
+    }
+
+    /// Whether a transition had a cause.
+    pub(crate) fn explain(&self, reason: &Reason, now: u64, event: &Event) -> bool {
+        match reason {
+            // At least two of the intervals last heard, of silence before the claim.
+            Reason::Silence(_) => self
+                .obeyed
+                .is_none_or(|heard| self.claimed_at >= heard.at + 2 * heard.interval),
+            Reason::PeerLeft(_) => {
+                self.farewell_at.is_some() && self.farewell_at >= self.obeyed.map(|heard| heard.at)
+            }
+            Reason::Preempting { .. } => self
+                .lower
+                .is_some_and(|heard| self.claimed_at <= heard.at + 4 * heard.interval + JITTER),
+            Reason::Outranked { .. } => {
+                matches!(event, Event::Advertisement { .. })
+                    && self.obeyed.is_some_and(|heard| heard.at == now)
+            }
+            Reason::Late(_) => self.thawed_at == Some(now),
+            Reason::HandedOver(_) => matches!(event, Event::Timer | Event::Advertisement { .. }),
+            Reason::ClaimFailed(_) => matches!(event, Event::ClaimFailed(_)),
+            Reason::Owner | Reason::Shutdown => true,
+            Reason::Resumed => matches!(event, Event::Claimed | Event::Timer),
+            Reason::Recovered => {
+                let mends = Event::FaultCleared;
+                *event == mends || matches!(event, Event::Timer | Event::SourceChanged { .. })
+            }
+            Reason::Startup
+            | Reason::Fault(_)
+            | Reason::NoSource
+            | Reason::AddressLost(_)
+            | Reason::SendFailed(_)
+            | Reason::Reconfigured
+            | Reason::Joined
+            | Reason::Parted => false,
+        }
+    }
+}
