@@ -321,3 +321,13 @@ fn unicast_virtual_mac_ipv4_tandem_preferred() {
 fn unicast_virtual_mac_ipv4_keepalived_preferred() {
     measured(|| keepalived_preferred(unicast(virtual_mac(PairConfig::default()))));
 }
+
+#[test]
+fn unicast_virtual_mac_ipv6_tandem_preferred() {
+    measured(|| tandem_preferred(unicast(virtual_mac(PairConfig::ipv6()))));
+}
+
+#[test]
+fn unicast_virtual_mac_ipv6_keepalived_preferred() {
+    measured(|| keepalived_preferred(unicast(virtual_mac(PairConfig::ipv6()))));
+}
