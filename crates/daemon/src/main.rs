@@ -5,6 +5,7 @@
 
 mod args;
 mod director;
+mod experiment;
 mod explaining;
 mod figures;
 mod forwarding;

@@ -1,14 +1,17 @@
 //! The figures in Prometheus text format.
 
-use std::fmt::Write;
 use std::time::Instant;
 
 use control::{GroupStatus, Status, TargetCondition, TargetStatus};
 
 use super::Director;
 
+mod family;
+mod node;
 mod protocols;
 mod traffic;
+
+use self::family::Family;
 
 impl Director {
     /// Everything that has a number, from the same values as `tandem status`.
@@ -38,196 +41,6 @@ impl Director {
         self.write_access_log(&mut text);
         self.write_reloads(&mut text);
         text
-    }
-}
-
-impl Director {
-    /// How everything tracked stands.
-    fn write_tracking(&self, text: &mut String, now: Instant) {
-        let mut up = Family::new(
-            "tandem_track_up",
-            "gauge",
-            "1 while something tracked is up, 0 while it is down, flapping or not known yet.",
-        );
-        let mut took = Family::new(
-            "tandem_track_look_seconds",
-            "gauge",
-            "How long the last look at something tracked took.",
-        );
-        for instance in &self.instances {
-            for tracked in self.tracked_status(instance, now) {
-                let labels = [
-                    ("name", instance.config.name.as_str()),
-                    ("what", tracked.what.as_str()),
-                ];
-                up.sample(&labels, f64::from(u8::from(tracked.state == "up")));
-                if let Some(took_ms) = tracked.took_ms {
-                    took.sample(&labels, took_ms as f64 / 1000.0);
-                }
-            }
-        }
-        up.finish(text);
-        took.finish(text);
-    }
-
-    /// How long certificates are valid.
-    fn write_certificates(&self, text: &mut String, now: Instant) {
-        let status = self.status(now);
-        let mut ends = Family::new(
-            "tandem_cert_not_after_seconds",
-            "gauge",
-            "When a certificate ceases to be valid, in seconds since 1970.",
-        );
-        for certificate in &status.certificates {
-            let labels = [("certificate", certificate.name.as_str())];
-            ends.sample(&labels, (certificate.not_after.as_millis() / 1000) as f64);
-        }
-        ends.finish(text);
-    }
-
-    /// What became of hooks and of lines for the FIFO.
-    fn write_hooks(&self, text: &mut String) {
-        let mut runs = Family::new(
-            "tandem_hook_runs_total",
-            "counter",
-            "Hooks by what became of them.",
-        );
-        let with_hooks = |name: &str| {
-            let routers = &self.running.config.vrrp;
-            let mut own = routers.iter().filter(|router| router.name == name);
-            own.any(|router| !router.hooks.programs.is_empty())
-        };
-        for instance in &self.instances {
-            let name = &instance.config.name;
-            for (result, count) in self.hooks.results(name) {
-                if count > 0 || with_hooks(name) {
-                    runs.sample(&[("name", name), ("result", result)], count as f64);
-                }
-            }
-        }
-        runs.finish(text);
-        if let Some((_, written, dropped)) = self.hooks.fifo.counts() {
-            let mut lines = Family::new(
-                "tandem_notify_fifo_lines_total",
-                "counter",
-                "Lines for the FIFO by what became of them.",
-            );
-            lines.sample(&[("result", "written")], written as f64);
-            lines.sample(&[("result", "dropped")], dropped as f64);
-            lines.finish(text);
-        }
-    }
-
-    /// What has become of access log lines.
-    fn write_access_log(&self, text: &mut String) {
-        let mut lines = Family::new(
-            "tandem_access_log_lines_total",
-            "counter",
-            "Lines of the access log by what became of them.",
-        );
-        let counts = &self.figures.access_log;
-        lines.sample(&[("result", "written")], counts.written as f64);
-        lines.sample(&[("result", "lost")], counts.lost as f64);
-        lines.finish(text);
-    }
-
-    /// What became of reloads.
-    fn write_reloads(&self, text: &mut String) {
-        let mut reloads = Family::new(
-            "tandem_config_reloads_total",
-            "counter",
-            "Reloads by what became of them.",
-        );
-        for (result, count) in self.reload.results() {
-            reloads.sample(&[("result", result)], count as f64);
-        }
-        reloads.finish(text);
-    }
-
-    /// What operators have ordered, to find what was forgotten.
-    fn write_orders(&self, text: &mut String) {
-        let mut age = Family::new(
-            "tandem_override",
-            "gauge",
-            "Age in seconds of each order that stands beside the file.",
-        );
-        let today = super::timestamp();
-        for order in self.overrides_status() {
-            let labels = [
-                ("subject", order.subject.as_str()),
-                ("kind", order.kind.as_str()),
-            ];
-            age.sample(&labels, order.at.age(today).as_secs_f64());
-        }
-        age.finish(text);
-    }
-
-    /// Claims of others, and the second path.
-    fn write_evidence(&self, text: &mut String, now: Instant) {
-        let mut conflicts = Family::new(
-            "tandem_vrrp_address_conflicts_total",
-            "counter",
-            "Claims by others of addresses that are held here.",
-        );
-        for instance in &self.instances {
-            let labels = [("name", instance.config.name.as_str())];
-            conflicts.sample(&labels, instance.evidence.conflicts() as f64);
-        }
-        conflicts.finish(text);
-        let Some(heartbeat) = &self.second_path.heartbeat else {
-            return;
-        };
-        let peer = ("peer", heartbeat.peer_name.as_str());
-        let mut alive = Family::new(
-            "tandem_heartbeat_alive",
-            "gauge",
-            "1 while the other node is heard on the second path.",
-        );
-        alive.sample(&[peer], f64::from(u8::from(heartbeat.is_alive(now))));
-        alive.finish(text);
-        let mut refused = Family::new(
-            "tandem_heartbeat_refused_total",
-            "counter",
-            "Messages on the second path that were not believed.",
-        );
-        for (reason, count) in heartbeat.refused() {
-            refused.sample(&[peer, ("reason", reason)], *count as f64);
-        }
-        refused.finish(text);
-    }
-
-    /// Changes of state by cause, and what could not be written of them.
-    fn write_history(&self, text: &mut String) {
-        let mut transitions = Family::new(
-            "tandem_vrrp_transitions_total",
-            "counter",
-            "Changes of state by cause.",
-        );
-        for instance in &self.instances {
-            for (cause, count) in &instance.causes {
-                transitions.sample(
-                    &[("name", &instance.config.name), ("cause", cause)],
-                    *count as f64,
-                );
-            }
-        }
-        transitions.finish(text);
-        let status = self.recorder.status(self.journal.lost());
-        let mut written = Family::new(
-            "tandem_flight_recordings_total",
-            "counter",
-            "Recordings of changes of state by what became of them.",
-        );
-        written.sample(&[("result", "written")], status.written as f64);
-        written.sample(&[("result", "lost")], status.lost as f64);
-        written.finish(text);
-        let mut lines = Family::new(
-            "tandem_journal_lines_lost_total",
-            "counter",
-            "Lines of the journal that could not be written.",
-        );
-        lines.sample(&[], status.journal_lines_lost as f64);
-        lines.finish(text);
     }
 }
 
@@ -501,79 +314,15 @@ fn write_protection(text: &mut String, status: &Status) {
     }
 }
 
-/// One metric with its samples.
-struct Family {
-    name: &'static str,
-    head: String,
-    samples: String,
-}
-
-impl Family {
-    fn new(name: &'static str, kind: &str, help: &str) -> Self {
-        Self {
-            name,
-            head: format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"),
-            samples: String::new(),
-        }
-    }
-
-    fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
-        self.part("", labels, value);
-    }
-
-    /// A sample whose name goes on with `ending`.
-    fn part(&mut self, ending: &str, labels: &[(&str, &str)], value: f64) {
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
-            .collect();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            self.samples,
-            "{}{ending}{{{}}} {value}",
-            self.name,
-            labels.join(",")
-        );
-    }
-
-    /// Appends the metric, if it has samples.
-    fn finish(self, text: &mut String) {
-        if !self.samples.is_empty() {
-            text.push_str(&self.head);
-            text.push_str(&self.samples);
-        }
-    }
-}
-
-fn escape(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_is_written_as_prometheus_reads_it() {
-        let mut text = String::new();
-        let mut family = Family::new("tandem_target_up", "gauge", "1 when a target gets traffic.");
-        family.sample(&[("group", "app"), ("target", "a\"b")], 1.0);
-        family.finish(&mut text);
-        Family::new("tandem_none", "gauge", "Nothing.").finish(&mut text);
-        assert_eq!(
-            text,
-            "# HELP tandem_target_up 1 when a target gets traffic.\n# TYPE tandem_target_up gauge\ntandem_target_up{group=\"app\",target=\"a\\\"b\"} 1\n"
-        );
-    }
-
     #[test]
     fn every_metric_is_documented() {
         let page = include_str!("../../../../docs/metrics.md");
         let sources = [
             include_str!("metrics.rs"),
+            include_str!("metrics/node.rs"),
+            include_str!("metrics/protocols.rs"),
             include_str!("metrics/traffic.rs"),
         ];
         let written = sources.map(|source| source.split("#[cfg(test)]").next().unwrap_or_default());

@@ -20,6 +20,7 @@ mod inputs;
 mod instance;
 mod instances;
 mod journal;
+mod kernel_events;
 mod last_good;
 mod links;
 mod load;
@@ -32,6 +33,7 @@ mod overrides;
 mod parent_settings;
 mod plane;
 mod practice;
+mod processes;
 mod questions;
 mod receive;
 mod refusal;
@@ -55,17 +57,15 @@ mod virtual_links;
 mod watchers;
 mod wires;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::Config;
-use control::internal::{AccessLogCounts, FromForwarder, FromKeeper, ToKeeper, WorkerOrder};
+use control::internal::{AccessLogCounts, ToKeeper};
 use control::{EventKind, GroupStatus, ListenerStatus, Timestamp};
-use linux::address::{Address, Kernel};
+use linux::address::Kernel;
 use linux::channel::AsyncChannel;
-use linux::monitor::Change;
 use tokio::sync::{mpsc, oneshot};
 use vrrp::Event;
 
@@ -78,7 +78,7 @@ use self::journal::{Entry, Journal};
 use self::parent_settings::ParentSettings;
 use self::plane::Plane;
 use self::second_path::SecondPath;
-use self::tracking::{DataPlane, LinkFact, World};
+use self::tracking::{DataPlane, World};
 use self::watchers::Watchers;
 use self::wires::Wires;
 
@@ -331,75 +331,6 @@ impl Director {
         self.dismiss(now, &all);
     }
 
-    fn on_change(&mut self, now: Instant, change: &Change) {
-        if matches!(change, Change::Overrun) {
-            self.handles.list_again(Rc::clone(&self.kernel));
-            return;
-        }
-        if let Change::Link(link) = change
-            && link.running
-            && self.facts.link_fact(&link.name) != LinkFact::Running
-        {
-            inputs::forget_unanswered(Rc::clone(&self.kernel), link.index);
-        }
-        self.journal.lane.change(now, change);
-        self.facts.apply(change);
-        let (index, name) = match change {
-            // Our own renewal, most often, or our own removal: nothing that an election depends on has changed.
-            Change::AddressAdded(added) if added.ours => return,
-            Change::AddressAdded(added) => (added.ifindex, None),
-            Change::AddressRemoved(gone) => {
-                self.put_back(now, gone);
-                if gone.ours {
-                    return;
-                }
-                (gone.ifindex, None)
-            }
-            Change::Link(link) => (link.index, Some(link.name.as_str())),
-            Change::LinkGone { index, name } => (*index, Some(name.as_str())),
-            Change::Overrun => return,
-        };
-        self.judge(now);
-        for position in 0..self.instances.len() {
-            let instance = &self.instances[position];
-            if instance.uses_link(index) || name == Some(&instance.config.interface) {
-                if matches!(change, Change::LinkGone { .. }) {
-                    self.instances[position].note_link_gone(index);
-                }
-                self.reconcile_one(now, position);
-            }
-        }
-    }
-
-    /// Has an address that has vanished put back, by the virtual router that it belongs to.
-    fn put_back(&mut self, now: Instant, gone: &Address) {
-        for index in 0..self.instances.len() {
-            let instance = &self.instances[index];
-            if instance.uses_link(gone.ifindex)
-                && (instance.config.vips.iter()).any(|vip| vip.address == gone.address)
-            {
-                let notices = self.instances[index].on_address_removed(now, gone, &self.wires);
-                self.on_notices(notices);
-            }
-        }
-    }
-
-    fn on_listed(&mut self, now: Instant, listed: inputs::Listed) {
-        let links: BTreeSet<u32> = listed.links.iter().map(|link| link.index).collect();
-        self.facts.replace(listed.links, listed.addresses);
-        for index in 0..self.instances.len() {
-            let gone = self.instances[index].virtual_indexes();
-            for gone in gone.into_iter().filter(|link| !links.contains(link)) {
-                self.instances[index].note_link_gone(gone);
-            }
-        }
-        self.reconcile(now);
-        for index in 0..self.instances.len() {
-            let notices = self.instances[index].put_back_missing(now, &self.facts, &self.wires);
-            self.on_notices(notices);
-        }
-    }
-
     /// Judges again when the data plane, or the time since the start, is not what was judged last: most turns of the loop change neither.
     fn judge_plane(&mut self, now: Instant) {
         if self.judged.as_ref() != Some(&self.plane_facts(now)) {
@@ -442,118 +373,6 @@ impl Director {
         }
     }
 
-    fn on_outcome(&mut self, now: Instant, number: u64, outcome: Outcome) {
-        let Some(index) = self.instances.position(number) else {
-            return;
-        };
-        let about_links = matches!(
-            outcome,
-            Outcome::LinksMade { .. } | Outcome::LinksFailed { .. } | Outcome::Refused { .. }
-        );
-        let notices = self.instances[index].on_outcome(now, outcome, &self.wires);
-        self.on_notices(notices);
-        if about_links {
-            self.instances.note_layout_change();
-            self.reconcile_one(now, index);
-            self.start_if_prepared(now, index);
-            self.close_unused_wires();
-        }
-    }
-
-    fn on_keeper(&mut self, now: Instant, message: FromKeeper, fds: Vec<std::os::fd::OwnedFd>) {
-        match message {
-            FromKeeper::Stop => self.leave(now),
-            FromKeeper::Reload => self.begin_reload(now, None),
-            FromKeeper::Restart => self.begin_restart(now, None),
-            FromKeeper::ForwarderStarted {
-                pid,
-                restarts,
-                uptime_s,
-            } => {
-                let Some(stream) = fds.into_iter().next() else {
-                    return;
-                };
-                self.plane
-                    .started(pid, restarts, Duration::from_secs(uptime_s), stream);
-                self.journal.record(Entry::new(
-                    EventKind::Process,
-                    "forwarder",
-                    format!("runs as process {pid}"),
-                ));
-                self.introduce_overrides(now);
-                self.configure_plane();
-            }
-            FromKeeper::ForwarderExited { status } => {
-                self.journal.record(Entry::new(
-                    EventKind::Process,
-                    "forwarder",
-                    format!("ended with {status}"),
-                ));
-                self.plane.ended(status);
-                self.lose_reload(now);
-            }
-            FromKeeper::RunnerStarted { pid, .. } => self.on_runner_started(now, pid, fds),
-            FromKeeper::RunnerExited { status } => self.on_runner_exited(now, &status),
-        }
-    }
-
-    /// Sends the running configuration to the forwarder.
-    fn configure_plane(&self) {
-        let Running {
-            path,
-            text,
-            config,
-            generation,
-            ..
-        } = &self.running;
-        // Without a forwarder there is nobody to tell; one that is so far behind is about to be replaced.
-        let _ = self
-            .plane
-            .order(plane::configure(*generation, path, text, config));
-    }
-
-    /// Tells the keeper whether a forwarder should run, and as whom.
-    fn order_forwarder(&mut self) {
-        let wanted = !self.running.config.listeners.is_empty();
-        self.plane.set_configured(wanted);
-        let order = wanted.then(|| forwarder_order(&self.running.config.global));
-        testament::send(&self.keeper, &ToKeeper::Forwarder(order));
-    }
-
-    fn on_plane(&mut self, now: Instant, link: u64, message: FromForwarder) {
-        match message {
-            FromForwarder::Pulse(pulse) => self.plane.on_pulse(now, link, pulse),
-            FromForwarder::Configured { generation, error } => {
-                self.on_configured(now, generation, error)
-            }
-            FromForwarder::Overridden { number, error } => self.on_overridden(now, number, error),
-            FromForwarder::Explained { id, answer } => self.on_explained(id, answer),
-            FromForwarder::Health(change) => {
-                let subject = format!("target {}/{}", change.group, change.target);
-                let entry = Entry::new(EventKind::Health, subject, change.why);
-                self.journal
-                    .record(entry.states(change.from.as_str(), change.to.as_str()));
-            }
-            FromForwarder::Usable(usable) => {
-                self.plane.on_usable(link, usable);
-                self.judge(now);
-            }
-            FromForwarder::Snapshot {
-                listeners,
-                groups,
-                access_log,
-            } => {
-                self.figures.listeners = listeners;
-                self.figures.groups = groups;
-                self.figures.access_log = access_log;
-                for waiting in self.figures.waiting.drain(..) {
-                    // Whoever asked may have gone.
-                    let _ = waiting.send(());
-                }
-            }
-        }
-    }
-
     /// Name of this node.
     fn node_name(&self) -> String {
         node_name(&self.running.config)
@@ -569,31 +388,6 @@ fn node_name(config: &Config) -> String {
             .unwrap_or_default()
     };
     config.node.clone().unwrap_or_else(host_name)
-}
-
-/// How the forwarder is started. It runs as the configured user; without one as `tandem` if there is such a user, else as whoever we are.
-fn forwarder_order(global: &config::Global) -> WorkerOrder {
-    let configured = global.user.as_deref();
-    let ids = linux::process::user_ids(configured.unwrap_or("tandem"))
-        .ok()
-        .flatten();
-    if let (None, Some(name)) = (ids, configured) {
-        tracing::warn!(
-            user = name,
-            "there is no such user; the forwarder runs as this one"
-        );
-    }
-    let (uid, gid) = ids.unwrap_or_else(|| {
-        (
-            nix::unistd::getuid().as_raw(),
-            nix::unistd::getgid().as_raw(),
-        )
-    });
-    WorkerOrder {
-        uid,
-        gid,
-        json_log: global.log.format == config::LogFormat::Json,
-    }
 }
 
 fn timestamp() -> Timestamp {

@@ -11,20 +11,14 @@ use std::time::{Duration, Instant};
 
 use linux::address::Vip;
 use linux::neighbour::Announcer;
-use linux::raw::RawSender;
 use vrrp::{Priority, Rehearsal};
 
 use super::Director;
 use super::addresses::{Addresses, Order};
 use super::instance::Instance;
 use super::testament;
+use crate::experiment::{self, LOOPBACK, NOWHERE};
 
-/// Index of no link: links are counted up from 1.
-const NOWHERE: u32 = i32::MAX as u32;
-/// Index and name of the loopback link, in every network namespace.
-const LOOPBACK: (u32, &str) = (1, "lo");
-/// A protocol for experiments (RFC 3692): nobody listens to it.
-const EXPERIMENT: u8 = 253;
 /// Number of no virtual router: they are counted up from 1.
 const NOBODY: u64 = 0;
 /// The made-up addresses: of this host itself, in case anything should come of it.
@@ -87,7 +81,6 @@ fn practise_decision(now: Instant, instance: &Instance) {
 
 /// Advertisements are made and dropped; a packet of no protocol and announcements of our own loopback addresses go to this host itself.
 fn practise_frames(instance: &Instance) {
-    let (index, name) = LOOPBACK;
     for advertisement in instance.router.release_adverts() {
         for destination in &advertisement.destinations {
             let packet = advertisement.encode_at(*destination, vrrp::Stamp::default());
@@ -96,31 +89,15 @@ fn practise_frames(instance: &Instance) {
     }
     for (address, _) in VIPS {
         // A host without IPv6 has no such socket, and needs none.
-        if let Ok(sender) = RawSender::open(name, index, EXPERIMENT, address.is_ipv6()) {
-            let _ = sender.send(address, address, &packet(address));
+        if let Some(sender) = experiment::sender(address.is_ipv6()) {
+            let _ = sender.send(address, address, &experiment::packet(address));
         }
     }
-    if let Ok(announcer) = Announcer::open(index, [0; 6]) {
+    if let Ok(announcer) = Announcer::open(LOOPBACK, [0; 6]) {
         for (address, _) in VIPS {
             for reply_form in [false, true] {
                 let _ = announcer.announce(address, reply_form, false);
             }
         }
-    }
-}
-
-/// As the sending socket takes it: with its header over IPv4.
-fn packet(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => {
-            let mut header = vec![0; 20];
-            header[0] = 0x45;
-            header[8] = 1;
-            header[9] = EXPERIMENT;
-            header[12..16].copy_from_slice(&address.octets());
-            header[16..].copy_from_slice(&address.octets());
-            header
-        }
-        IpAddr::V6(_) => vec![0; 8],
     }
 }

@@ -10,12 +10,7 @@ use control::internal::{Farewell, HeldAddress, Part, SenderKind, Will};
 use linux::address::{BlockingNetlink, Vip};
 use linux::raw::RawSender;
 
-/// Index of no link: links are counted up from 1.
-const NOWHERE: u32 = i32::MAX as u32;
-/// Index of the loopback link, in every network namespace.
-const LOOPBACK: u32 = 1;
-/// A protocol for experiments (RFC 3692): nobody listens to it.
-const EXPERIMENT: u8 = 253;
+use crate::experiment::{self, NOWHERE};
 
 /// A will with everything needed to execute it already open.
 pub(super) struct Testament {
@@ -101,12 +96,6 @@ impl Testament {
     /// comes to does not matter; that it has run before it matters does.
     pub(super) fn practise(&self) {
         let (here, link) = (Ipv4Addr::LOCALHOST, NOWHERE);
-        let mut header = [0; 20];
-        header[0] = 0x45;
-        header[8] = 1;
-        header[9] = EXPERIMENT;
-        header[12..16].copy_from_slice(&here.octets());
-        header[16..].copy_from_slice(&here.octets());
         let address = |address, prefix_len| HeldAddress {
             ifindex: link,
             address,
@@ -117,7 +106,7 @@ impl Testament {
                 sender: 0,
                 source: here.into(),
                 destination: here.into(),
-                bytes: header.to_vec(),
+                bytes: experiment::packet(here.into()),
             }],
             addresses: vec![
                 address(here.into(), 32),
@@ -130,8 +119,8 @@ impl Testament {
         will.parts.insert(0, part);
         let text = serde_json::to_vec(&will).unwrap_or_default();
         let will = serde_json::from_slice(&text).unwrap_or(will);
-        let sender = RawSender::open("lo", LOOPBACK, EXPERIMENT, false);
-        let senders = sender.ok().map(|sender| (0, sender)).into_iter().collect();
+        let sender = experiment::sender(false);
+        let senders = sender.map(|sender| (0, sender)).into_iter().collect();
         self.execute_one(&will, &senders, &mut Executed::default());
     }
 

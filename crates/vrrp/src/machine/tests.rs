@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::action::FaultReason;
 use crate::receive::{Datagram, Local, accept, parse_ipv4};
-use crate::types::{ChecksumForm, Family, Interval, Preempt, Version, Vrid};
+use crate::types::{ChecksumForm, Family, Interval, PeerKnowledge, Preempt, Version, Vrid};
 use crate::wire::group;
 
 mod active;
