@@ -35,6 +35,7 @@ impl VirtualRouter {
             taken: None,
             seen_at: now,
             vips_changed: active.claim_limit_at.is_some(),
+            spoke: active.rounds.keys().copied().collect(),
         })
     }
 
@@ -235,7 +236,10 @@ impl VirtualRouter {
         self.forget_intervals();
         let mut active = self.begin_active(now);
         active.since = leaving.active_since;
-        self.send(self.priority, out);
+        active.rounds.retain(|id, _| leaving.spoke.contains(id));
+        for id in active.rounds.keys() {
+            self.send_for(*id, self.priority, out);
+        }
         if leaving.taken.is_some() {
             active.announce_at = now + super::phase::CONFLICT_ANNOUNCE;
             out.push(Action::Announce(AnnounceReason::ConflictResolved));

@@ -211,6 +211,8 @@ pub(super) struct Leaving {
     pub(super) seen_at: Instant,
     /// A reload changed the addresses meanwhile.
     pub(super) vips_changed: bool,
+    /// Who had its addresses; who has joined since has not.
+    pub(super) spoke: Vec<MemberId>,
 }
 
 /// The peer took over.

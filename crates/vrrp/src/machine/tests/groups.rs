@@ -424,6 +424,32 @@ fn who_joins_a_backup_gives_up_what_it_holds() {
 }
 
 #[test]
+fn who_joins_during_a_handover_that_fails_says_nothing_before_it_has_its_addresses() {
+    let mut group = Group::active();
+    group.handle(4_000_000, A, Event::Handover);
+    group.timer(4_010_000);
+    let joined = MemberId(9);
+    let mut other = VirtualRouter::with_member(joined, member("c", 53));
+    let source = Some(ip("10.0.53.2"));
+    let family = Family::V4;
+    other.handle(group.start, Event::SourceChanged { family, source });
+    group.join(4_100_000, other);
+    // Nobody takes over within two intervals and 100 ms.
+    let back = group.timer(6_100_000);
+    assert_eq!(
+        back[..3],
+        ["b: send ipv4 100", "a: send ipv4 100", "all: claim"]
+    );
+    for member in [A, B] {
+        assert!(group.handle(6_101_000, member, Event::Claimed).is_empty());
+    }
+    assert_eq!(
+        group.handle(6_102_000, joined, Event::Claimed),
+        ["c: send ipv4 100", "all: announce VipsChanged"]
+    );
+}
+
+#[test]
 fn who_goes_alone_keeps_its_state_and_who_ends_says_no_farewell() {
     let mut group = Group::active();
     let mut ended = group.clone();
