@@ -1,8 +1,8 @@
 //! A group of targets: picks one for a request or connection, and accounts for it until it ends.
 //!
 //! A pick prefers targets that are known healthy, then those not checked yet, then the backups in the same order, then
-//! (if the group fails open) those that live traffic has taken out, then those that fail their check. An order to drain
-//! or maintain is never overridden. Among targets of one standing the group's algorithm decides. A target that has as much
+//! (if the group fails open) those that live traffic has taken out, then those that fail their check, and of these first
+//! those with which live traffic goes well. An order to drain or maintain is never overridden. Among targets of one standing the group's algorithm decides. A target that has as much
 //! to do as it may have is passed over; if all of that standing have, the request has to wait.
 
 use std::sync::Arc;
@@ -137,6 +137,8 @@ enum Standing {
     Failing,
     /// A backup that is failing, in a group that fails open.
     BackupFailing,
+    /// Failing, primary or backup, and live traffic fails there too: what keeps trying it uses up the retries of the group.
+    Hopeless,
 }
 
 impl Group {
@@ -398,9 +400,11 @@ impl Group {
 
     fn rank(&self, standing: Standing) -> &Rank {
         match standing {
-            Standing::Healthy | Standing::Unknown | Standing::Ejected | Standing::Failing => {
-                &self.primaries
-            }
+            Standing::Healthy
+            | Standing::Unknown
+            | Standing::Ejected
+            | Standing::Failing
+            | Standing::Hopeless => &self.primaries,
             Standing::BackupHealthy | Standing::BackupUnknown | Standing::BackupFailing => {
                 &self.backups
             }
@@ -412,8 +416,9 @@ impl Group {
         self.targets.get(turn as usize)
     }
 
-    /// The best standing of a target outside `exclude`. Last resorts are only tried when nobody at all is better: that
-    /// the better ones were tried for this request does not make a failing one worth trying.
+    /// The best standing of a target outside `exclude`. One that fails its check is only tried when nobody at all is better:
+    /// that the better ones were tried for this request does not make it worth trying. One that was taken out is: what
+    /// took it out may be over, and the next one to break should not find nobody left.
     fn best_standing(&self, now: Instant, exclude: &[TargetId]) -> Option<Standing> {
         let (mut best_of_all, mut best) = (None, None);
         for target in &self.targets {
@@ -428,8 +433,8 @@ impl Group {
                 best = Some(standing);
             }
         }
-        let last_resort = |standing: Option<Standing>| standing >= Some(Standing::Ejected);
-        best.filter(|_| !last_resort(best) || last_resort(best_of_all))
+        let fails = |standing: Option<Standing>| standing >= Some(Standing::Failing);
+        best.filter(|_| !fails(best) || best_of_all >= Some(Standing::Ejected))
     }
 
     /// How good it is to pick this target; `None` if it must not be.
@@ -454,11 +459,12 @@ impl Group {
             (Health::Up, true) => Some(Standing::BackupHealthy),
             (Health::Unknown, false) => Some(Standing::Unknown),
             (Health::Unknown, true) => Some(Standing::BackupUnknown),
-            (Health::Down, backup) => match (fails_open, backup) {
-                (true, false) => Some(Standing::Failing),
-                (true, true) => Some(Standing::BackupFailing),
-                (false, _) => None,
-            },
+            (Health::Down, _) if !fails_open => None,
+            (Health::Down, _) if self.guard.condemns(&target.state, now) => {
+                Some(Standing::Hopeless)
+            }
+            (Health::Down, false) => Some(Standing::Failing),
+            (Health::Down, true) => Some(Standing::BackupFailing),
         }
     }
 }

@@ -114,6 +114,15 @@ impl Passive {
             .is_none_or(|ejection| ejection.until <= now)
     }
 
+    /// True if nothing but errors came lately, also where it could not be taken out for them.
+    fn is_bad(&self, now: Instant, settings: &OutlierSettings) -> bool {
+        match self.phase() {
+            Phase::Ok => self.errors.load(Relaxed) >= settings.consecutive_errors,
+            Phase::Ejected => !self.is_due(now),
+            Phase::Probing => true,
+        }
+    }
+
     /// Claims the one request that may try a target whose time is up.
     pub(crate) fn claim(&self, now: Instant) -> bool {
         self.is_due(now) && self.change(Phase::Ejected, Phase::Probing)
@@ -203,6 +212,12 @@ impl Guard {
             deciding: previous.map_or_else(Arc::default, |guard| Arc::clone(&guard.deciding)),
             queue: previous.map_or_else(Arc::default, |guard| Arc::clone(&guard.queue)),
         }
+    }
+
+    /// True if live traffic speaks against the target.
+    pub(crate) fn condemns(&self, state: &TargetState, now: Instant) -> bool {
+        let settings = self.outlier.as_ref();
+        settings.is_some_and(|settings| state.passive.is_bad(now, settings))
     }
 
     /// Takes in how the use of a target ended; `probe` if it was the one request that was to try it.

@@ -82,5 +82,6 @@ fn words(standing: Standing) -> &'static str {
         Standing::Ejected => "ejected",
         Standing::Failing => "check fails",
         Standing::BackupFailing => "backup, check fails",
+        Standing::Hopeless => "check and requests fail",
     }
 }

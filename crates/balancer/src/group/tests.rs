@@ -92,6 +92,31 @@ fn all_down_fails_open_or_refuses_as_told() {
 }
 
 #[test]
+fn of_targets_that_all_fail_their_check_those_that_answer_get_the_traffic() {
+    let group = group(&[1, 1, 1]);
+    set_all(&group, Health::Down);
+    let now = Instant::now();
+    let errors = group.settings().outlier.clone().unwrap().consecutive_errors;
+    // The first one is dead indeed. Nobody is left who could take over, so it is not ejected.
+    for _ in 0..errors {
+        let others: Vec<_> = group.targets()[1..]
+            .iter()
+            .map(|target| target.id())
+            .collect();
+        let lease = group.pick(now, 0, None, &others).unwrap();
+        lease.finish(now, Outcome::ConnectFailed);
+    }
+    assert_eq!(shares(&group, 10), BTreeMap::from([(1, 5), (2, 5)]));
+    assert_eq!(group.usable(now), 0);
+    assert!(group.fails_open(now));
+    // Where all are as bad, all are tried.
+    for target in &group.targets()[1..] {
+        target.state().set_order(Order::Maint);
+    }
+    assert_eq!(pick(&group), Some(0));
+}
+
+#[test]
 fn orders_are_honoured_even_when_all_else_fails() {
     let group = group(&[1, 1, 1]);
     group.targets()[0].state().set_order(Order::Drain);

@@ -22,8 +22,11 @@ fn state(group: &Group, target: usize) -> &TargetState {
     group.targets()[target].state()
 }
 
-/// A lease on this target, found by picking until it comes.
+/// A lease on this target for its own merit; none while it is out.
 fn lease(group: &Group, now: Instant, target: usize) -> Option<Lease> {
+    if group.settings().outlier.is_some() && !state(group, target).passive.may_be_used(now) {
+        return None;
+    }
     let others: Vec<_> = group.targets().iter().map(|target| target.id()).collect();
     let others: Vec<_> = others
         .into_iter()
@@ -67,6 +70,21 @@ fn five_errors_in_a_row_take_a_target_out() {
             .map(|lease| lease.target().id().index())
             .all(|target| target != 0)
     );
+}
+
+#[test]
+fn one_that_was_taken_out_is_a_way_out_for_who_has_tried_the_others() {
+    for (on_all_down, way_out) in [(OnAllDown::Try, Some(0)), (OnAllDown::Refuse, None)] {
+        let (group, now) = (
+            group(2, |settings| settings.on_all_down = on_all_down),
+            Instant::now(),
+        );
+        fail(&group, now, 0, 5);
+        let retry = group.pick(now, 0, None, &[group.targets()[1].id()]);
+        let retry = retry.map(|lease| lease.target().id().index());
+        assert_eq!(retry, way_out, "{on_all_down:?}");
+        assert!(!group.fails_open(now));
+    }
 }
 
 #[test]
