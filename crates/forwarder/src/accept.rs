@@ -285,7 +285,6 @@ mod tests {
     use arc_swap::ArcSwap;
     use balancer::{GroupSettings, ListenerSettings, Plan};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::task::LocalSet;
 
     use super::*;
     use crate::access_log::pen::Pen;
@@ -308,7 +307,7 @@ mod tests {
     #[test]
     fn a_connection_that_waits_for_a_request_is_small() {
         let runtime = crate::worker::runtime().unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        runtime.block_on(async {
             let (_socket, address, owner) = listening();
             let worker = Rc::new(Worker::new(0, Pen::default(), Sealer::default()));
             let client = Stream::Plain(TcpStream::connect(address).await.unwrap());
@@ -316,14 +315,15 @@ mod tests {
             let ends = (address, address);
             let serving = http::connection::serve(worker, client, ends, admission, None);
             let bytes = size_of_val(&serving);
-            assert!(bytes <= 400, "{bytes} for each connection, idle or not");
+            // With what the runtime adds, a task takes 384 bytes; its next size is 512.
+            assert!(bytes <= 280, "{bytes} for each connection, idle or not");
         });
     }
 
     #[test]
     fn what_waits_when_a_socket_closes_is_served() {
         let runtime = crate::worker::runtime().unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        runtime.block_on(async {
             let (socket, address, owner) = listening();
             let mut client = TcpStream::connect(address).await.unwrap();
             client

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use balancer::{
     Group, Health, HealthChange, HealthMachine, HealthSettings, Plan, SendProxy, TargetState,
 };
+use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 
 use crate::probe;
 use crate::tls::targets::Targets;
@@ -63,14 +64,13 @@ const LOOKS_PER_SETTLING: u32 = 10;
 /// Runs checks for the last plan received, until nobody is left to send one. `wake` is called when a target has turned
 /// dead, for those who wait for it.
 pub(crate) fn run(
-    runtime: &tokio::runtime::Runtime,
+    runtime: &LocalRuntime,
     mut plans: UnboundedReceiver<Arc<Plan>>,
     ways: Arc<Targets>,
     wake: impl Fn() + 'static,
 ) {
     let wake: Rc<dyn Fn()> = Rc::new(wake);
-    let local = LocalSet::new();
-    local.block_on(runtime, async move {
+    runtime.block_on(async move {
         let mut running: BTreeMap<(String, String), Running> = BTreeMap::new();
         let mut current = Arc::new(Plan::default());
         let mut looks = 0u32;

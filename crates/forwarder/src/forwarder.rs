@@ -107,12 +107,11 @@ impl Forwarder {
             .collect::<io::Result<Vec<_>>>()?;
         let (plans, received) = unbounded_channel();
         let wake = wake_all(&workers);
-        let runtime = worker::runtime()?;
         let health_thread = {
             let targets = Arc::clone(&targets);
-            std::thread::Builder::new()
-                .name("tandem-health".to_owned())
-                .spawn(move || checks::run(&runtime, received, targets, wake))?
+            worker::thread("tandem-health".to_owned(), move |runtime| {
+                checks::run(runtime, received, targets, wake);
+            })?
         };
         Ok(Forwarder {
             plan: ArcSwap::default(),
@@ -508,14 +507,13 @@ fn start_worker(
 ) -> io::Result<WorkerHandle> {
     let (orders, received) = unbounded_channel();
     let pulse = Arc::new(Pulse::new());
-    let runtime = worker::runtime()?;
     let thread = {
         let pulse = Arc::clone(&pulse);
         let known = (Arc::clone(leaving), Arc::clone(targets));
         let shared = (index, access_log.inlet(), sealer.clone());
-        std::thread::Builder::new()
-            .name(format!("tandem-fwd-{index}"))
-            .spawn(move || worker::run(&runtime, shared, pulse, known, received))?
+        worker::thread(format!("tandem-fwd-{index}"), move |runtime| {
+            worker::run(runtime, shared, pulse, known, received);
+        })?
     };
     Ok(WorkerHandle {
         orders,

@@ -8,7 +8,7 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 pub(crate) struct Idlers {
     wakers: RefCell<Vec<Option<Waker>>>,
-    free: RefCell<Vec<usize>>,
+    free: RefCell<Vec<u32>>,
     ending: Cell<bool>,
 }
 
@@ -31,7 +31,7 @@ impl Idlers {
 #[derive(Debug)]
 pub(crate) struct IdleSlot {
     idlers: Rc<Idlers>,
-    place: Option<usize>,
+    place: Option<u32>,
 }
 
 impl IdleSlot {
@@ -52,7 +52,7 @@ impl IdleSlot {
     pub(crate) fn register(&mut self, waker: &Waker) {
         let mut wakers = self.idlers.wakers.borrow_mut();
         if let Some(place) = self.place {
-            match &mut wakers[place] {
+            match &mut wakers[place as usize] {
                 Some(known) if known.will_wake(waker) => {}
                 known => *known = Some(waker.clone()),
             }
@@ -60,9 +60,9 @@ impl IdleSlot {
         }
         let place = self.idlers.free.borrow_mut().pop().unwrap_or_else(|| {
             wakers.push(None);
-            wakers.len() - 1
+            u32::try_from(wakers.len() - 1).expect("no more than there are descriptors")
         });
-        wakers[place] = Some(waker.clone());
+        wakers[place as usize] = Some(waker.clone());
         self.place = Some(place);
     }
 }
@@ -70,7 +70,7 @@ impl IdleSlot {
 impl Drop for IdleSlot {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.idlers.wakers.borrow_mut()[place] = None;
+            self.idlers.wakers.borrow_mut()[place as usize] = None;
             self.idlers.free.borrow_mut().push(place);
         }
     }

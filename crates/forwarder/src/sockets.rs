@@ -5,7 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nix::libc::{EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+use nix::libc::{
+    self, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+};
+use nix::sys::socket::SetSockOpt as _;
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -16,6 +20,10 @@ use crate::worker::SocketKey;
 const BACKLOG: i32 = 4096;
 /// Silence after which the kernel asks whether a peer is still there.
 const KEEPALIVE_DELAY: Duration = Duration::from_secs(60);
+
+/// How long the kernel waits for the first byte of a client before it hands the connection over without one. It counts in the
+/// times at which it would repeat its SYN-ACK, of which this is the first.
+const FIRST_WORD_SECONDS: u32 = 1;
 
 /// Room the kernel is asked for to hold datagrams; it cuts this to `net.core.rmem_max`.
 const DATAGRAM_ROOM: usize = 4 << 20;
@@ -33,12 +41,21 @@ pub(crate) enum OpenSocket {
 pub(crate) fn bind(key: SocketKey, count: usize) -> io::Result<Vec<Socket>> {
     let bind = |_| match key.protocol.is_datagrams() {
         true => bind_datagrams(key.address),
-        false => bind_stream(key.address),
+        false => bind_stream(key),
     };
     (0..count).map(bind).collect()
 }
 
-fn bind_stream(address: SocketAddr) -> io::Result<Socket> {
+sockopt_impl!(
+    /// Connections are handed over with the first byte of the client, or after this many seconds (TCP_DEFER_ACCEPT).
+    FirstWord,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    u32
+);
+
+fn bind_stream(SocketKey { protocol, address }: SocketKey) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
@@ -49,8 +66,20 @@ fn bind_stream(address: SocketAddr) -> io::Result<Socket> {
     // Accepted connections inherit these.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))?;
+    if client_speaks_first(protocol) {
+        // Without it there is a wait more for most connections, that is all.
+        let _ = FirstWord.set(&socket, &FIRST_WORD_SECONDS);
+    }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// True if nobody who connects waits to be greeted.
+fn client_speaks_first(protocol: balancer::Protocol) -> bool {
+    match protocol {
+        balancer::Protocol::Http | balancer::Protocol::Https | balancer::Protocol::Tls => true,
+        balancer::Protocol::Tcp | balancer::Protocol::Udp => false,
+    }
 }
 
 fn bind_datagrams(address: SocketAddr) -> io::Result<Socket> {

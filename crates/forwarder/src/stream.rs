@@ -4,13 +4,15 @@
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client;
 
@@ -75,6 +77,27 @@ impl Stream {
         match done {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.settle().err().map(Err),
             done => Some(done),
+        }
+    }
+
+    /// Writes what only the end of the connection follows, which the caller brings about at once: both leave in one segment.
+    pub(crate) fn poll_write_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(written) = self.at_once(|stream| send_last(*stream, slices)) {
+            return Poll::Ready(written);
+        }
+        let Some(stream) = self.plain() else {
+            return Pin::new(self).poll_write_vectored(cx, slices);
+        };
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || send_last(stream, slices)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
         }
     }
 
@@ -176,6 +199,13 @@ impl Stream {
             Self::Upward(_) => {}
         }
     }
+}
+
+/// Sends, and leaves it to what comes next to push it out.
+fn send_last(stream: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+    let control = &mut SendAncillaryBuffer::default();
+    Ok(sendmsg(stream, slices, control, flags)?)
 }
 
 impl AsyncRead for Stream {

@@ -8,13 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Sender as AckSender;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use balancer::Protocol;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use crate::accept;
 use crate::access_log::Inlet;
@@ -177,24 +179,43 @@ impl Pulse {
     }
 }
 
-/// A runtime for one thread.
-pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
+/// A runtime for the thread that makes it.
+pub(crate) fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .build()
+        .build_local(LocalOptions::default())
+}
+
+/// Starts a thread that works in a runtime of its own. Fails if the system refuses the thread or its event queue.
+pub(crate) fn thread(
+    name: String,
+    work: impl FnOnce(&LocalRuntime) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let (made, is_made) = std::sync::mpsc::channel();
+    // Whoever starts a thread waits for what comes of it.
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .spawn(move || match runtime() {
+            Ok(runtime) => {
+                let _ = made.send(Ok(()));
+                work(&runtime);
+            }
+            Err(error) => drop(made.send(Err(error))),
+        })?;
+    is_made.recv().map_err(io::Error::other)??;
+    Ok(thread)
 }
 
 /// Runs a worker until it is told to stop or nobody is left to tell it.
 pub(crate) fn run(
-    runtime: &tokio::runtime::Runtime,
+    runtime: &LocalRuntime,
     (index, access_log, sealer): (usize, Inlet, Sealer),
     pulse: Arc<Pulse>,
     (leaving, targets): (Arc<Leaving>, Arc<Targets>),
     orders: UnboundedReceiver<Order>,
 ) {
-    let local = LocalSet::new();
-    local.block_on(runtime, async move {
+    runtime.block_on(async move {
         let mut worker = Worker::new(index, Pen::new(access_log), sealer);
         worker.targets = targets;
         let worker = Rc::new(worker);

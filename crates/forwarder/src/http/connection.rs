@@ -102,6 +102,9 @@ enum Next {
     Refused(Refusal),
 }
 
+/// How far a head was looked at of which something is missing; few connections wait for the rest of one.
+type Scan = Option<Box<HeadScan>>;
+
 /// Serves one connection between the client's address and ours; `alarm` says how long the client has left for its first
 /// head, if some of that time is over.
 pub(crate) fn serve(
@@ -129,8 +132,27 @@ pub(crate) fn serve(
         listener,
         admission,
     };
-    // What is captured is there once; an argument of an async function would be there twice.
-    async move { connection.run().await }
+    // Here and not in functions that are called, each of which would keep the connection's place: there are many connections that
+    // wait for their next request. For the same reason all other waits are apart.
+    async move {
+        let mut begun = false;
+        loop {
+            let serving = match connection.next(begun).await {
+                Next::End => return,
+                next => Box::pin(connection.serve(next)),
+            };
+            let after = serving.await;
+            let ended_at = connection.end_record();
+            match after {
+                After::Next if connection.client.stream.settle().is_err() => return,
+                After::Next => begun = connection.another(ended_at.unwrap_or_else(Instant::now)),
+                After::Close if connection.closing_says_it() => return,
+                After::Close => return Box::pin(connection.say_end()).await,
+                After::Linger => return Box::pin(connection.linger()).await,
+                After::Reset => return connection.client.stream.reset_on_close(),
+            }
+        }
+    }
 }
 
 fn is_trusted(listener: &Listener, peer: SocketAddr) -> bool {
@@ -141,25 +163,6 @@ impl Connection {
     /// The client's address, and the one of ours it has connected to.
     pub(crate) fn ends(&self) -> (SocketAddr, SocketAddr) {
         (self.peer, self.local)
-    }
-
-    async fn run(&mut self) {
-        let mut before = None;
-        loop {
-            let next = self.next(before).await;
-            if matches!(next, Next::End) {
-                return;
-            }
-            // Apart, so that a connection that waits for its next request is small.
-            let after = Box::pin(self.serve(next)).await;
-            let ended_at = self.end_record();
-            match after {
-                After::Next => before = ended_at.or_else(|| Some(Instant::now())),
-                After::Close => return self.finish().await,
-                After::Linger => return self.linger().await,
-                After::Reset => return self.client.stream.reset_on_close(),
-            }
-        }
     }
 
     async fn serve(&mut self, next: Next) -> After {
@@ -194,27 +197,25 @@ impl Connection {
         }
     }
 
-    /// Waits for the next request. The time until its first byte is that of an idle connection, unless it is the
-    /// first: whoever connects has something to say. `before`: when the request before that was over.
-    async fn next(&mut self, before: Option<Instant>) -> Next {
-        if before.is_some() && self.client.stream.settle().is_err() {
-            return Next::End;
-        }
+    /// Sets the time for the request after one that was over at `now`: that of an idle connection, unless some of it is here
+    /// already, which is what is given back.
+    fn another(&mut self, now: Instant) -> bool {
+        self.late = false;
+        let begun = !self.client.input.is_empty();
         let timeouts = &self.listener.settings().timeouts;
-        let begun = before.is_none() || !self.client.input.is_empty();
-        self.late &= before.is_none();
-        let now = before.unwrap_or_else(Instant::now);
-        match begun {
-            true if self.late => {}
-            true => self.client.alarm.set_at(now, timeouts.header),
-            false => self.client.alarm.set_at(now, timeouts.keepalive),
-        }
-        if !self.client.input.is_empty() {
+        if begun {
+            self.client.alarm.set_at(now, timeouts.header);
             self.client.record.begin(now);
+        } else {
+            self.client.alarm.set_at(now, timeouts.keepalive);
         }
-        let mut scan = HeadScan::default();
-        let mut pipelined = !self.client.input.is_empty();
-        poll_fn(|cx| {
+        begun
+    }
+
+    /// Waits for the next request. `pipelined`: some of it is here already.
+    fn next(&mut self, mut pipelined: bool) -> impl Future<Output = Next> {
+        let mut scan = None;
+        poll_fn(move |cx| {
             loop {
                 if std::mem::take(&mut pipelined)
                     && let Some(next) = self.take_from_input(&mut scan, false)
@@ -242,11 +243,10 @@ impl Connection {
                 }
             })
         })
-        .await
     }
 
     /// Reads once; `Some` if that decides what comes next.
-    fn poll_more(&mut self, cx: &mut Context<'_>, scan: &mut HeadScan) -> Poll<Option<Next>> {
+    fn poll_more(&mut self, cx: &mut Context<'_>, scan: &mut Scan) -> Poll<Option<Next>> {
         with_scratch(|scratch| {
             let scratch = &mut scratch[..HEAD_READ_BYTES];
             let count = match ready!(buffers::poll_read(&mut self.client.stream, cx, scratch)) {
@@ -273,7 +273,7 @@ impl Connection {
     }
 
     /// `waited`: the head began with an earlier read.
-    fn take_from_input(&mut self, scan: &mut HeadScan, waited: bool) -> Option<Next> {
+    fn take_from_input(&mut self, scan: &mut Scan, waited: bool) -> Option<Next> {
         self.refresh();
         let mut input = std::mem::take(&mut self.client.input);
         let next = self.take(input.as_mut_slice(), scan);
@@ -287,7 +287,7 @@ impl Connection {
     }
 
     /// Takes a request from `data` if its head is complete; what follows the request is left in the client's input.
-    fn take(&mut self, data: &mut [u8], scan: &mut HeadScan) -> Option<Next> {
+    fn take(&mut self, data: &mut [u8], scan: &mut Scan) -> Option<Next> {
         let limits = &self.listener.settings().limits;
         let url_bytes = limits.url_bytes as usize;
         let limits = HeadLimits {
@@ -295,16 +295,20 @@ impl Connection {
             first_line: url_bytes + FIRST_LINE_REST,
             fields: usize::from(limits.header_fields).min(MAX_FIELDS),
         };
+        let mut so_far = scan.take().map_or_else(HeadScan::default, |scan| *scan);
         let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        if let Some(end) = scan.glance(data) {
+        if let Some(end) = so_far.glance(data) {
             let (head, rest) = data.split_at_mut(end);
             if let Some(head) = request::parse_at_once(head, &mut room, (&limits, url_bytes)) {
                 let request = self.understand(head, end, rest);
                 return Some(request.unwrap_or_else(Next::Refused));
             }
         }
-        match scan.scan(data, &limits) {
-            Scanned::More => None,
+        match so_far.scan(data, &limits) {
+            Scanned::More => {
+                *scan = Some(Box::new(so_far));
+                None
+            }
             Scanned::Refused(error) => Some(Next::Refused(Rejection::from(error).into())),
             Scanned::Complete { start, end } => {
                 let (head, rest) = data.split_at_mut(end);
@@ -490,11 +494,9 @@ impl Connection {
         .await
     }
 
-    /// Says that nothing more comes, where being dropped right after does not say it.
-    async fn finish(&mut self) {
-        if !matches!(self.client.stream, Stream::Fresh(_) | Stream::Plain(_)) {
-            self.say_end().await;
-        }
+    /// True if being dropped is enough to say that nothing more comes.
+    fn closing_says_it(&self) -> bool {
+        matches!(self.client.stream, Stream::Fresh(_) | Stream::Plain(_))
     }
 
     /// Says that nothing more comes. A client that takes nothing is not waited for long.

@@ -291,7 +291,8 @@ impl<'c> Exchange<'c> {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Result<Option<Waiting>, End> {
         loop {
             while !self.pending.is_empty() {
-                match Pin::new(&mut self.client.stream).poll_write(cx, self.pending.as_slice()) {
+                let last = matches!(self.phase, Phase::Complete) && !self.client_goes_on;
+                match self.poll_write(cx, &[], last) {
                     Poll::Ready(Ok(count)) if count > 0 => {
                         self.pending.consume(count);
                         self.client.record.bytes_out += count as u64;
@@ -441,7 +442,8 @@ impl<'c> Exchange<'c> {
         // Nothing has left yet: the client can still be told in words.
         let passed = passed.map_err(|_| End::Failed(Fault::BadResponse(BadResponse::NotHttp)))?;
         self.target_reusable &= passed.consumed == rest.len();
-        let pushed = self.push(cx, &rest[..passed.kept]);
+        let last = body.is_done() && !self.client_goes_on;
+        let pushed = self.push(cx, &rest[..passed.kept], last);
         self.phase = Phase::Body(body);
         pushed?;
         self.check_body_done();
@@ -471,7 +473,8 @@ impl<'c> Exchange<'c> {
                 return Poll::Ready(Err(cut));
             };
             self.target_reusable &= passed.consumed == count;
-            let pushed = self.push(cx, &scratch[..passed.kept]);
+            let last = body.is_done() && !self.client_goes_on;
+            let pushed = self.push(cx, &scratch[..passed.kept], last);
             self.check_body_done();
             Poll::Ready(pushed)
         })
@@ -491,20 +494,14 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Writes to the client at once what it takes; the rest becomes pending.
-    fn push(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), End> {
+    /// Writes to the client at once what it takes; the rest becomes pending. `last`: then the connection ends.
+    fn push(&mut self, cx: &mut Context<'_>, data: &[u8], last: bool) -> Result<(), End> {
         if !self.pending.is_empty() && data.len() <= COPIED_BYTES {
             self.pending.extend(data);
             return Ok(());
         }
         let waiting = self.pending.as_slice().len();
-        let slices = [IoSlice::new(self.pending.as_slice()), IoSlice::new(data)];
-        let slices = if waiting == 0 {
-            &slices[1..]
-        } else {
-            &slices[..]
-        };
-        let written = match Pin::new(&mut self.client.stream).poll_write_vectored(cx, slices) {
+        let written = match self.poll_write(cx, data, last) {
             Poll::Ready(written) => written.map_err(|_: io::Error| End::ClientGone)?,
             Poll::Pending => 0,
         };
@@ -513,5 +510,26 @@ impl<'c> Exchange<'c> {
         self.pending
             .extend(&data[written.saturating_sub(waiting)..]);
         Ok(())
+    }
+
+    /// Writes to the client what is pending, and `data` behind it.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        last: bool,
+    ) -> Poll<io::Result<usize>> {
+        let slices = [IoSlice::new(self.pending.as_slice()), IoSlice::new(data)];
+        let slices = match (slices[0].is_empty(), data.is_empty()) {
+            (true, _) => &slices[1..],
+            (false, true) => &slices[..1],
+            (false, false) => &slices[..],
+        };
+        let stream = &mut self.client.stream;
+        match slices {
+            _ if last => stream.poll_write_last(cx, slices),
+            [one] => Pin::new(stream).poll_write(cx, one),
+            both => Pin::new(stream).poll_write_vectored(cx, both),
+        }
     }
 }

@@ -157,6 +157,53 @@ fn connection_close_is_honoured() {
 }
 
 #[test]
+fn the_last_answer_is_whole_whatever_its_size() {
+    let origin = Origin::http(|request| {
+        let path = request.head.split(' ').nth(1).unwrap();
+        let (coding, octets) = path[1..].split_once('/').unwrap();
+        let body = "x".repeat(octets.parse().unwrap());
+        match coding {
+            "chunked" => format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\na: b\r\n\r\n",
+                body.len()
+            ),
+            _ => format!("HTTP/1.1 200 OK\r\nContent-Length: {octets}\r\n\r\n{body}"),
+        }
+        .into_bytes()
+    });
+    let (_forwarder, place) = proxy(&[origin.address]);
+    // Some fit into one segment, some into what the client takes at once, some into neither.
+    for octets in [1, 1_500, 3_000, 70_000, 8 << 20] {
+        for (coding, after) in [("sized", ""), ("chunked", "\r\n0\r\na: b\r\n\r\n")] {
+            let answer = exchange(
+                place.address,
+                format!(
+                    "GET /{coding}/{octets} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+                ),
+            );
+            let body = answer.strip_suffix(after).unwrap();
+            assert_eq!(
+                body.len() - body.trim_end_matches('x').len(),
+                octets,
+                "{coding}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_silent_at_first_is_served() {
+    let origin = Origin::answering("a");
+    let (forwarder, place) = proxy(&[origin.address]);
+    let mut client = Client::connect(place.address);
+    // The kernel hands it over in the end, though it has said nothing.
+    eventually("taken", || {
+        forwarder.snapshot().listeners[0].connections == 1
+    });
+    assert_eq!(client.get("/").text(), "a");
+}
+
+#[test]
 fn a_client_that_ends_its_direction_is_answered() {
     let origin = Origin::start(|mut stream, _| {
         let _ = read_request(&mut stream, &mut Vec::new());
