@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "clients/departure.rs"]
+mod departure;
 #[path = "clients/large.rs"]
 mod large;
 #[path = "clients/pair.rs"]

@@ -264,6 +264,18 @@ pub enum ToForwarder {
     },
     /// Follow these orders, and each configuration from here on with them. Comes before the first configuration.
     Overrides(overrides::Overrides),
+    /// These addresses are about to go to the other node: ask clients to come anew.
+    Part {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// They go in so many milliseconds: end what is left there by then.
+    Cut {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+        /// Milliseconds from now.
+        in_ms: u64,
+    },
     /// Say everything about listeners and groups.
     Snapshot,
     /// Say what would become of a request.

@@ -190,6 +190,21 @@ impl Data {
                 let error = self.follow_orders(link, overrides).await.err();
                 FromForwarder::Overridden { number, error }
             }
+            ToForwarder::Part { addresses } => {
+                if let Some(forwarder) = &self.forwarder {
+                    forwarder.part(&addresses);
+                }
+                return;
+            }
+            ToForwarder::Cut { addresses, in_ms } => {
+                if let Some(forwarder) = self.forwarder.clone() {
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(in_ms)).await;
+                        forwarder.cut(&addresses);
+                    });
+                }
+                return;
+            }
             ToForwarder::Snapshot => self.snapshot(),
             ToForwarder::Explain { id, question } => {
                 let answer = crate::explaining::answer(self.forwarder.as_deref(), question);

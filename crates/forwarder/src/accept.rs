@@ -205,7 +205,7 @@ fn serve(worker: &Rc<Worker>, stream: Stream, ends: Ends, admission: Admission) 
         Protocol::Https => drop(spawn_local(https(worker, stream, ends, admission))),
         Protocol::Tcp => {
             let opening = tcp::Opening::plain(stream);
-            drop(spawn_local(tcp::serve(worker, opening, ends.0, admission)));
+            drop(spawn_local(tcp::serve(worker, opening, ends, admission)));
         }
         Protocol::Tls => drop(spawn_local(tls(worker, stream, ends, admission))),
         // Its sockets have no connections.
@@ -237,7 +237,7 @@ async fn tls(worker: Rc<Worker>, stream: TcpStream, ends: Ends, admission: Admis
         handshake::overhear(&worker, stream, ends.0, &admission).await
     };
     if let Some(opening) = opening {
-        tcp::serve(worker, opening, ends.0, admission).await;
+        tcp::serve(worker, opening, ends, admission).await;
     }
 }
 

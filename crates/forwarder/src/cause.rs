@@ -110,6 +110,10 @@ causes! {
     TunnelTargetDied = "target-down@tunnel", 0;
     /// The node was stopped, and a tunnel was still open when its time was up.
     TunnelStopped = "node-stop@tunnel", 0;
+    /// The address of a tunnel went to the other node.
+    TunnelMoved = "failover@tunnel", 0;
+    /// The address went to the other node before the request was answered whole.
+    Moved = "failover@request", 502;
     /// Nothing moved in a tunnel for too long.
     TunnelTimeout = "idle-timeout@tunnel", 0;
     /// A proxy that is believed did not say, in the PROXY protocol, whose its connection is.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -427,6 +428,19 @@ impl Forwarder {
                 .iter()
                 .any(|worker| worker.pulse.age() > STALLED_AFTER),
         }
+    }
+
+    /// These addresses are about to go to the other node of a pair: their clients are asked to come anew. Does not block.
+    pub fn part(&self, addresses: &[IpAddr]) {
+        let addresses: Arc<[IpAddr]> = addresses.into();
+        drop(self.tell_all(|_| Command::Part(Arc::clone(&addresses))));
+    }
+
+    /// They go at any moment: what is still open there is ended, so that its clients hear of it. New connections to them are
+    /// served as ever. Does not block.
+    pub fn cut(&self, addresses: &[IpAddr]) {
+        let addresses: Arc<[IpAddr]> = addresses.into();
+        drop(self.tell_all(|_| Command::Cut(Arc::clone(&addresses))));
     }
 
     /// Stops accepting, asks clients to close with the next answer, and blocks until the last connection is gone or

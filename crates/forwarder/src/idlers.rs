@@ -1,8 +1,11 @@
-//! The connections of a thread that may have to be woken to notice that their listener is closing.
+//! The connections of a thread that may have to be woken to notice that their listener is closing, or their address goes.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Waker;
+
+use crate::parting::Partings;
 
 /// Wakers by place; a place is free when there is none.
 #[derive(Debug, Default)]
@@ -10,12 +13,25 @@ pub(crate) struct Idlers {
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<u32>>,
     ending: Cell<bool>,
+    partings: Partings,
 }
 
 impl Idlers {
     /// This process is about to end: tunnels must end before.
     pub(crate) fn end(&self) {
         self.ending.set(true);
+        self.wake_all();
+    }
+
+    /// These addresses are about to go to the other node.
+    pub(crate) fn part(&self, addresses: &[IpAddr]) {
+        self.partings.part(addresses);
+        self.wake_all();
+    }
+
+    /// These addresses go: whoever is still connected to them is cut.
+    pub(crate) fn cut(&self, addresses: &[IpAddr]) {
+        self.partings.cut(addresses);
         self.wake_all();
     }
 
@@ -32,6 +48,8 @@ impl Idlers {
 pub(crate) struct IdleSlot {
     idlers: Rc<Idlers>,
     place: Option<u32>,
+    /// The number of the last cut before it came.
+    born: u32,
 }
 
 impl IdleSlot {
@@ -40,7 +58,18 @@ impl IdleSlot {
         Self {
             idlers: Rc::clone(idlers),
             place: None,
+            born: idlers.partings.cuts(),
         }
+    }
+
+    /// True if clients of this address of ours are asked to come anew.
+    pub(crate) fn is_parting(&self, local: IpAddr) -> bool {
+        self.idlers.partings.is_parting(local)
+    }
+
+    /// True if this address of ours has gone to the other node since the connection came.
+    pub(crate) fn is_cut(&self, local: IpAddr) -> bool {
+        self.idlers.partings.is_cut(local, self.born)
     }
 
     /// True if a tunnel must end because this process is about to.

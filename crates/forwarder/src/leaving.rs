@@ -2,6 +2,7 @@
 //! targets that are found dead while they are waited for.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -86,11 +87,12 @@ impl<'w> Watch<'w> {
 }
 
 /// Polls a relay until it is done, or has to end because of its target: the time by which that must be left has come, or
-/// it is found dead and the group ends what it has there. Or because this process ends.
+/// it is found dead and the group ends what it has there. Or because this process
+/// ends, or the address of ours that the client has connected to goes.
 pub(crate) async fn unless_left(
     target: &TargetState,
     on_down: OnDown,
-    slot: &mut IdleSlot,
+    (slot, local): (&mut IdleSlot, IpAddr),
     mut work: impl FnMut(&mut Context<'_>) -> Poll<RelayEnd>,
 ) -> RelayEnd {
     let watch = Watch::new(target);
@@ -102,6 +104,7 @@ pub(crate) async fn unless_left(
         match on_down {
             _ if watch.must_leave() => Poll::Ready(RelayEnd::Left),
             _ if slot.must_end() => Poll::Ready(RelayEnd::Stopped),
+            _ if slot.is_cut(local) => Poll::Ready(RelayEnd::Moved),
             OnDown::Close if watch.is_dead() => Poll::Ready(RelayEnd::Died),
             OnDown::Close | OnDown::Keep => Poll::Pending,
         }

@@ -13,6 +13,7 @@
 //! - `worker`, `accept`, `sockets`, `listener`, `clients`, `idlers`: threads and how connections come in.
 //! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of; `websocket`: how one is ended.
 //! - `tls`: certificates and handshakes; `udp`: what becomes of datagrams.
+//! - `parting`: the end of connections to addresses that go to the other node.
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `access_log`: a line for each request.
@@ -33,6 +34,7 @@ mod http2;
 mod idlers;
 mod leaving;
 mod listener;
+mod parting;
 mod pipe;
 mod probe;
 mod proxy_protocol;

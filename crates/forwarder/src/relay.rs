@@ -116,6 +116,8 @@ pub(crate) enum RelayEnd {
     Died,
     /// This process is about to end.
     Stopped,
+    /// The address the client has connected to goes to the other node.
+    Moved,
 }
 
 /// Bytes of one direction after which it may be moved through a pipe.
@@ -134,9 +136,12 @@ impl RelayEnd {
             Self::Done => Outcome::Ok,
             // Silence is as much the client's as the target's.
             // That it is dead, its check has said already.
-            Self::ClientGone | Self::TimedOut | Self::Left | Self::Died | Self::Stopped => {
-                Outcome::ClientGone
-            }
+            Self::ClientGone
+            | Self::TimedOut
+            | Self::Left
+            | Self::Died
+            | Self::Stopped
+            | Self::Moved => Outcome::ClientGone,
             Self::TargetGone => Outcome::Reset,
         }
     }
@@ -151,6 +156,7 @@ impl RelayEnd {
             Self::Left => Some(Cause::Drained),
             Self::Died => Some(Cause::TunnelTargetDied),
             Self::Stopped => Some(Cause::TunnelStopped),
+            Self::Moved => Some(Cause::TunnelMoved),
         }
     }
 }
@@ -348,7 +354,8 @@ pub(crate) async fn run(
         | RelayEnd::TimedOut
         | RelayEnd::Left
         | RelayEnd::Died
-        | RelayEnd::Stopped => {}
+        | RelayEnd::Stopped
+        | RelayEnd::Moved => {}
         RelayEnd::ClientGone => target.reset_on_close(),
         RelayEnd::TargetGone => client.reset_on_close(),
     }

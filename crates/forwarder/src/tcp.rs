@@ -63,7 +63,7 @@ impl Opening {
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     opening: Opening,
-    peer: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
     admission: Admission,
 ) {
     let listener = admission.listener().current.load_full();
@@ -79,7 +79,14 @@ pub(crate) async fn serve(
     };
     admission.listener().count_request(worker.index, false);
     let causes = &admission.listener().causes;
-    let end = forward(&worker, &listener, &group, (opening, peer), &mut record).await;
+    let end = forward(
+        &worker,
+        &listener,
+        &group,
+        (opening, (peer, local)),
+        &mut record,
+    )
+    .await;
     if let Err(cause) = end {
         causes.count(cause);
         record.fault = Some((cause, ""));
@@ -95,7 +102,7 @@ async fn forward(
     worker: &Worker,
     listener: &Listener,
     group: &Group,
-    (opening, peer): (Opening, SocketAddr),
+    (opening, (peer, local)): (Opening, (SocketAddr, SocketAddr)),
     record: &mut Record,
 ) -> Result<(), Cause> {
     let settings = listener.settings();
@@ -131,9 +138,15 @@ async fn forward(
             &mut alarm
         ));
         let (state, on_down) = (lease.target().state(), group.settings().on_down);
-        unless_left(state, on_down, &mut slot, |cx| relaying.as_mut().poll(cx)).await
+        unless_left(state, on_down, (&mut slot, local.ip()), |cx| {
+            relaying.as_mut().poll(cx)
+        })
+        .await
     };
-    if matches!(end, RelayEnd::Left | RelayEnd::Died | RelayEnd::Stopped) {
+    if matches!(
+        end,
+        RelayEnd::Left | RelayEnd::Died | RelayEnd::Stopped | RelayEnd::Moved
+    ) {
         client.reset_on_close();
         target.stream.reset_on_close();
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -61,6 +61,10 @@ pub(crate) enum Command {
     Unlisten(SocketKey),
     /// Wake idle connections: a listener is closing.
     Wake,
+    /// These addresses are about to go to the other node: ask clients to come anew.
+    Part(Arc<[IpAddr]>),
+    /// They go: end what is left there.
+    Cut(Arc<[IpAddr]>),
     /// End the tunnels: this process is about to end.
     EndTunnels,
     /// Access log lines look like this from now on, or there are none.
@@ -265,6 +269,8 @@ async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
                 }
             }
             Command::Wake => worker.idlers.wake_all(),
+            Command::Part(addresses) => worker.idlers.part(&addresses),
+            Command::Cut(addresses) => worker.idlers.cut(&addresses),
             Command::EndTunnels => worker.idlers.end(),
             Command::AccessLog(shape) => worker.pen.set_shape(shape),
             Command::FlushAccessLog => worker.pen.hand_over(),

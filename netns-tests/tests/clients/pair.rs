@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Output, Stdio};
 
-use netns_tests::{Device as _, Host, Lab, PairConfig, Part, Tandem};
+use netns_tests::{Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
 
 use crate::common::{LIMIT, certificate};
 
@@ -68,6 +68,45 @@ impl<'lab> Pair<'lab> {
             before,
             "a reload moved a state or replaced a process"
         );
+    }
+
+    /// An order to a node that is followed.
+    pub(crate) fn order(&self, host: Host, words: &[&str]) {
+        let (code, out, err) = self.node(host).cli(words).unwrap();
+        assert_eq!(code, 0, "{words:?}: {out}{err}\n{}", self.logs());
+    }
+
+    /// Waits until a node is ready to pass on what belongs to the one before it, which takes a second after it held the address itself.
+    pub(crate) fn wait_steered(&self, host: Host) {
+        let mut nft = Command::new("nft");
+        nft.args(["list", "ruleset"]);
+        wait_until("segments would be passed on", LIMIT, || {
+            let listed = self.lab.net(host).enter(|| nft.output()).unwrap().unwrap();
+            String::from_utf8_lossy(&listed.stdout).contains("fwd ip to")
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.logs()));
+    }
+
+    /// Stops a node as systemd does.
+    pub(crate) fn stop(&mut self, host: Host) {
+        let at = self.nodes.iter().position(|node| node.host() == host);
+        self.nodes[at.unwrap()].stop(2 * LIMIT).unwrap();
+    }
+
+    /// Starts it again.
+    pub(crate) fn start_again(&mut self, host: Host) {
+        let at = self.nodes.iter().position(|node| node.host() == host);
+        self.nodes[at.unwrap()].start().unwrap();
+    }
+
+    /// The floating address.
+    pub(crate) fn address(&self) -> std::net::IpAddr {
+        self.config.address()
+    }
+
+    fn node(&self, host: Host) -> &Tandem<'lab> {
+        let mut nodes = self.nodes.iter();
+        nodes.find(|node| node.host() == host).unwrap()
     }
 
     fn state(&self) -> Vec<(String, Vec<u32>)> {

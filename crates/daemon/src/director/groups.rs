@@ -3,10 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use control::internal::ToForwarder;
 use vrrp::Event;
 
 use super::Director;
 use super::instance::Notice;
+
+/// From the moment another router has the addresses until what is left here is ended: in time before they go from here, 150 ms after it.
+const CUT_AFTER_MS: u64 = 100;
 
 impl Director {
     /// Acts on what virtual routers have to say. What concerns others of a group is carried out in order, and what
@@ -20,6 +24,7 @@ impl Director {
                     Notice::Journal(entry) => drop(self.journal.record(entry)),
                     Notice::Moved(entry, moved) => self.on_moved(entry, *moved),
                     Notice::Handover { name, failed } => self.on_handover_end(&name, failed),
+                    Notice::Parting { number, taken } => self.part_from_clients(number, taken),
                     Notice::Elsewhere {
                         number,
                         now,
@@ -42,6 +47,30 @@ impl Director {
             if let Some(index) = self.instances.position(number) {
                 notices.extend(self.instances[index].handle(now, event, &self.wires));
             }
+        }
+    }
+
+    /// Has the forwarder ask clients of a virtual router's addresses to come anew; and if another router has the addresses already, end
+    /// what is left just before they go from here.
+    fn part_from_clients(&self, number: u64, taken: bool) {
+        let Some(index) = self.instances.position(number) else {
+            return;
+        };
+        let instance = &self.instances[index];
+        let addresses = || {
+            let vips = instance.config.vips.iter();
+            vips.map(|vip| vip.address).collect()
+        };
+        // Where the forwarder does not take it, clients find out by themselves.
+        let _ = self.plane.order(ToForwarder::Part {
+            addresses: addresses(),
+        });
+        // They may be gone by now: then nobody can be told.
+        if taken && instance.is_holding() {
+            let _ = self.plane.order(ToForwarder::Cut {
+                addresses: addresses(),
+                in_ms: CUT_AFTER_MS,
+            });
         }
     }
 

@@ -57,6 +57,12 @@ pub(super) enum Notice {
         name: String,
         failed: Option<String>,
     },
+    /// Its addresses are about to go to another router.
+    Parting {
+        number: u64,
+        /// Another router has them already, and they are kept here for a moment only.
+        taken: bool,
+    },
     /// Something for another virtual router of its group to carry out.
     Elsewhere {
         number: u64,

@@ -40,6 +40,8 @@ const LINGER_BYTES: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// How long an idle client may still send a request to a listener that is closing.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
+/// The same where the address goes to the other node: it must be heard of before.
+const PARTING_GRACE: Duration = Duration::from_millis(50);
 /// What is read at a time while a head is waited for. What comes of a body with it is copied; the rest goes on from where it is
 /// read to.
 const HEAD_READ_BYTES: usize = 16 * 1024;
@@ -59,7 +61,7 @@ pub(crate) struct Connection {
     /// Where it is woken when its listener closes or its target must be left.
     pub(crate) slot: IdleSlot,
     peer: SocketAddr,
-    local: SocketAddr,
+    pub(crate) local: SocketAddr,
     trusted: bool,
     /// The time for the first head has begun before the head was waited for.
     late: bool,
@@ -178,9 +180,22 @@ impl Connection {
         }
     }
 
-    /// True once the listener wants its connections to end.
+    /// True once the listener wants its connections to end, or their address goes.
     pub(crate) fn is_closing(&self) -> bool {
-        self.admission.listener().is_closing()
+        self.admission.listener().is_closing() || self.slot.is_parting(self.local.ip())
+    }
+
+    /// How long it may still be idle, once it is to end.
+    fn grace(&self) -> Option<Duration> {
+        let local = self.local.ip();
+        match (self.slot.is_cut(local), self.slot.is_parting(local)) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => Some(PARTING_GRACE),
+            (false, false) => {
+                let closing = self.admission.listener().is_closing();
+                closing.then_some(CLOSING_GRACE)
+            }
+        }
     }
 
     /// Counts the connection as a tunnel, as long as what is given back lives.
@@ -231,8 +246,8 @@ impl Connection {
             let idle = self.client.input.is_empty();
             if idle {
                 self.slot.register(cx.waker());
-                if self.is_closing() {
-                    self.client.alarm.shorten(CLOSING_GRACE);
+                if let Some(grace) = self.grace() {
+                    self.client.alarm.shorten(grace);
                 }
             }
             self.client.alarm.poll(cx).map(|()| {
@@ -337,6 +352,7 @@ impl Connection {
         let peer = self.peer.ip();
         let source = origin::client(&head, peer, self.trusted, &settings.trusted_proxies);
         let id = self.worker.request_id();
+        let closing = self.is_closing();
         let (pen, record) = (&self.worker.pen, &mut self.client.record);
         let ids = (head.believed_id(self.trusted), id);
         record.tell_head(pen, &head, source, ids, http2);
@@ -348,7 +364,6 @@ impl Connection {
         {
             return Err(Cause::BodyTooLarge.into());
         }
-        let closing = self.admission.listener().is_closing();
         let asking = Asking {
             listener: &self.listener,
             peer,

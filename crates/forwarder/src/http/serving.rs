@@ -215,7 +215,12 @@ async fn attempt(
         target_idle: timeouts.idle,
     };
     let closing = connection.is_closing();
-    let Connection { client, slot, .. } = &mut *connection;
+    let Connection {
+        client,
+        slot,
+        local,
+        ..
+    } = &mut *connection;
     let mut exchange = Exchange::new(client, &mut upstream, sending, limits, closing);
     let watch = Watch::new(target.state());
     let end = poll_fn(|cx| {
@@ -223,7 +228,7 @@ async fn attempt(
             return Poll::Ready(end);
         }
         slot.register(cx.waker());
-        if watch.must_leave() {
+        if watch.must_leave() || slot.is_cut(local.ip()) {
             return Poll::Ready(exchange.abandon());
         }
         if exchange.gives_up(&watch) {
@@ -272,6 +277,7 @@ async fn attempt(
         }
         End::Failed(fault) => {
             let (failure, outcome, cause) = blame(fault, reused && !response_seen);
+            let cause = unless_moved(connection, cause);
             Tried::Failed(
                 Failed {
                     failure,
@@ -388,6 +394,14 @@ fn blame(fault: Fault, closed_before_answering_again: bool) -> (Failure, Outcome
     }
 }
 
+/// What is given up without anybody's fault may be so for another reason than its target.
+fn unless_moved(connection: &Connection, cause: Cause) -> Cause {
+    match cause == Cause::Drained && connection.slot.is_cut(connection.local.ip()) {
+        true => Cause::Moved,
+        false => cause,
+    }
+}
+
 /// An answer that broke off: the client is to see that it is not whole.
 fn cut(connection: &mut Connection, needs_reset: bool, why: Cut) -> Tried {
     let (outcome, cause) = match why {
@@ -395,7 +409,7 @@ fn cut(connection: &mut Connection, needs_reset: bool, why: Cut) -> Tried {
         Cut::TimedOut => (Outcome::TimedOut, Cause::TargetCutTimeout),
         Cut::Left => (Outcome::ClientGone, Cause::Drained),
     };
-    connection.note(cause, "");
+    connection.note(unless_moved(connection, cause), "");
     Tried::Ended(
         outcome,
         if needs_reset {

@@ -48,6 +48,7 @@ pub(crate) async fn serve(
                 record,
             },
         slot,
+        local,
         ..
     } = &mut *connection;
     let from_client = std::mem::take(input);
@@ -65,7 +66,7 @@ pub(crate) async fn serve(
             (timeouts, &moved),
             alarm
         ));
-        unless_left(target.state(), on_down, slot, |cx| {
+        unless_left(target.state(), on_down, (slot, local.ip()), |cx| {
             relaying.as_mut().poll(cx)
         })
         .await
@@ -79,7 +80,11 @@ pub(crate) async fn serve(
     let after = match end {
         // It may be sending still, or say goodbye as well.
         _ if told => After::Linger,
-        RelayEnd::TargetGone | RelayEnd::Left | RelayEnd::Died | RelayEnd::Stopped => After::Reset,
+        RelayEnd::TargetGone
+        | RelayEnd::Left
+        | RelayEnd::Died
+        | RelayEnd::Stopped
+        | RelayEnd::Moved => After::Reset,
         RelayEnd::Done | RelayEnd::ClientGone | RelayEnd::TimedOut => After::Close,
     };
     (end.outcome(), after)
@@ -94,7 +99,9 @@ async fn say_goodbye(
     end: RelayEnd,
 ) -> bool {
     let target = match end {
-        RelayEnd::Left | RelayEnd::TimedOut | RelayEnd::Stopped => Some(&mut upstream.stream),
+        RelayEnd::Left | RelayEnd::TimedOut | RelayEnd::Stopped | RelayEnd::Moved => {
+            Some(&mut upstream.stream)
+        }
         RelayEnd::Died => None,
         RelayEnd::Done | RelayEnd::ClientGone | RelayEnd::TargetGone => return false,
     };

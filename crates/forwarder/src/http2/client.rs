@@ -24,7 +24,7 @@ pub(crate) struct Client {
     /// Its place among the connections of its listener.
     pub(crate) admission: Admission,
     peer: SocketAddr,
-    local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// How the connection is encrypted, if it is.
     pub(crate) facts: Option<Rc<Facts>>,
     /// What its streams are served in.

@@ -159,7 +159,8 @@ impl Serving {
             return self.cut(cx, reason, Cause::HeaderTimeout, "header block");
         }
         self.slot.register(cx.waker());
-        if self.client.admission.listener().is_closing() {
+        let parting = self.slot.is_parting(self.client.local.ip());
+        if parting || self.client.admission.listener().is_closing() {
             self.leave();
         }
         if self.poll_idle(cx).is_ready() {

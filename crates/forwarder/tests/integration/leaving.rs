@@ -1,11 +1,12 @@
-//! Targets that are taken away: what they serve goes on for a while, and then ends.
+//! Targets that are taken away, and addresses that go to the other node: what is served there goes on for a while, and then ends.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use balancer::{GroupSettings, Order, Protocol};
 
+use crate::http2::*;
 use crate::support::*;
 
 const DRAIN: Duration = Duration::from_millis(300);
@@ -101,4 +102,94 @@ fn a_tcp_connection_to_a_target_ordered_away_is_reset_when_its_time_is_over() {
         std::io::ErrorKind::ConnectionReset
     );
     eventually("given back", || in_flight(&forwarder.snapshot()) == 0);
+}
+
+/// Says nothing to `/never`, and answers all else.
+fn choosy() -> Origin {
+    Origin::start(|mut stream, _| {
+        let mut input = Vec::new();
+        while let Some(request) = read_request(&mut stream, &mut input) {
+            if request.head.contains(" /never ") {
+                let _ = stream.read_to_end(&mut Vec::new());
+                return;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn clients_of_an_address_that_goes_are_asked_to_come_anew_before_they_are_cut() {
+    let origin = choosy();
+    let (forwarder, place) = h2c(&[origin.address]);
+    let here = [place.address.ip()];
+    let goes_on = |client: &mut Client| {
+        let answer = client.get("/");
+        assert_eq!(answer.status, 200);
+        answer.field("connection") != Some("close")
+    };
+    let mut idle = Client::connect(place.address);
+    assert!(goes_on(&mut idle));
+    let mut waiting = Client::connect(place.address);
+    waiting.send("GET /never HTTP/1.1\r\nHost: test\r\n\r\n");
+    client(async {
+        let (send, connection) = connect(place.address).await;
+        assert_eq!(get(&send, "/").await.status(), 200);
+        let (held, _up) = start(&send, request("GET", "/never"), true).await;
+        soon(|| in_flight(&forwarder.snapshot()) == 2).await;
+
+        let elsewhere: [IpAddr; 1] = [[127, 0, 0, 9].into()];
+        forwarder.part(&elsewhere);
+        forwarder.cut(&elsewhere);
+        assert!(
+            goes_on(&mut idle),
+            "another address is nobody's business here"
+        );
+        assert_eq!(get(&send, "/").await.status(), 200);
+
+        forwarder.part(&here);
+        assert_eq!(
+            idle.rest().unwrap(),
+            b"",
+            "an idle connection ends in order"
+        );
+        // Who comes now is served, and told the same.
+        soon(|| !goes_on(&mut Client::connect(place.address))).await;
+        // No streams but those it has: the client was told so.
+        while let Ok(mut more) = send.clone().ready().await {
+            match more.send_request(request("GET", "/"), true) {
+                Ok((answer, _)) => drop(answer.await),
+                Err(_) => break,
+            }
+        }
+        assert_eq!(
+            in_flight(&forwarder.snapshot()),
+            2,
+            "they are still waited for"
+        );
+
+        forwarder.cut(&here);
+        let answer = waiting.answer();
+        assert_eq!(answer.status, 502);
+        assert!(
+            answer.text().ends_with("failover@request\n"),
+            "{}",
+            answer.text()
+        );
+        let held = held.await.unwrap();
+        assert_eq!(held.status(), 502);
+        assert!(text(held).await.ends_with("failover@request\n"));
+        drop(send);
+        connection.await.unwrap().expect("a goodbye, not an error");
+    });
+    let mut late = Client::connect(place.address);
+    assert!(
+        goes_on(&mut late) && goes_on(&mut late),
+        "who comes after it stays"
+    );
+    let causes = forwarder.snapshot().listeners[0].causes.clone();
+    assert_eq!(causes, [("failover@request", 2)]);
 }

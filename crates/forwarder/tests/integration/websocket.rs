@@ -299,8 +299,8 @@ impl<S: Read + Write> TalkingClient for S {
 fn a_websocket_that_is_ended_is_told_so_on_both_sides() {
     let one = certificate("one", &["a.example"]);
     type End = fn(&Forwarder, GroupSettings);
-    let ends: [(End, Duration, &str); 3] = [
-        // Its target leaves the group and its time is up; it says nothing for too long; the node is stopped.
+    let ends: [(End, Duration, &str); 4] = [
+        // Its target leaves the group and its time is up; it says nothing for too long; the node is stopped; the address goes.
         (
             |forwarder, group| {
                 let group = GroupSettings {
@@ -317,6 +317,11 @@ fn a_websocket_that_is_ended_is_told_so_on_both_sides() {
             |forwarder, _| forwarder.drain(Duration::from_millis(600)),
             LIMIT,
             "node-stop@tunnel",
+        ),
+        (
+            |forwarder, _| forwarder.cut(&[[127, 0, 0, 1].into()]),
+            LIMIT,
+            "failover@tunnel",
         ),
     ];
     for (end, tunnel, cause) in ends {

@@ -28,6 +28,8 @@ impl Instance {
             Action::Claim => return self.claim(now),
             Action::Release => self.release(),
             Action::Send(advertisement) => {
+                let leaves = advertisement.priority.is_release() && self.is_holding();
+                notices.extend(leaves.then(|| self.parting(false)));
                 return self
                     .send(&advertisement, wires)
                     .err()
@@ -37,7 +39,10 @@ impl Instance {
                 self.schedule = Some(Schedule::start(now, &self.config.announce));
                 self.announce_due(now);
             }
-            Action::StopAnnouncing => self.schedule = None,
+            Action::StopAnnouncing => {
+                self.schedule = None;
+                notices.extend(self.is_holding().then(|| self.parting(true)));
+            }
             Action::Transition(transition) => {
                 self.note_for_evidence(now, &transition);
                 notices.push(self.note_transition(now, transition));
@@ -58,6 +63,13 @@ impl Instance {
             }
         }
         None
+    }
+
+    fn parting(&self, taken: bool) -> Notice {
+        Notice::Parting {
+            number: self.number,
+            taken,
+        }
     }
 
     fn claim(&mut self, now: Instant) -> Option<Event> {
