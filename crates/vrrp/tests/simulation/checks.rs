@@ -76,12 +76,22 @@ impl Checks {
         }
     }
 
-    /// A member takes its place beside `mate`.
-    pub(crate) fn joined(&mut self, now: u64, node: usize, member: usize, mate: usize) {
+    /// A member takes its place beside `mate`. Where that one has the kernel asked already, what the other knows comes too late.
+    pub(crate) fn joined(
+        &mut self,
+        now: u64,
+        node: usize,
+        (member, mate): (usize, usize),
+        claims: bool,
+    ) {
         self.regrouped(now, node);
         let [one, other] = [member, mate].map(|it| self.facts[node][it].clone());
         self.facts[node][member].merge(&other);
         self.facts[node][mate].merge(&one);
+        if claims {
+            self.facts[node][member].obeyed = None;
+            self.facts[node][mate].obeyed = None;
+        }
     }
 
     pub(crate) fn disturb_pair(&mut self, now: u64, one: usize, other: usize) {
@@ -217,7 +227,10 @@ impl Checks {
                     (reason, Some(event)) => facts.explain(reason, now, event),
                     (_, None) => false,
                 };
-                assert!(caused, "node {node} without cause: {transition}");
+                assert!(
+                    caused,
+                    "node {node} without cause: {transition}, at {now} us by {event:?} after {facts:?}"
+                );
                 // What was learned is forgotten with every state but Backup.
                 if transition.to != State::Backup {
                     let concerned = one.as_ref().map_or(members, std::slice::from_ref);

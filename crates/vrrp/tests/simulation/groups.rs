@@ -1,6 +1,6 @@
 //! Who decides with whom: the members of a node that share a decision, and those that a reload takes out of it or back in.
 
-use vrrp::{Directive, Event, MemberId, State, VirtualRouter};
+use vrrp::{Directive, Event, MemberId, PhaseName, State, VirtualRouter};
 
 use super::checks::Checks;
 use super::node::Node;
@@ -139,7 +139,9 @@ impl World {
         let joining = machine.decisions.remove(own);
         let now = self.instant();
         self.note(format!("node {node}: m{member} joins m{mate}"));
-        self.checks.joined(self.now, node, member, mate);
+        let group = self.nodes[node].router_of(mate).unwrap();
+        let claims = group.status().phase == PhaseName::Claiming;
+        self.checks.joined(self.now, node, (member, mate), claims);
         let decision = self.nodes[node].decision_mut(mate).unwrap();
         let directives = decision.router.join(now, joining.router);
         self.nodes[node].links[member].joining = true;
@@ -169,7 +171,7 @@ impl World {
     pub(crate) fn is_active(&self, node: usize) -> bool {
         let mut decisions = self.nodes[node].decisions.iter();
         self.nodes[node].runs()
-            && decisions.all(|one| one.router.status().phase == vrrp::PhaseName::Active)
+            && decisions.all(|one| one.router.status().phase == PhaseName::Active)
     }
 
     /// Who is Active for a member.

@@ -7,7 +7,7 @@ use vrrp::{Event, Family, MemberId, Reason};
 use super::chance::JITTER;
 
 /// An advertisement that was heard.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
     pub(crate) at: u64,
     pub(crate) from: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Heard {
     pub(crate) interval: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     /// Last advertisement this node had to obey, last of any lower router, last farewell.
     pub(crate) obeyed: Option<Heard>,
