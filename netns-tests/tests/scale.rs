@@ -19,6 +19,18 @@ const WATCH: Duration = Duration::from_secs(6);
 /// Three intervals and the skew of priority 200 (RFC 9568 §6.1), and a start on a busy machine.
 const START: Duration = Duration::from_millis(3219 + 1500);
 
+/// Raw sockets of VRRP over IPv4 on the node.
+fn vrrp_sockets(lab: &Lab) -> usize {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/raw");
+    let listed = lab.net(Host::Lb1).enter(read).unwrap().unwrap();
+    // The number of the protocol, 112, stands where other tables have the port.
+    let ours = |line: &&str| {
+        let local = line.split_whitespace().nth(1);
+        local.is_some_and(|local| local.ends_with(":0070"))
+    };
+    listed.lines().filter(ours).count()
+}
+
 #[test]
 fn two_hundred_and_fifty_virtual_routers_miss_nothing() {
     measured(|| {
@@ -43,6 +55,11 @@ fn two_hundred_and_fifty_virtual_routers_miss_nothing() {
         let last = first.unwrap().unwrap();
         assert_within("until the last is Active", last - begun, START);
 
+        assert_eq!(
+            vrrp_sockets(&lab),
+            2,
+            "one that receives and one that sends, for all"
+        );
         let pids = node.pids(Part::All);
         let spent = || -> Duration { pids.iter().map(|pid| cpu_time(*pid).unwrap()).sum() };
         let (from, before) = (Instant::now(), spent());

@@ -4,11 +4,12 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{LIMIT, assert_blackout, assert_within, measured, probe, watch_on};
 use netns_tests::{
-    Address, Device, Host, Injector, Junk, Lab, Observer, PairConfig, Part, Tandem, wait_until,
+    Address, Device, Host, Injector, Junk, Lab, Observer, PairConfig, Part, Tandem, get, wait_until,
 };
 
 /// Two keys, as the key file has them.
@@ -48,6 +49,58 @@ fn without_its_unicast_address_a_node_is_at_fault() {
     lab.net(Host::Lb1)
         .ip("addr add 10.0.0.2/24 dev eth0")
         .unwrap();
+    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+}
+
+/// Has everything of VRRP leave a host with this TTL, as if it had come through routers; 255 as it is.
+fn send_with_ttl(lab: &Lab, host: Host, ttl: u8) {
+    let rules = format!(
+        "table ip hops\ndelete table ip hops\ntable ip hops {{ chain out {{ type filter hook output priority 0; ip protocol 112 ip ttl set {ttl}; }}; }}"
+    );
+    let run = || Command::new("nft").arg(rules).output();
+    let done = lab.net(host).enter(run).unwrap().unwrap();
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn what_comes_through_routers_is_believed_as_far_as_the_file_says() {
+    let lab = Lab::new().unwrap();
+    let config = PairConfig {
+        unicast: true,
+        ..signed()
+    };
+    let mut nodes = [Host::Lb1, Host::Lb2].map(|host| {
+        let node = Tandem::new(&lab, host, &config).unwrap();
+        let text = config.tandem(host);
+        let routed = text.replace("vrid = 51\n", "vrid = 51\nunicast_min_ttl = 254\n");
+        assert_ne!(text, routed);
+        node.write_config(&routed).unwrap();
+        node
+    });
+    send_with_ttl(&lab, Host::Lb1, 254);
+    for node in &mut nodes {
+        node.start().unwrap();
+    }
+    let [one, two] = &nodes;
+    one.wait_state("active", LIMIT).unwrap();
+    two.wait_state("backup", LIMIT).unwrap();
+    let accepted = || -> u64 {
+        let routers = get(&two.socket(), "/vrrp").unwrap();
+        routers[0]["counters"]["accepted"].as_u64().unwrap()
+    };
+    let heard = accepted();
+    wait_until("advertisements are believed", LIMIT, || {
+        accepted() >= heard + 5
+    })
+    .unwrap();
+    assert!(rejects(two)["hop_limit"].is_null(), "{}", rejects(two));
+
+    // One router more than the file knows of.
+    send_with_ttl(&lab, Host::Lb1, 253);
+    two.wait_state("active", LIMIT).unwrap();
+    assert!(rejects(two)["hop_limit"].as_u64().unwrap() >= 3);
+    send_with_ttl(&lab, Host::Lb1, 255);
+    two.wait_state("backup", LIMIT).unwrap();
     lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
 }
 
