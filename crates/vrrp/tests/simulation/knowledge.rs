@@ -46,10 +46,15 @@ impl Facts {
     /// Whether a transition had a cause.
     pub(crate) fn explain(&self, reason: &Reason, now: u64, event: &Event) -> bool {
         match reason {
-            // At least two of the intervals last heard, of silence before the claim.
-            Reason::Silence(_) => self
-                .obeyed
-                .is_none_or(|heard| self.claimed_at >= heard.at + 2 * heard.interval),
+            // At least two of the intervals last heard, of silence before the claim. Who delays preemption goes by a lower router too.
+            Reason::Silence(_) => {
+                let silent = |heard: &Heard| self.claimed_at >= heard.at + 2 * heard.interval;
+                let lower = self
+                    .lower
+                    .filter(|lower| self.obeyed.is_some_and(|obeyed| obeyed.at < lower.at));
+                self.obeyed.is_none_or(|heard| silent(&heard))
+                    || lower.is_some_and(|heard| silent(&heard))
+            }
             Reason::PeerLeft(_) => {
                 self.farewell_at.is_some() && self.farewell_at >= self.obeyed.map(|heard| heard.at)
             }
