@@ -136,6 +136,7 @@ impl Serving {
             return self.poll_close(cx);
         }
         let read = self.poll_input(cx);
+        let left_unread = self.client.core().is_choked();
         dispatch(&self.client);
         if let Err(Gone) = read {
             return Poll::Ready(());
@@ -168,6 +169,10 @@ impl Serving {
         }
         if self.poll_output(cx).is_err() {
             return Poll::Ready(());
+        }
+        if left_unread && !self.client.core().is_choked() {
+            // Nothing else says that there may be something to read.
+            cx.waker().wake_by_ref();
         }
         if self.client.core().is_over() {
             return self.begin_close(cx);
