@@ -34,7 +34,7 @@ pub struct Config {
     /// The nodes that share this file, if there is a `[pair]`.
     pub pair: Option<Pair>,
     /// The virtual routers, in the order of the file; empty for a load balancer alone.
-    pub vrrp: Vec<Vrrp>,
+    pub vrrp: Vec<Arc<Vrrp>>,
     /// The listeners, in the order of the file; empty for a VRRP daemon alone.
     pub listeners: Vec<balancer::ListenerSettings>,
     /// The target groups, in the order of the file.

@@ -71,7 +71,7 @@ const HEX: &str = "hex:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1
 
 fn authentication(outcome: Outcome) -> Authentication {
     let config: Config = outcome.config.unwrap();
-    let settings = config.vrrp.into_iter().next().unwrap().settings;
+    let settings = config.vrrp[0].settings.clone();
     Authentication::clone(&settings.authentication.unwrap())
 }
 

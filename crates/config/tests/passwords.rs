@@ -43,7 +43,7 @@ impl Drop for Folder {
 }
 
 fn password(outcome: Outcome) -> Option<Password> {
-    outcome.config.unwrap().vrrp.remove(0).settings.password
+    outcome.config.unwrap().vrrp[0].settings.password.clone()
 }
 
 fn texts(outcome: &Outcome) -> Vec<String> {

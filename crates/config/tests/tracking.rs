@@ -27,7 +27,7 @@ fn tracked(track: &str) -> Track {
     let config = outcome
         .config
         .unwrap_or_else(|| panic!("{:?}", outcome.report.problems));
-    config.vrrp.into_iter().next().unwrap().track
+    config.vrrp[0].track.clone()
 }
 
 /// Code and place of each problem.

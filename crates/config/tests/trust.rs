@@ -72,7 +72,7 @@ fn a_lowest_ttl_is_one_for_all_or_one_for_each_sender() {
         let text = format!(
             "{HEAD}{ROUTER}unicast = true\nauth = {{ hmac_file = \"/k\" }}\nunicast_min_ttl = {value}\n"
         );
-        let settings = on("lb1", &text).vrrp.remove(0).settings;
+        let settings = on("lb1", &text).vrrp[0].settings.clone();
         let limits = settings.least_hop_limits.into_iter();
         limits
             .map(|(peer, ttl)| format!("{peer} {ttl}"))
@@ -89,7 +89,7 @@ fn a_lowest_ttl_is_one_for_all_or_one_for_each_sender() {
 fn a_window_follows_the_interval_and_growth_the_number_of_nodes() {
     let of = |head: &str, more: &str| {
         let text = format!("{head}{ROUTER}auth = {{ hmac_file = \"/k\" }}\n{more}");
-        let settings = on("lb1", &text).vrrp.remove(0).settings;
+        let settings = on("lb1", &text).vrrp[0].settings.clone();
         let authentication = settings.authentication.unwrap();
         (
             authentication.freshness,

@@ -198,7 +198,7 @@ interfaces = ["eth1", { name = "eth2", weight = -30 }]
         ]
     );
     assert!(!vrrp.track.forwarder);
-    let settings = vrrp.settings;
+    let settings = vrrp.settings.clone();
     assert_eq!(
         (settings.version, settings.advert_interval.centis()),
         (Version::V2, 300)
@@ -224,7 +224,7 @@ fn the_checksum_form_can_be_fixed() {
 fn whose_advertisements_count_follows_the_version_unless_told_otherwise() {
     let drops = |lines: &str| {
         let text = PAIR.replace("vrid = 51", &format!("vrid = 51\n{lines}"));
-        let settings = on("lb1", &text).vrrp.remove(0).settings;
+        let settings = on("lb1", &text).vrrp[0].settings.clone();
         (settings.off_link_drops, settings.list_mismatch_drops)
     };
     assert_eq!(drops(""), (false, false));
@@ -253,7 +253,7 @@ fn version_2_has_an_interval_of_a_second_unless_told_otherwise() {
 #[test]
 fn unicast_between_the_nodes_of_the_pair() {
     let text = PAIR.replace("vrid = 51", "vrid = 51\nunicast = true");
-    let unicast = on("lb1", &text).vrrp.remove(0).unicast.unwrap();
+    let unicast = on("lb1", &text).vrrp[0].unicast.clone().unwrap();
     assert_eq!(
         unicast,
         Unicast {
@@ -287,7 +287,7 @@ fn three_nodes_are_no_pair_and_each_has_half_the_priority_of_the_one_before() {
         "lb2 = \"10.0.0.3\"",
         "lb2 = \"10.0.0.3\", lb3 = \"10.0.0.4\"",
     );
-    let settings = on("lb3", &text).vrrp.remove(0).settings;
+    let settings = on("lb3", &text).vrrp[0].settings.clone();
     assert_eq!(
         (settings.priority, settings.peer),
         (Priority::new(50), PeerKnowledge::Unknown)

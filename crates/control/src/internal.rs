@@ -143,10 +143,14 @@ pub struct Will {
 impl Will {
     /// Takes over the parts of `changes`.
     pub fn amend(&mut self, changes: Will) {
-        for (number, part) in changes.parts {
+        for (number, mut part) in changes.parts {
             if part.is_empty() {
                 self.parts.remove(&number);
             } else {
+                // Most have one of each, and were read into room for four.
+                part.packets.shrink_to_fit();
+                part.addresses.shrink_to_fit();
+                part.links.shrink_to_fit();
                 self.parts.insert(number, part);
             }
         }

@@ -3,6 +3,7 @@
 //! A recording is a list of facts with distances in time, measured with the monotonic clock; the sentences are made by whoever shows it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +49,24 @@ pub struct RecordingSummary {
 pub struct Fact {
     /// Microseconds from the change of state; negative before it. Of something that repeats, the last time.
     pub at_us: i64,
-    /// What it is.
-    #[serde(flatten)]
-    pub what: What,
+    /// What it is; recordings of one moment have most of it in common.
+    #[serde(flatten, with = "shared")]
+    pub what: Arc<What>,
+}
+
+/// As a fact that nobody shares.
+mod shared {
+    use super::{Arc, Deserialize, Serialize, What};
+
+    pub(super) fn serialize<S: serde::Serializer>(what: &What, to: S) -> Result<S::Ok, S::Error> {
+        what.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<What>, D::Error> {
+        What::deserialize(from).map(Arc::new)
+    }
 }
 
 /// What was seen or done.

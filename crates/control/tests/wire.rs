@@ -35,14 +35,14 @@ fn recordings_are_read_and_written_alike() {
     let overrides: Vec<OverrideStatus> = there_and_back(OVERRIDES);
     assert_eq!(overrides[2].kind, OverrideKind::Split);
     let why: Recording = there_and_back(WHY);
-    assert_eq!(why.facts[4].what, What::Claim);
+    assert_eq!(*why.facts[4].what, What::Claim);
 }
 
 #[test]
 fn a_fact_of_tomorrow_is_passed_over() {
     let recorded = WHY.replace("\"claimed\"", "\"foreseen\"");
     let why: Recording = serde_json::from_str(&recorded).unwrap();
-    assert_eq!(why.facts[5].what, What::Other);
+    assert_eq!(*why.facts[5].what, What::Other);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod ordered;
 mod process;
 mod runner;
 mod stream;
+mod waiting;
 
 use std::process::ExitCode;
 

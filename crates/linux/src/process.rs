@@ -15,5 +15,5 @@ pub use capability::{Capability, grant_children, keep_capabilities};
 pub use child::{ChildFd, Signal, die_with_parent};
 pub use group::{lead_group, signal_group};
 pub use identity::{become_user, group_id, user_ids, user_name};
-pub use memory::{lock_memory, release_program, trim_memory};
+pub use memory::{SinglePages, map_large_memory, release_program, trim_memory};
 pub use resources::{boottime, monotonic, nofile_limit, oom_score, raise_nofile, realtime};

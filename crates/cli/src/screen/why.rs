@@ -106,7 +106,7 @@ fn evidence(recording: &Recording) -> Vec<String> {
 fn recorded(recording: &Recording) -> String {
     let first_us = recording.facts.first().map_or(0, |fact| fact.at_us);
     let young = recording.omitted == 0 && first_us > -59_000_000;
-    let started = |fact: &Fact| matches!(&fact.what, What::Node { subject, words } if subject == "director" && words.starts_with("started"));
+    let started = |fact: &Fact| matches!(&*fact.what, What::Node { subject, words } if subject == "director" && words.starts_with("started"));
     if young && recording.facts.iter().any(started) {
         return length(first_us.unsigned_abs());
     }
@@ -115,12 +115,12 @@ fn recorded(recording: &Recording) -> String {
 
 /// The last advertisement before the change.
 fn last_heard(recording: &Recording) -> Option<&Fact> {
-    let heard = |fact: &&Fact| matches!(fact.what, What::Heard { .. }) && fact.at_us <= 0;
+    let heard = |fact: &&Fact| matches!(*fact.what, What::Heard { .. }) && fact.at_us <= 0;
     recording.facts.iter().rev().find(heard)
 }
 
 fn heard_words(fact: &Fact) -> String {
-    match &fact.what {
+    match &*fact.what {
         What::Heard {
             from,
             priority,
@@ -156,7 +156,7 @@ fn leads(recording: &Recording) -> Vec<String> {
     let led = |fact: &&Fact| {
         (since..=decided_at).contains(&fact.at_us)
             && matches!(
-                fact.what,
+                *fact.what,
                 What::Kernel { .. }
                     | What::Happened { .. }
                     | What::Node { .. }
@@ -177,9 +177,9 @@ fn leads(recording: &Recording) -> Vec<String> {
 
 /// The decision that led to the change: the last one before it.
 fn decision(recording: &Recording) -> Option<(i64, &What)> {
-    let decided = |fact: &&Fact| matches!(fact.what, What::Decision { .. }) && fact.at_us <= 0;
+    let decided = |fact: &&Fact| matches!(*fact.what, What::Decision { .. }) && fact.at_us <= 0;
     let fact = recording.facts.iter().rev().find(decided)?;
-    Some((fact.at_us, &fact.what))
+    Some((fact.at_us, &*fact.what))
 }
 
 fn measured(recording: &Recording) -> Vec<String> {
@@ -210,7 +210,7 @@ fn measured(recording: &Recording) -> Vec<String> {
         ));
     }
     let timer = recording.facts.iter().rev().find(|fact| {
-        fact.at_us <= 0 && fact.at_us > -1_000_000 && matches!(fact.what, What::Timer { .. })
+        fact.at_us <= 0 && fact.at_us > -1_000_000 && matches!(*fact.what, What::Timer { .. })
     });
     if let Some(fact) = timer {
         lines.push(words(&fact.what));
@@ -240,7 +240,7 @@ fn steps(recording: &Recording) -> Vec<String> {
     let claim = facts
         .iter()
         .rev()
-        .find(|fact| fact.at_us <= 0 && matches!(fact.what, What::Claim));
+        .find(|fact| fact.at_us <= 0 && matches!(*fact.what, What::Claim));
     let Some(claim) = claim.map(|fact| fact.at_us) else {
         return lines;
     };
@@ -277,7 +277,7 @@ fn steps(recording: &Recording) -> Vec<String> {
 
 /// When a fact began.
 fn began(fact: &Fact) -> i64 {
-    match &fact.what {
+    match &*fact.what {
         What::Heard { run, .. } | What::Sent { run, .. } | What::Kernel { run, .. } => run.first_us,
         _ => fact.at_us,
     }

@@ -21,7 +21,11 @@ const FIRST_PRIORITY: u8 = 200;
 /// scheduler delays a process.
 const ORDERED: Duration = Duration::from_millis(5);
 
-pub(super) fn check(draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_>) -> Option<Vec<Vrrp>> {
+pub(super) fn check(
+    draft: &Draft,
+    nodes: &Nodes<'_>,
+    found: &Findings<'_>,
+) -> Option<Vec<Arc<Vrrp>>> {
     same_vrid(draft, nodes, found);
     let built: Vec<Option<Vrrp>> = draft
         .vrrp
@@ -29,7 +33,8 @@ pub(super) fn check(draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_>) -> O
         .map(|vrrp| build(vrrp, draft, nodes, found))
         .collect();
     super::track::check(draft, &built, found);
-    built.into_iter().collect()
+    let shared = built.into_iter().map(|vrrp| vrrp.map(Arc::new));
+    shared.collect()
 }
 
 fn build(vrrp: &VrrpDraft, draft: &Draft, nodes: &Nodes<'_>, found: &Findings<'_>) -> Option<Vrrp> {

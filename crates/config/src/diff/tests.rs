@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::diff;
 use crate::{Config, Facts, load};
@@ -158,9 +159,9 @@ fn several_parts_in_a_fixed_order() {
 #[test]
 fn a_password_is_compared_but_never_shown() {
     let mut old = config(TEXT);
-    old.vrrp[0].settings.password = vrrp::Password::new(b"before");
+    Arc::make_mut(&mut old.vrrp[0]).settings.password = vrrp::Password::new(b"before");
     let mut new = old.clone();
-    new.vrrp[0].settings.password = vrrp::Password::new(b"after");
+    Arc::make_mut(&mut new.vrrp[0]).settings.password = vrrp::Password::new(b"after");
     let changes: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
     assert_eq!(changes, ["vrrp.main: secret of auth (changed in place)"]);
 }

@@ -9,9 +9,10 @@ mod gathering;
 mod pause;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use control::Timestamp;
@@ -99,7 +100,7 @@ pub(super) struct Instance {
     pub(super) stopped: bool,
     /// What the keeper should know has changed.
     pub(super) will_changed: bool,
-    pub(super) config: config::Vrrp,
+    pub(super) config: Arc<config::Vrrp>,
     pub(super) router: Seat,
     pub(super) counters: Counters,
     pub(super) verdict: Verdict,
@@ -108,7 +109,7 @@ pub(super) struct Instance {
     peer_says: Option<PeerSays>,
     pub(super) transitions: VecDeque<Dated<Transition>>,
     /// Transitions by cause, since the start.
-    pub(super) causes: BTreeMap<&'static str, u64>,
+    pub(super) causes: Vec<(&'static str, u64)>,
     pub(super) alarms: VecDeque<Dated<Alarm>>,
     pub(super) since: Timestamp,
     /// Why the link cannot be used, as the last survey found it.
@@ -144,7 +145,7 @@ impl Instance {
     pub(super) fn new(
         now: Instant,
         number: u64,
-        config: config::Vrrp,
+        config: Arc<config::Vrrp>,
         addresses: Addresses,
     ) -> Self {
         let pair = config.settings.peer == PeerKnowledge::Pair;
@@ -163,7 +164,7 @@ impl Instance {
             evidence: Evidence::default(),
             peer_says: None,
             transitions: VecDeque::new(),
-            causes: BTreeMap::new(),
+            causes: Vec::new(),
             alarms: VecDeque::new(),
             since: Timestamp::from(SystemTime::now()),
             obstacle: None,
@@ -432,7 +433,7 @@ impl Instance {
     pub(super) fn reconfigure(
         &mut self,
         now: Instant,
-        config: config::Vrrp,
+        config: Arc<config::Vrrp>,
         wires: &Wires,
     ) -> Vec<Notice> {
         let gone: Vec<Vip> = self

@@ -9,13 +9,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Instant, SystemTime};
 
 use control::{Event, EventKind, Timestamp};
 use tokio::sync::broadcast;
 
 use super::flight::Lane;
+use crate::waiting::{self, In, Out};
 
 /// Events kept in memory.
 const KEPT: usize = 1000;
@@ -63,9 +63,9 @@ impl Entry {
 pub(super) struct Journal {
     node: String,
     last_seq: u64,
-    recent: VecDeque<Event>,
-    followers: broadcast::Sender<Event>,
-    file: Option<SyncSender<Event>>,
+    recent: VecDeque<Arc<Event>>,
+    followers: broadcast::Sender<Arc<Event>>,
+    file: Option<In<Arc<Event>>>,
     lost: Arc<AtomicU64>,
     /// What the flight recorder knows of the node.
     pub(super) lane: Lane,
@@ -97,7 +97,7 @@ impl Journal {
     pub(super) fn record(&mut self, entry: Entry) -> u64 {
         self.last_seq += 1;
         log(&entry);
-        let event = Event {
+        let event = Arc::new(Event {
             seq: self.last_seq,
             at: Timestamp::from(SystemTime::now()),
             node: self.node.clone(),
@@ -106,15 +106,15 @@ impl Journal {
             to: entry.to,
             reason: entry.reason,
             kind: entry.kind,
-        };
+        });
         self.lane.journaled(Instant::now(), &event);
         if let Some(file) = &self.file
-            && file.try_send(event.clone()).is_err()
+            && !file.put(Arc::clone(&event))
         {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         // Nobody following is the usual case.
-        let _ = self.followers.send(event.clone());
+        let _ = self.followers.send(Arc::clone(&event));
         if self.recent.len() == KEPT {
             self.recent.pop_front();
         }
@@ -128,7 +128,7 @@ impl Journal {
     }
 
     /// Events numbered above `seq`, oldest first, as far as they are kept.
-    pub(super) fn since(&self, seq: u64) -> Vec<Event> {
+    pub(super) fn since(&self, seq: u64) -> Vec<Arc<Event>> {
         self.recent
             .iter()
             .filter(|event| event.seq > seq)
@@ -137,7 +137,7 @@ impl Journal {
     }
 
     /// Each event from here on.
-    pub(super) fn follow(&self) -> broadcast::Receiver<Event> {
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Event>> {
         self.followers.subscribe()
     }
 }
@@ -169,7 +169,7 @@ fn log(entry: &Entry) {
 }
 
 /// The last events of the file; lines that are none are passed over.
-fn read_tail(path: &Path) -> VecDeque<Event> {
+fn read_tail(path: &Path) -> VecDeque<Arc<Event>> {
     let mut recent = VecDeque::new();
     let Ok(file) = File::open(path) else {
         return recent;
@@ -179,7 +179,7 @@ fn read_tail(path: &Path) -> VecDeque<Event> {
             if recent.len() == KEPT {
                 recent.pop_front();
             }
-            recent.push_back(event);
+            recent.push_back(Arc::new(event));
         }
     }
     recent
@@ -192,20 +192,20 @@ fn open_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn start_writer(path: PathBuf, file: File, lost: Arc<AtomicU64>) -> SyncSender<Event> {
-    let (sender, events) = sync_channel(QUEUED);
+fn start_writer(path: PathBuf, file: File, lost: Arc<AtomicU64>) -> In<Arc<Event>> {
+    let (sender, events) = waiting::queue(QUEUED);
     let thread = std::thread::Builder::new()
         .name("tandem-journal".to_owned())
         .stack_size(256 * 1024);
-    // Without the thread the journal lives in memory only: try_send fails and costs nothing.
-    let _ = thread.spawn(move || write_events(&path, file, &events, &lost));
+    // Without the thread the journal lives in memory only: nothing is put in, and that costs nothing.
+    let _ = thread.spawn(move || write_events(&path, file, events, &lost));
     sender
 }
 
-fn write_events(path: &Path, mut file: File, events: &Receiver<Event>, lost: &AtomicU64) {
+fn write_events(path: &Path, mut file: File, events: Out<Arc<Event>>, lost: &AtomicU64) {
     let mut broken = false;
     for event in events {
-        let Ok(mut line) = serde_json::to_vec(&event) else {
+        let Ok(mut line) = serde_json::to_vec(&*event) else {
             continue;
         };
         line.push(b'\n');

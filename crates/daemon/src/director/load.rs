@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Config, Facts, Network, Report};
 use ipnet::IpNet;
@@ -23,6 +24,25 @@ pub(crate) struct Loaded {
     pub report: Report,
     /// The same for a person; empty when there is nothing to say.
     pub report_text: String,
+}
+
+impl Loaded {
+    /// The same in memory of its own; nothing is shared.
+    pub(super) fn copy(&self) -> Self {
+        let config = self.config.clone().map(|mut config| {
+            for vrrp in &mut config.vrrp {
+                *vrrp = Arc::new(config::Vrrp::clone(vrrp));
+            }
+            config
+        });
+        Self {
+            path: self.path.clone(),
+            text: self.text.clone(),
+            config,
+            report: self.report.clone(),
+            report_text: self.report_text.clone(),
+        }
+    }
 }
 
 /// Reads and checks a file.

@@ -39,6 +39,7 @@ mod receive;
 mod refusal;
 mod reload;
 mod renewals;
+mod residence;
 mod restart;
 mod runner;
 mod seat;
@@ -59,6 +60,7 @@ mod wires;
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::Config;
@@ -140,8 +142,7 @@ struct Director {
     started_at: Instant,
     next_beat_at: Instant,
     leaving: bool,
-    /// When the memory of this process is locked, unless it is.
-    lock_memory_at: Option<Instant>,
+    residence: residence::Residence,
     notes: Vec<String>,
     /// What [`Director::judge`] saw of the data plane last.
     judged: Option<(DataPlane, bool)>,
@@ -206,7 +207,7 @@ impl Director {
             self.recorder.deadline(),
             self.hooks.deadline(),
             self.restart.deadline(),
-            self.lock_memory_at,
+            self.residence.deadline(),
             Some(self.next_beat_at),
         ]
         .into_iter()
@@ -246,9 +247,7 @@ impl Director {
             testament::send(&self.keeper, &ToKeeper::Beat);
             self.next_beat_at = now + testament::beat_limit(&self.instances) / 5;
         }
-        if self.lock_memory_at.is_some_and(|at| at <= now) {
-            self.lock_memory(now);
-        }
+        self.run_due_residence(now);
         if testament::deposit(&mut self.instances, &mut self.wires, &self.keeper) {
             self.next_beat_at = now;
         }
@@ -281,7 +280,7 @@ impl Director {
     }
 
     /// Starts a virtual router; it takes part as soon as its link and source address are there.
-    fn start_instance(&mut self, now: Instant, config: config::Vrrp) {
+    fn start_instance(&mut self, now: Instant, config: Arc<config::Vrrp>) {
         self.instances_made += 1;
         let number = self.instances_made;
         let addresses = Addresses::new(

@@ -52,7 +52,7 @@ pub(super) const METRICS_KIND: &str = "text/plain; version=0.0.4";
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Events so far and each one after them.
-pub(super) type Following = (Vec<Event>, broadcast::Receiver<Event>);
+pub(super) type Following = (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>);
 
 /// What the socket asks of the director.
 pub(super) enum Request {
@@ -384,6 +384,7 @@ async fn events(query: &str, requests: &mpsc::Sender<Request>) -> Response<Body>
         return gone();
     };
     if query_value(query, "follow") != Some("1") {
+        let past: Vec<&Event> = past.iter().map(|event| &**event).collect();
         return json(Some(past));
     }
     let mut first = Vec::new();
@@ -408,7 +409,7 @@ async fn events(query: &str, requests: &mpsc::Sender<Request>) -> Response<Body>
 }
 
 /// The next event as a line, or an empty line as a sign of life; none when the director ends.
-async fn next_line(future: &mut broadcast::Receiver<Event>) -> Option<Vec<u8>> {
+async fn next_line(future: &mut broadcast::Receiver<Arc<Event>>) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     match tokio::time::timeout(FOLLOW_HEARTBEAT, future.recv()).await {
         Ok(Ok(event)) => push_line(&mut line, &event),

@@ -4,6 +4,7 @@
 //! the loop only copies. Nothing is touched.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::{ErrorAnswer, SimulateResult, SimulatedRouter, SimulatedStep};
@@ -128,7 +129,7 @@ impl Director {
         let mut routers = self.running.config.vrrp.iter();
         match assumption {
             Assumption::Link { name, .. } => {
-                let uses = |router: &config::Vrrp| {
+                let uses = |router: &Arc<config::Vrrp>| {
                     router.interface == *name
                         || router
                             .track

@@ -24,6 +24,7 @@ use super::parent_settings::{self, ParentSettings};
 use super::plane::Plane;
 use super::reload::Reload;
 use super::renewals::Renewals;
+use super::residence::Residence;
 use super::restart::Restart;
 use super::runner::Runner;
 use super::{Director, Figures, Running, nft, server, testament, timestamp, virtual_links};
@@ -40,14 +41,13 @@ const CAPABILITIES: [Capability; 4] = [
     Capability::CAP_SYS_NICE,
     Capability::CAP_IPC_LOCK,
 ];
-/// How long a start takes at most: what it needed and nothing else does is given back then, and what is touched from then on stays in memory.
-const START: Duration = Duration::from_secs(10);
 /// Messages of tasks and threads that may wait for the loop.
 const QUEUED: usize = 64;
 
 /// Runs until it has left.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     crate::process::adopt(Role::Director).context("set up the process")?;
+    linux::process::map_large_memory();
     linux::process::die_with_parent(
         linux::process::Signal::Term,
         std::os::unix::process::parent_id(),
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let channel = Channel::from_stdin().context("open the channel to the keeper")?;
     let mut notes = Vec::new();
-    let Some(loaded) = load_for_start(args, &mut notes) else {
+    let Some(loaded) = load_apart(args, &mut notes) else {
         return Ok(ExitCode::from(EXIT_CONFIGURATION));
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -93,6 +93,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(EXIT_PERMISSION))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// [`load_for_start`] in a thread of its own, whose memory the allocator keeps apart. What is left is copied out of it, so that nothing of
+/// all that was needed to read a configuration lies between what lasts.
+fn load_apart(args: &Args, notes: &mut Vec<String>) -> Option<Loaded> {
+    let read = std::thread::scope(|scope| scope.spawn(|| load_for_start(args, notes)).join());
+    match read {
+        Ok(loaded) => loaded.map(|loaded| loaded.copy()),
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
@@ -221,7 +231,7 @@ async fn assemble(
         next_beat_at: now,
         leaving: false,
         notes,
-        lock_memory_at: Some(now + START),
+        residence: Residence::starting(now),
         judged: None,
         certificates: Certificates::start(certificates_in),
         stamps,
@@ -367,20 +377,6 @@ impl Director {
             hash = self.running.config.hash,
             "configuration loaded"
         );
-    }
-
-    /// Reading a configuration and taking over leaves much behind; locked, it could not be given back. What a takeover needs is locked
-    /// because it runs then, once for practice.
-    pub(super) fn lock_memory(&mut self, now: Instant) {
-        self.lock_memory_at = None;
-        linux::process::trim_memory();
-        linux::process::release_program();
-        if let Err(error) = linux::process::lock_memory() {
-            tracing::warn!("memory is not locked: {error}");
-        }
-        self.practise(now);
-        // A line for practice too.
-        tracing::info!("ready: what a takeover needs is in memory");
     }
 
     /// Journals what an earlier run left behind and did not live to take away.

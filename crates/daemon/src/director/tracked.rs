@@ -15,7 +15,8 @@ impl Director {
     /// Has the runner look at what the running configuration tracks.
     pub(super) fn follow_checks(&mut self, now: Instant) {
         let config = &self.running.config;
-        self.checks.set(now, config.vrrp.iter());
+        self.checks
+            .set(now, config.vrrp.iter().map(|router| &**router));
         let node = self.node_name();
         self.runner.watch(node, self.checks.watches());
         self.order_runner();

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use control::internal::{FromKeeper, ToKeeper};
-use linux::process::Capability;
+use linux::process::{Capability, SinglePages};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -39,12 +39,14 @@ const REALTIME_PRIORITY: u8 = 21;
 
 /// Runs until told to stop; the exit code is the director's where that says more.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    linux::process::map_large_memory();
     let signals = block_signals().context("set up signals")?;
     let mut keeper = Keeper::new(args.clone()).context("prepare the keeper")?;
-    for refused in prepare_process() {
+    let (pages, refused) = prepare_process();
+    for refused in refused {
         log::last_words(&refused);
     }
-    keeper.practise();
+    keeper.practise(pages);
     keeper.start_director().context("start the director")?;
     loop {
         if let Some(code) = keeper.finished() {
@@ -111,7 +113,7 @@ const CAPABILITIES: [Capability; 11] = [
 ];
 
 /// What makes the keeper hard to kill and quick to run; each refusal in words, said once.
-fn prepare_process() -> Vec<String> {
+fn prepare_process() -> (SinglePages, Vec<String>) {
     let mut refused = Vec::new();
     if let Err(error) = linux::process::oom_score(OOM_SCORE) {
         refused.push(format!(
@@ -119,8 +121,8 @@ fn prepare_process() -> Vec<String> {
         ));
     }
     linux::process::trim_memory();
-    linux::process::release_program();
-    if let Err(error) = linux::process::lock_memory() {
+    let pages = linux::process::release_program();
+    if let Err(error) = pages.lock_memory() {
         refused.push(format!("keeper: memory is not locked: {error}"));
     }
     if let Err(error) = linux::process::realtime(REALTIME_PRIORITY) {
@@ -129,7 +131,7 @@ fn prepare_process() -> Vec<String> {
     if let Err(error) = linux::process::keep_capabilities(&CAPABILITIES) {
         refused.push(format!("keeper: capabilities are not dropped: {error}"));
     }
-    refused
+    (pages, refused)
 }
 
 /// What the keeper's exit code becomes when the director ends like this before it was ever ready.

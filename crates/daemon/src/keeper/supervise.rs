@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use control::internal::{FromKeeper, LANGUAGE, ToKeeper};
+use linux::process::SinglePages;
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 
@@ -21,6 +22,8 @@ use crate::{EXIT_CONFIGURATION, EXIT_LANGUAGE, EXIT_PERMISSION};
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// Beat limit before the director has named one.
 const FIRST_BEAT_LIMIT: Duration = Duration::from_secs(5);
+/// From the start until everything has run that runs each day.
+const CHOOSING: Duration = Duration::from_secs(15);
 
 /// Where the service as a whole stands.
 enum Phase {
@@ -46,6 +49,8 @@ pub(super) struct Keeper {
     replacement: Option<Replacement>,
     image: Image,
     finished: Option<ExitCode>,
+    /// Pages of the program are loaded singly until then: what is locked is what is used.
+    choosing: Option<(Instant, SinglePages)>,
 }
 
 impl Keeper {
@@ -64,6 +69,7 @@ impl Keeper {
             replacement: None,
             image: Image::Own,
             finished: None,
+            choosing: None,
         })
     }
 
@@ -71,9 +77,10 @@ impl Keeper {
         self.finished
     }
 
-    /// Goes once through what the worst day asks for, so that it is in memory then.
-    pub(super) fn practise(&self) {
+    /// Goes once through what the worst day asks for, so that it is in memory then. What is asked for each day is there soon after.
+    pub(super) fn practise(&mut self, pages: SinglePages) {
         self.testament.practise();
+        self.choosing = Some((Instant::now() + CHOOSING, pages));
     }
 
     /// Descriptors whose readability means work.
@@ -102,6 +109,7 @@ impl Keeper {
                 .map(|replacement| replacement.resume_by),
             self.forwarder.backoff.start_at,
             self.runner.backoff.start_at,
+            self.choosing.as_ref().map(|(until, _)| *until),
         ]
         .into_iter()
         .flatten()
@@ -305,6 +313,7 @@ impl Keeper {
             _ => {}
         }
         self.give_up_replacement(now);
+        self.choosing.take_if(|(until, _)| *until <= now);
         if self.director.is_some() && self.beat_due_at <= now {
             self.on_missed_beat(now);
         }

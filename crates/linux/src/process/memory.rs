@@ -6,45 +6,99 @@ use std::ops::Range;
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
-/// Locks the memory of the process, so that it never waits for a disk: the libraries whole, everything else from its first touch on, because
-/// most of the stacks of threads and of a program that can do many things is never touched.
+/// Size of a page where this runs. On a machine with larger ones advice for single pages is refused, and nothing but memory is lost.
+const PAGE: usize = 4096;
+
+/// A program whose pages were given back, see [`release_program`].
 ///
-/// Of the program, that is what has run since [`release_program`]. What has to be ready although it has not run yet, the caller has to let
-/// run once, for practice.
-///
-/// # Errors
-/// `ENOMEM` or `EPERM` when the limit is too low and CAP_IPC_LOCK is missing.
-#[allow(unsafe_code)]
-pub fn lock_memory() -> io::Result<()> {
-    let always = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
-    mlockall(always | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT))?;
-    let own = program();
-    for library in mappings().iter().filter(|mapping| mapping.path != own) {
-        let range = &library.range;
-        // SAFETY: the range is one mapping of this process; locking reads its pages in and changes nothing.
-        let locked = unsafe { libc::mlock(range.start as *const libc::c_void, range.len()) };
-        if locked != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
+/// As long as this lives, the first touch of a page of the program brings in that page and not the fifteen around it, as it usually does:
+/// what is locked then is what is used. That takes a mapping for each page, so it should not live longer than it takes to touch what matters.
+#[derive(Debug)]
+#[must_use = "pages are loaded singly as long as this lives"]
+pub struct SinglePages {
+    program: Vec<Range<usize>>,
+    libraries: Vec<Range<usize>>,
 }
 
 /// Gives the system back the pages of the program; those that are needed come back at once, from the file. A start runs much that is not
-/// needed again. Call it before [`lock_memory`]: what is locked stays.
-#[allow(unsafe_code)]
-pub fn release_program() {
-    let own = program();
-    let unchanged = |mapping: &&Mapping| mapping.path == own && !mapping.changed;
-    for Mapping { range, .. } in mappings().iter().filter(unchanged) {
-        let start = range.start as *mut libc::c_void;
-        // SAFETY: the range is one mapping of a file that this process cannot write to and has not changed: its next touch reads the same
-        // octets again. A refusal leaves everything as it is.
-        unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) };
+/// needed again. What is locked already stays.
+pub fn release_program() -> SinglePages {
+    let here = release_program as fn() -> SinglePages as usize;
+    let all = mappings();
+    let own = all.iter().find(|mapping| mapping.range.contains(&here));
+    let own = own.map(|own| own.path.clone()).unwrap_or_default();
+    let (program, libraries): (Vec<Mapping>, Vec<Mapping>) =
+        all.into_iter().partition(|mapping| mapping.path == own);
+    let ranges = |mappings: Vec<Mapping>| mappings.into_iter().map(|mapping| mapping.range);
+    let unchanged = program.into_iter().filter(|mapping| !mapping.changed);
+    let released = SinglePages {
+        program: ranges(unchanged.collect()).collect(),
+        libraries: ranges(libraries).collect(),
+    };
+    for range in &released.program {
+        // Pages beside each other are advised differently: the kernel looks around a page no further than to the end of its mapping.
+        for page in range.clone().step_by(2 * PAGE) {
+            advise(&(page..page + PAGE), libc::MADV_RANDOM);
+        }
+        advise(range, libc::MADV_DONTNEED);
+    }
+    released
+}
+
+impl SinglePages {
+    /// Locks the memory of the process, so that it never waits for a disk: the libraries whole, everything else from its first touch on,
+    /// because most of the stacks of threads and of a program that can do many things is never touched.
+    ///
+    /// Of the program, that is what has run since [`release_program`]. What has to be ready although it has not run yet, the caller has to
+    /// let run once, for practice.
+    ///
+    /// # Errors
+    /// `ENOMEM` or `EPERM` when the limit is too low and CAP_IPC_LOCK is missing.
+    #[allow(unsafe_code)]
+    pub fn lock_memory(&self) -> io::Result<()> {
+        let always = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
+        mlockall(always | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT))?;
+        for range in &self.libraries {
+            // SAFETY: the range is one mapping of this process; locking reads its pages in and changes nothing.
+            let locked = unsafe { libc::mlock(range.start as *const libc::c_void, range.len()) };
+            if locked != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
     }
 }
 
-/// Gives the system back memory that was allocated and freed again. Call it before [`lock_memory`], or it is locked with the rest.
+impl Drop for SinglePages {
+    fn drop(&mut self) {
+        for range in &self.program {
+            advise(range, libc::MADV_NORMAL);
+        }
+    }
+}
+
+/// Advises the kernel about unchanged pages of this program.
+#[allow(unsafe_code)]
+fn advise(range: &Range<usize>, advice: libc::c_int) {
+    let start = range.start as *mut libc::c_void;
+    // SAFETY: the range is one of a file that this process cannot write to and has not changed: whatever the advice, its next touch reads
+    // the same octets again. A refusal leaves everything as it is.
+    unsafe { libc::madvise(start, range.len(), advice) };
+}
+
+/// From here on what is allocated in one piece of 64 KiB or more is a mapping of its own: untouched pages of it take no memory, and it goes
+/// back when it is freed, also where memory is locked.
+#[allow(unsafe_code)]
+pub fn map_large_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes no pointer and may be called at any time; what is allocated already stays as it is.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024);
+    }
+}
+
+/// Gives the system back memory that was allocated and freed again, and what the stack of the main thread, if that calls, has been deeper
+/// before. Call it before memory is locked, or it is locked with the rest.
 #[allow(unsafe_code)]
 pub fn trim_memory() {
     #[cfg(target_env = "gnu")]
@@ -52,6 +106,31 @@ pub fn trim_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+    release_stack();
+}
+
+/// Pages below the stack pointer that are left alone: calls from here take less.
+const STACK_KEPT: usize = 2 * PAGE;
+
+#[allow(unsafe_code)]
+fn release_stack() {
+    let marker = 0_u8;
+    let here = std::hint::black_box(&raw const marker) as usize;
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    if let Some(unused) = unused_stack(&smaps, here) {
+        let start = unused.start as *mut libc::c_void;
+        // SAFETY: these pages belong to the stack of this thread, below everything that is in use: nobody has a pointer there, and a deeper
+        // call finds zeros, which it overwrites.
+        unsafe { libc::madvise(start, unused.len(), libc::MADV_DONTNEED) };
+    }
+}
+
+/// What lies below `here` on the stack of the main thread; none if `here` is not on it.
+fn unused_stack(smaps: &str, here: usize) -> Option<Range<usize>> {
+    let mut stacks = smaps.lines().filter(|line| line.ends_with("[stack]"));
+    let stack = stacks.find_map(|line| range(line).filter(|range| range.contains(&here)))?;
+    let unused = stack.start..(here - here % PAGE).saturating_sub(STACK_KEPT);
+    (!unused.is_empty()).then_some(unused)
 }
 
 /// A part of a file, code or constants, that is mapped and cannot be written to.
@@ -61,16 +140,6 @@ struct Mapping {
     path: String,
     /// Whether pages of it are no longer those of the file: addresses were put in when it was loaded.
     changed: bool,
-}
-
-/// The file this code is in.
-fn program() -> String {
-    let here = program as fn() -> String as usize;
-    let all = mappings();
-    let own = all
-        .into_iter()
-        .find(|mapping| mapping.range.contains(&here));
-    own.map(|own| own.path).unwrap_or_default()
 }
 
 /// Programs and libraries; none if that cannot be told.
@@ -98,10 +167,8 @@ fn parse(smaps: &str) -> Vec<Mapping> {
 
 /// What a line that begins a mapping says; `None` for another line, `Some(None)` for a mapping of another kind.
 fn heading(line: &str) -> Option<Option<Mapping>> {
-    let mut fields = line.splitn(6, ' ');
-    let (from, to) = fields.next()?.split_once('-')?;
-    let number = |hex| usize::from_str_radix(hex, 16).ok();
-    let range = number(from)?..number(to)?;
+    let range = range(line)?;
+    let mut fields = line.splitn(6, ' ').skip(1);
     let rights = fields.next()?;
     let path = fields.nth(3).unwrap_or_default().trim_start();
     let unchanging = matches!(rights, "r-xp" | "r--p") && path.starts_with('/');
@@ -110,6 +177,13 @@ fn heading(line: &str) -> Option<Option<Mapping>> {
         path: path.to_owned(),
         changed: true,
     }))
+}
+
+/// The addresses at the beginning of such a line.
+fn range(line: &str) -> Option<Range<usize>> {
+    let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+    let number = |hex| usize::from_str_radix(hex, 16).ok();
+    Some(number(from)?..number(to)?)
 }
 
 #[cfg(test)]
@@ -151,10 +225,25 @@ d000-e000 r-xp 00000000 fe:00 13                         /lib/c.so
     }
 
     #[test]
-    fn this_program_is_found_and_its_pages_come_back() {
-        assert!(program().starts_with('/'));
-        assert!(mappings().iter().any(|mapping| mapping.path == program()));
-        release_program();
-        assert!(program().starts_with('/'));
+    fn of_the_stack_what_is_below_the_pages_in_use_is_unused() {
+        let smaps = "7000-20000 rw-p 00000000 00:00 0 \nRss: 4 kB\n30000-50000 rw-p 00000000 00:00 0          [stack]\n";
+        assert_eq!(unused_stack(smaps, 0x4_2345), Some(0x3_0000..0x4_0000));
+        assert_eq!(unused_stack(smaps, 0x3_2fff), None);
+        assert_eq!(
+            unused_stack(smaps, 0x1_0000),
+            None,
+            "the stack of another thread"
+        );
+    }
+
+    #[test]
+    fn pages_are_mappings_of_their_own_as_long_as_they_are_loaded_singly() {
+        let count = || mappings().len();
+        let before = count();
+        let released = release_program();
+        assert!(!released.program.is_empty());
+        assert!(count() > before + 100, "{before} before, {} after", count());
+        drop(released);
+        assert_eq!(count(), before);
     }
 }

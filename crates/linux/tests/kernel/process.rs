@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use linux::channel::{self, Channel};
 use linux::process::{
-    ChildFd, Signal, boottime, die_with_parent, lock_memory, monotonic, oom_score, raise_nofile,
-    realtime, release_program, trim_memory,
+    ChildFd, Signal, boottime, die_with_parent, monotonic, oom_score, raise_nofile, realtime,
+    release_program, trim_memory,
 };
 use nix::libc;
 
@@ -27,7 +27,7 @@ fn memory_is_locked_and_what_comes_later_as_it_is_touched() {
         "process::memory_is_locked_and_what_comes_later_as_it_is_touched",
         || {
             assert_eq!(own_kib("VmLck"), 0);
-            lock_memory().unwrap();
+            release_program().lock_memory().unwrap();
             let (locked, resident) = (own_kib("VmLck"), own_kib("VmRSS"));
             assert!(locked > 0);
             let untouched: Vec<u8> = std::hint::black_box(Vec::with_capacity(64 * 1024 * 1024));
@@ -48,15 +48,16 @@ fn the_program_is_given_back_and_what_runs_again_is_locked() {
         || {
             let code = || own_kib("RssFile");
             let before = code();
-            release_program();
+            let released = release_program();
             let after = code();
             assert!(after < before, "{after} of {before} KiB");
-            lock_memory().unwrap();
+            released.lock_memory().unwrap();
             assert!(own_kib("VmLck") > 0);
             // What is needed comes back.
             let text = format!("{:?}", Duration::from_millis(1500));
             assert_eq!(text, "1.5s");
-            release_program();
+            drop(released);
+            drop(release_program());
             assert!(code() >= after, "what is locked was given back");
         },
     );

@@ -1,5 +1,7 @@
 //! The story as it must look.
 
+use std::sync::Arc;
+
 use super::*;
 
 const WHY: &str = include_str!("../../../../control/tests/recorded/why.json");
@@ -15,9 +17,9 @@ fn now() -> Timestamp {
 fn happened(at_us: i64, words: &str) -> Fact {
     Fact {
         at_us,
-        what: What::Happened {
+        what: Arc::new(What::Happened {
             words: words.to_owned(),
-        },
+        }),
     }
 }
 
@@ -78,7 +80,7 @@ fn a_fault_names_what_led_to_it() {
         happened(-400, "fault: interface eth1 has no carrier"),
         Fact {
             at_us: 100,
-            what: What::Release,
+            what: What::Release.into(),
         },
     ];
     let screen = why(&recording, false, now());

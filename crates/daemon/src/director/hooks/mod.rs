@@ -6,6 +6,7 @@ mod fifo;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::Hook;
@@ -86,7 +87,7 @@ impl Director {
 
     /// Whether the configuration has hooks, or some are still to run.
     pub(super) fn has_hooks(&self) -> bool {
-        let configured = |router: &config::Vrrp| !router.hooks.programs.is_empty();
+        let configured = |router: &Arc<config::Vrrp>| !router.hooks.programs.is_empty();
         self.running.config.vrrp.iter().any(configured) || self.hooks.is_busy()
     }
 

@@ -131,7 +131,7 @@ impl Instance {
         )
         .states(transition.from.as_str(), transition.to.as_str());
         self.since = Timestamp::from(SystemTime::now());
-        *self.causes.entry(transition.reason.cause()).or_default() += 1;
+        self.count_cause(transition.reason.cause());
         let moved = Moved {
             instance: self.number,
             at: now,
@@ -147,6 +147,17 @@ impl Instance {
         };
         keep(&mut self.transitions, transition);
         Notice::Moved(entry, Box::new(moved))
+    }
+
+    /// There are few causes, and fewer that ever happen.
+    fn count_cause(&mut self, cause: &'static str) {
+        match self.causes.binary_search_by_key(&cause, |(name, _)| name) {
+            Ok(place) => self.causes[place].1 += 1,
+            Err(place) => {
+                self.causes.reserve_exact(1);
+                self.causes.insert(place, (cause, 1));
+            }
+        }
     }
 
     /// Whether an alarm of this kind would say nothing new.
