@@ -26,6 +26,8 @@ const LANES_KEPT: Duration = Duration::from_secs(1);
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
 /// Bytes that are read of a client that was cut off, so that our last words are not lost to a reset.
 const LINGER_BYTES: usize = 64 * 1024;
+/// Entries for which memory is kept.
+const KEPT_ENTRIES: usize = 128;
 /// Reads in one turn: others are to have theirs.
 const READS: u32 = 8;
 
@@ -81,10 +83,12 @@ fn dispatch(client: &Rc<Client>) {
     for at in woken.drain(..) {
         client.lanes.wake(client, at);
     }
-    // Their memory is used again.
-    let mut core = client.core();
-    let told = core.told();
-    (told.woken, told.notes) = (woken, notes);
+    // Their memory is used again, if it is little.
+    if woken.capacity() <= KEPT_ENTRIES && notes.capacity() <= KEPT_ENTRIES {
+        let mut core = client.core();
+        let told = core.told();
+        (told.woken, told.notes) = (woken, notes);
+    }
 }
 
 /// Ends the lanes that wait.

@@ -78,6 +78,15 @@ pub(crate) struct Told {
     pub(crate) notes: Vec<(Cause, &'static str)>,
 }
 
+impl Told {
+    fn wake(&mut self, at: usize) {
+        // Pieces of one body come after each other.
+        if self.woken.last() != Some(&at) {
+            self.woken.push(at);
+        }
+    }
+}
+
 /// How far the beginning is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Begun {
@@ -265,7 +274,7 @@ impl Core {
         while let Some((_, at)) = self.open.pop() {
             self.slots[at].forget();
             self.slots[at].end = Some(End::Reset);
-            self.told.woken.push(at);
+            self.told.wake(at);
         }
     }
 
@@ -314,7 +323,7 @@ impl Core {
         frame::write_reset(self.out.vec(), self.slots[at].stream, reason);
         self.close(at, End::Reset, true);
         self.manners.spend(now, manners::RESET);
-        self.told.woken.push(at);
+        self.told.wake(at);
     }
 
     /// So much of the connection's window was taken.

@@ -176,7 +176,7 @@ impl Core {
                     None => drop(self.vacant.pop()),
                 }
                 self.open.push((stream, at));
-                self.told.woken.push(at);
+                self.told.wake(at);
                 Ok(true)
             }
             Err(Malformed::Reset(why)) => {
@@ -231,7 +231,7 @@ impl Core {
             Some(reason) => self.fail(now, at, reason),
             None => {
                 self.said(at);
-                self.told.woken.push(at);
+                self.told.wake(at);
             }
         }
         Ok(())

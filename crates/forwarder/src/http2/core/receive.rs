@@ -182,7 +182,7 @@ impl Core {
         if ends {
             self.said(at);
         }
-        self.told.woken.push(at);
+        self.told.wake(at);
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Core {
         if let Some(at) = self.find(stream) {
             self.close(at, End::Reset, false);
             self.manners.spend(now, manners::RESET);
-            self.told.woken.push(at);
+            self.told.wake(at);
         }
         Ok(())
     }

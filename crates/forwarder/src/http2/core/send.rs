@@ -212,6 +212,8 @@ impl Core {
         if count == 0 {
             return 0;
         }
+        // A client that never takes all of it makes it no longer.
+        slot.held.compact();
         let held = slot.held.vec();
         let start = held.len();
         held.extend_from_slice(&bytes[..count]);
@@ -322,7 +324,7 @@ impl Core {
         let can_go_on = !slot.is_open() || slot.held.as_slice().len() <= HELD_BYTES / 2 && has_out;
         if can_go_on && (slot.has_more || !slot.is_open()) {
             slot.has_more = false;
-            self.told.woken.push(at);
+            self.told.wake(at);
         }
         count > 0
     }
