@@ -329,3 +329,47 @@ impl Core {
         count > 0
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::http2::core::Limits;
+    use crate::http2::frame::{END_HEADERS, INITIAL_WINDOW_SIZE, PREFACE};
+
+    #[test]
+    fn a_client_that_never_takes_all_of_it_makes_what_waits_no_longer() {
+        let mut now = Instant::now();
+        let limits = Limits {
+            streams: 1,
+            header_bytes: 400,
+        };
+        let mut core = Core::new(limits, 0, now);
+        let mut begin = PREFACE.to_vec();
+        frame::write_settings(&mut begin, &[(INITIAL_WINDOW_SIZE, 0)]);
+        frame::write_window(&mut begin, 0, 0x7000_0000);
+        // GET http://a/ in numbers of the static table.
+        let block = b"\x82\x84\x86\x41\x01a";
+        let flags = END_HEADERS | END_STREAM;
+        frame::write(&mut begin, Kind::Headers, flags, 1, block);
+        assert_eq!(core.receive(now, &begin), begin.len());
+        let at = core.told().woken[0];
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
+        assert_eq!(core.write(at, &[IoSlice::new(head)]), Some(head.len()));
+        let (piece, mut taken) = ([b'x'; HELD_BYTES], 0);
+        for _ in 0..1000 {
+            taken += core.write(at, &[IoSlice::new(&piece)]).unwrap_or(0);
+            let mut wider = Vec::new();
+            frame::write_window(&mut wider, 1, 1000);
+            now += Duration::from_secs(1);
+            assert_eq!(core.receive(now, &wider), wider.len());
+            core.out().clear();
+            let held = &core.slots[at].held;
+            assert!(held.as_slice().len() <= HELD_BYTES && !held.is_empty());
+            assert!(held.held() <= 3 * HELD_BYTES, "{}", held.held());
+        }
+        assert!(taken > 900_000, "{taken}");
+    }
+}
