@@ -160,7 +160,8 @@ pub struct Counters {
     pub priority_zero_received: u64,
     /// Farewells sent.
     pub priority_zero_sent: u64,
-    rejected: [u64; Reject::ALL.len()],
+    /// None before the first: most refuse nothing in all their life.
+    rejected: Option<Box<[u64; Reject::ALL.len()]>>,
 }
 
 impl Counters {
@@ -178,13 +179,15 @@ impl Counters {
 
     /// Counts a refused packet.
     pub fn reject(&mut self, reason: Reject) {
-        self.rejected[reason as usize] += 1;
+        let counts = self.rejected.get_or_insert_default();
+        counts[reason as usize] += 1;
     }
 
     /// How many packets were refused for this reason.
     #[must_use]
     pub fn rejected(&self, reason: Reject) -> u64 {
-        self.rejected[reason as usize]
+        let counts = self.rejected.as_deref();
+        counts.map_or(0, |counts| counts[reason as usize])
     }
 
     /// The refused ones by name, in the order of the checks.

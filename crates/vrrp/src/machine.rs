@@ -130,16 +130,16 @@ impl VirtualRouter {
         self.phase.state()
     }
 
-    /// What the receive checks need to know of the first member.
+    /// What the receive checks need to know of the first member. It follows from the settings alone: whoever receives keeps it.
     #[must_use]
-    pub fn expectation(&self) -> &Expectation {
-        &self.lead().expectation
+    pub fn expectation(&self) -> Expectation {
+        Expectation::new(&self.lead().settings)
     }
 
     /// What the receive checks need to know of one member.
     #[must_use]
-    pub fn expectation_of(&self, member: MemberId) -> Option<&Expectation> {
-        Some(&self.members.get(&member)?.expectation)
+    pub fn expectation_of(&self, member: MemberId) -> Option<Expectation> {
+        Some(Expectation::new(&self.members.get(&member)?.settings))
     }
 
     /// The settings in force; those of the first member by name.

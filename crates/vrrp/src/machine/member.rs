@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::peers::{Alarms, Peers};
 use crate::action::{Action, FaultReason};
-use crate::receive::Expectation;
 use crate::settings::Settings;
 use crate::timing;
 use crate::types::{ChecksumForm, ChecksumPolicy, Family, Interval, PerFamily, Priority};
@@ -69,7 +68,6 @@ pub(super) struct Member {
     pub(super) settings: Settings,
     /// After tracking; the group has the lowest of its members'.
     pub(super) priority: Priority,
-    pub(super) expectation: Expectation,
     pub(super) sources: PerFamily<Option<IpAddr>>,
     pub(super) tracked_fault: Option<FaultReason>,
     pub(super) peers: Peers,
@@ -84,7 +82,6 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
-            expectation: Expectation::new(&settings),
             sources: PerFamily::default(),
             tracked_fault: None,
             peers: Peers::default(),
@@ -109,7 +106,6 @@ impl Member {
         if self.priority == self.settings.priority {
             self.priority = settings.priority;
         }
-        self.expectation = Expectation::new(&settings);
         self.settings = settings;
     }
 

@@ -11,7 +11,7 @@ use super::member::{Directive, MemberId};
 use super::{Member, VirtualRouter};
 use crate::action::{Action, State};
 use crate::event::Event;
-use crate::receive::{Datagram, Expectation, Local, accept, parse_ipv4};
+use crate::receive::{Datagram, Local, accept, parse_ipv4};
 use crate::types::{Family, Priority};
 use crate::wire::{Advertisement, HOP_LIMIT, group};
 
@@ -247,7 +247,6 @@ fn make_plain(member: &mut Member) {
     member.settings.unicast_peers.clear();
     member.settings.least_hop_limits.clear();
     member.settings.off_link_drops = false;
-    member.expectation = Expectation::new(&member.settings);
     for family in Family::ALL {
         member
             .sources
@@ -278,7 +277,7 @@ fn hear(to: &VirtualRouter, member: MemberId, advertisement: &Advertisement) -> 
         },
     };
     let expectation = to.expectation_of(member)?;
-    let (_, accepted) = accept(&datagram, Local::default(), |_| Some(expectation)).ok()?;
+    let (_, accepted) = accept(&datagram, Local::default(), |_| Some(&expectation)).ok()?;
     Some(Event::Advertisement {
         family,
         source,

@@ -180,7 +180,7 @@ impl Bench {
         let expectation = self.router.expectation();
         let own = [ip("10.0.0.2"), ip("fe80::2")];
         let own = Local::addresses(&own);
-        let (_, accepted) = accept(&datagram, own, |_| Some(expectation)).unwrap();
+        let (_, accepted) = accept(&datagram, own, |_| Some(&expectation)).unwrap();
         Event::Advertisement {
             family,
             source,

@@ -172,7 +172,7 @@ impl World {
         let datagram = datagram(packet);
         let machine = &mut self.nodes[packet.to];
         let router = machine.router_of(packet.member)?;
-        let expectation = router.expectation_of(id(packet.member)).unwrap().clone();
+        let expectation = router.expectation_of(id(packet.member)).unwrap();
         let signing = &mut machine.links[packet.member].signing;
         let sender = (packet.from, packet.family);
         let expected = verdict(signing.in_force.as_ref(), packet.seal).and_then(|()| {

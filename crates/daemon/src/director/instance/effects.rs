@@ -252,6 +252,7 @@ fn keep<T>(list: &mut VecDeque<Dated<T>>, what: T) {
     if list.len() == KEPT {
         list.pop_back();
     }
+    list.reserve_exact(1);
     list.push_front(Dated {
         at: Timestamp::from(SystemTime::now()),
         noted_at: Instant::now(),

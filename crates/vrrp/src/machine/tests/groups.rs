@@ -104,7 +104,7 @@ impl Group {
         let octets = advert.encode(group(Family::V4));
         let datagram = parse_ipv4(&octets).unwrap();
         let expectation = self.router.expectation_of(member).unwrap();
-        let (_, accepted) = accept(&datagram, Local::default(), |_| Some(expectation)).unwrap();
+        let (_, accepted) = accept(&datagram, Local::default(), |_| Some(&expectation)).unwrap();
         let (family, source) = (Family::V4, advert.source);
         let event = Event::Advertisement {
             family,
