@@ -24,7 +24,6 @@ use crate::http::direct::{self, Direct};
 use crate::http::exchange::{ClientSide, Sending};
 use crate::http::grpc;
 use crate::http::origin;
-use crate::http::request::known::Lines;
 use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts, RequestHead};
 use crate::http::routing::{self, Asking, Destination};
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
@@ -46,8 +45,6 @@ const PARTING_GRACE: Duration = Duration::from_millis(50);
 /// What is read at a time while a head is waited for. What comes of a body with it is copied; the rest goes on from where it is
 /// read to.
 const HEAD_READ_BYTES: usize = 16 * 1024;
-/// Fields of a head there is room for without asking for more.
-const FEW_FIELDS: usize = 32;
 /// Bytes of a first line besides the request target: method, version, spaces.
 const FIRST_LINE_REST: usize = 64;
 
@@ -265,15 +262,6 @@ impl Connection {
 
     /// Reads once; `Some` if that decides what comes next.
     fn poll_more(&mut self, cx: &mut Context<'_>, scan: &mut Scan) -> Poll<Option<Next>> {
-        if let Stream::Conduit(conduit) = &self.client.stream
-            && let Some((head, lines)) = conduit.take_head()
-        {
-            let next = self.take_known(&head, &lines);
-            if let Stream::Conduit(conduit) = &self.client.stream {
-                conduit.give_lines(lines);
-            }
-            return Poll::Ready(Some(next));
-        }
         with_scratch(|scratch| {
             let scratch = &mut scratch[..HEAD_READ_BYTES];
             let count = match ready!(buffers::poll_read(&mut self.client.stream, cx, scratch)) {
@@ -297,29 +285,6 @@ impl Connection {
             self.client.input.keep(&scratch[..count]);
             Poll::Ready(self.take_from_input(scan, true))
         })
-    }
-
-    /// Takes a request whose head has come in another form, and was written as one of ours.
-    fn take_known(&mut self, head: &Buffer, lines: &Lines) -> Next {
-        self.refresh();
-        let settings = self.listener.settings();
-        let now = self.client.alarm.set(settings.timeouts.header);
-        self.client.record.begin(now);
-        let limits = &settings.limits;
-        let most = usize::from(limits.header_fields).min(MAX_FIELDS);
-        let limits = (most, limits.url_bytes as usize);
-        let (mut few, mut many) = ([httparse::EMPTY_HEADER; FEW_FIELDS], Vec::new());
-        let room = match few.get_mut(..lines.len()) {
-            Some(few) => few,
-            None => {
-                many.resize(lines.len(), httparse::EMPTY_HEADER);
-                &mut many[..]
-            }
-        };
-        let head = head.as_slice();
-        let known = lines.parse(head, room, limits);
-        let request = self.understand(known, head.len(), &mut []);
-        request.unwrap_or_else(Next::Refused)
     }
 
     /// `waited`: the head began with an earlier read.

@@ -21,8 +21,6 @@ use crate::http::grpc;
 use crate::http::scan::{HeadLimits, ScanError};
 use crate::http::sticky;
 
-pub(crate) mod known;
-
 /// A request that is not forwarded: the status to answer with, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rejection {

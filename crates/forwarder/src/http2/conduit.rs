@@ -10,8 +10,6 @@ use std::task::Poll;
 
 use tokio::io::ReadBuf;
 
-use crate::buffers::Buffer;
-use crate::http::request::known::Lines;
 use crate::http2::client::Client;
 use crate::tls::facts::Facts;
 
@@ -42,17 +40,6 @@ impl Conduit {
             at,
             facts: client.facts.clone(),
         }
-    }
-
-    /// The head of the next request with its lines, if it is there; `give_lines` when they were read.
-    pub(crate) fn take_head(&self) -> Option<(Buffer, Lines)> {
-        self.client.with_core(|core| core.take_head(self.at))
-    }
-
-    /// Gives the lines of a head back.
-    pub(crate) fn give_lines(&self, lines: Lines) {
-        self.client
-            .with_core(|core| core.give_lines(self.at, lines));
     }
 
     /// Reads what there is. Who waits is woken by whoever has told it of the stream.

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use crate::buffers::Buffer;
 use crate::cause::Cause;
-use crate::http::request::known::Lines;
 use crate::http2::frame::{self, Reason};
 use crate::http2::hpack::decoder::Decoder;
 use crate::http2::hpack::encoder;
@@ -376,18 +375,6 @@ impl Core {
         let slot = &self.slots[at];
         let waits = slot.is_open() && matches!(slot.answer, Answer::Done) && !slot.has_sent();
         waits.then_some(slot.sent)
-    }
-
-    /// The head of the request with its lines, if it was not read yet. The lines are to be given back.
-    pub(crate) fn take_head(&mut self, at: usize) -> Option<(Buffer, Lines)> {
-        let slot = &mut self.slots[at];
-        let taken = (!slot.head.is_empty()).then(|| std::mem::take(&mut slot.head));
-        taken.map(|head| (head, std::mem::take(&mut slot.lines)))
-    }
-
-    /// Gives lines back: their memory is for the next head.
-    pub(crate) fn give_lines(&mut self, at: usize, lines: Lines) {
-        self.slots[at].lines = lines;
     }
 
     /// Reads of the request; see [`Slot::read`].

@@ -3,10 +3,10 @@
 //! Written only here and judged by the strict codec like any client's: what must not be in a head of either protocol is refused
 //! there. What HTTP/2 alone knows or forbids is judged here.
 
+use std::io::Write as _;
 use std::ops::Range;
 
-use crate::http::fields::content_length;
-use crate::http::request::known::Lines;
+use crate::http::fields::{content_length, write_field};
 
 /// How the body is framed for the served end.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -55,8 +55,6 @@ struct Pseudo {
 /// A head in the making.
 pub(crate) struct Head<'o> {
     out: &'o mut Vec<u8>,
-    /// Where its lines stand.
-    lines: &'o mut Lines,
     /// Values of pseudo-fields; behind them, once others have come, the crumbs of the cookie.
     texts: &'o mut Vec<u8>,
     pseudo: Pseudo,
@@ -71,18 +69,11 @@ pub(crate) struct Head<'o> {
 }
 
 impl<'o> Head<'o> {
-    /// To be written to `out` and `lines`, whatever is there; `texts` is room. `whole`: the stream ends with it.
-    pub(crate) fn new(
-        (out, lines): (&'o mut Vec<u8>, &'o mut Lines),
-        texts: &'o mut Vec<u8>,
-        whole: bool,
-    ) -> Self {
-        out.clear();
-        lines.clear();
+    /// To be appended to `out`; `texts` is room. `whole`: the stream ends with it.
+    pub(crate) fn new(out: &'o mut Vec<u8>, texts: &'o mut Vec<u8>, whole: bool) -> Self {
         texts.clear();
         Self {
             out,
-            lines,
             texts,
             pseudo: Pseudo::default(),
             cookie_at: None,
@@ -114,7 +105,7 @@ impl<'o> Head<'o> {
         let cookie_at = self.begin()?;
         let cookie = &self.texts[cookie_at..];
         if !cookie.is_empty() {
-            self.lines.write(self.out, b"cookie", cookie);
+            write_field(self.out, "cookie", cookie);
         }
         let upload = match (self.whole, self.length) {
             (false, Some(_)) if self.tunnel => return Err(Refused("a tunnel has no length")),
@@ -125,13 +116,12 @@ impl<'o> Head<'o> {
             (false, None) => Upload::Chunked,
         };
         match upload {
-            Upload::Chunked => self.line(b"transfer-encoding", b"chunked"),
+            Upload::Chunked => write_field(self.out, "transfer-encoding", b"chunked"),
             Upload::Tunnel => {
-                self.line(b"connection", b"upgrade");
-                self.line(b"upgrade", b"websocket");
-                // 21 digits, one letter and the padding are 16 bytes in base64 (RFC 6455 §4.1).
-                let key = format!("{:021x}A==", nonce >> 44);
-                self.line(b"sec-websocket-key", key.as_bytes());
+                self.out
+                    .extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+                // 21 digits, one letter and the padding are 16 bytes in base64 (RFC 6455 §4.1). Writing to memory cannot fail.
+                let _ = write!(self.out, "sec-websocket-key: {:021x}A==\r\n", nonce >> 44);
             }
             Upload::None | Upload::Plain(_) => {}
         }
@@ -206,9 +196,12 @@ impl<'o> Head<'o> {
             true => b"GET",
             false => method,
         };
-        self.lines.begin(self.out, method, path.unwrap_or(b"*"));
+        self.out.extend_from_slice(method);
+        self.out.push(b' ');
+        self.out.extend_from_slice(path.unwrap_or(b"*"));
+        self.out.extend_from_slice(b" HTTP/1.1\r\n");
         if let Some(authority) = authority {
-            self.lines.write(self.out, b"host", authority);
+            write_field(self.out, "host", authority);
         }
         let cookie_at = self.texts.len();
         self.cookie_at = Some(cookie_at);
@@ -252,22 +245,23 @@ impl<'o> Head<'o> {
             }
             _ => {}
         }
-        self.line(name, value);
+        write(self.out, name, value);
         Ok(())
-    }
-
-    fn line(&mut self, name: &[u8], value: &[u8]) {
-        self.lines.write(self.out, name, value);
     }
 }
 
 /// Appends a field of trailers (RFC 9113 §8.1).
 pub(crate) fn trailer(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
     check(name, value)?;
-    for part in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+    write(out, name, value);
     Ok(())
+}
+
+fn write(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// What a field may be made of (RFC 9113 §8.2.1).
@@ -319,8 +313,7 @@ mod tests {
 
     fn written(fields: Fields<'_>, whole: bool) -> Result<(String, Upload), Malformed> {
         let (mut out, mut texts) = (Vec::new(), b"rest".to_vec());
-        let mut lines = Lines::default();
-        let mut head = Head::new((&mut out, &mut lines), &mut texts, whole);
+        let mut head = Head::new(&mut out, &mut texts, whole);
         for (name, value) in fields {
             head.field(name.as_bytes(), value.as_bytes());
         }

@@ -139,7 +139,7 @@ impl Core {
         block: &[u8],
     ) -> Result<bool, Reason> {
         let slot = &mut self.slots[at];
-        let mut head = Head::new((slot.head.vec(), &mut slot.lines), &mut self.texts, whole);
+        let mut head = Head::new(slot.head.vec(), &mut self.texts, whole);
         let limit = self.limits.header_bytes as usize;
         let read = self
             .decoder

@@ -2,7 +2,6 @@
 
 use crate::buffers::Buffer;
 use crate::http::body::Body;
-use crate::http::request::known::Lines;
 use crate::http2::answer::Asked;
 use crate::http2::head::Upload;
 
@@ -47,8 +46,6 @@ pub(super) struct Slot {
 
     /// The head of the request, not read yet.
     pub(super) head: Buffer,
-    /// Where the lines of the head stand.
-    pub(super) lines: Lines,
     /// What of its body was not read yet.
     pub(super) body: Buffer,
     /// What goes behind the body: the last chunk with the trailers.
@@ -89,7 +86,6 @@ impl Slot {
             stream: 0,
             end: None,
             head: Buffer::default(),
-            lines: Lines::default(),
             body: Buffer::default(),
             tail: Buffer::default(),
             upload: Upload::None,
