@@ -1,41 +1,17 @@
 //! The receive checks under octets nobody planned: good packets of every format with a few octets changed, put in or taken out.
 //!
-//! Runs as long as `TANDEM_FUZZ_SECONDS` says (each property so long), and a few hundred cases without it:
-//! `TANDEM_FUZZ_SECONDS=600 cargo test --release -p vrrp --lib fuzz`.
+//! A few hundred cases of each, or as many as one likes: `PROPTEST_CASES=10000000 cargo test --release -p vrrp --lib fuzz`.
 
-use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::*;
 use crate::authentication::{Key, Marks, Stamp, WallTime};
 
 /// When every packet is signed and heard.
 const NOW: WallTime = WallTime(Duration::from_secs(1_700_000_000));
-
-fn fuzz<S: Strategy>(strategy: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>)
-where
-    S::Value: Debug,
-{
-    let seconds = std::env::var("TANDEM_FUZZ_SECONDS").ok();
-    let seconds = seconds.map_or(0, |seconds| seconds.parse().expect("a number of seconds"));
-    let end_at = Instant::now() + Duration::from_secs(seconds);
-    loop {
-        let config = Config {
-            failure_persistence: None,
-            ..Config::default()
-        };
-        if let Err(found) = TestRunner::new(config).run(&strategy, &property) {
-            panic!("{found}");
-        }
-        if Instant::now() >= end_at {
-            return;
-        }
-    }
-}
 
 fn signed(vips: &[&str]) -> Settings {
     let key = Key::new(7, &(1..=32).collect::<Vec<u8>>()).unwrap();
@@ -102,24 +78,28 @@ fn change(octets: &mut Vec<u8>, changes: &[(Index, u8, u8)]) {
     }
 }
 
-#[test]
-fn what_is_sent_in_any_format_is_taken_as_it_was() {
-    let any = (prop::sample::select(formats()), any::<u8>());
-    fuzz(any, |((ours, family), priority)| {
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_sent_in_any_format_is_taken_as_it_was(
+        (ours, family) in prop::sample::select(formats()),
+        priority in any::<u8>(),
+    ) {
         let accepted = judge(&ours, family, &packet(&ours, family, priority));
         let accepted = accepted.map_err(|reject| TestCaseError::fail(reject.as_str()))?;
         prop_assert_eq!(accepted.priority().value(), priority);
         prop_assert_eq!(accepted.interval(), ours.advert_interval);
         prop_assert_eq!(accepted.addresses(), &ours.wire_list(family)[..]);
         prop_assert_eq!(accepted.proof().is_some(), ours.authentication.is_some());
-        Ok(())
-    });
-}
+    }
 
-#[test]
-fn a_changed_packet_does_no_harm_and_a_signed_one_says_nothing_new() {
-    let any = (prop::sample::select(formats()), any::<u8>(), changes());
-    fuzz(any, |((ours, family), priority, changes)| {
+    #[test]
+    fn a_changed_packet_does_no_harm_and_a_signed_one_says_nothing_new(
+        (ours, family) in prop::sample::select(formats()),
+        priority in any::<u8>(),
+        changes in changes(),
+    ) {
         let mut octets = packet(&ours, family, priority);
         change(&mut octets, &changes);
         // A checksum can hold by chance, a signature cannot.
@@ -128,19 +108,17 @@ fn a_changed_packet_does_no_harm_and_a_signed_one_says_nothing_new() {
             prop_assert_eq!(accepted.interval(), ours.advert_interval);
             prop_assert_eq!(accepted.addresses(), &ours.wire_list(family)[..]);
         }
-        Ok(())
-    });
-}
+    }
 
-#[test]
-fn any_octets_behind_a_good_beginning_do_no_harm() {
-    let rest = prop::collection::vec(any::<u8>(), 0..1200);
-    let any = (prop::sample::select(formats()), any::<Index>(), rest);
-    fuzz(any, |((ours, family), keep, rest)| {
+    #[test]
+    fn any_octets_behind_a_good_beginning_do_no_harm(
+        (ours, family) in prop::sample::select(formats()),
+        keep in any::<Index>(),
+        rest in prop::collection::vec(any::<u8>(), 0..1200),
+    ) {
         let mut octets = packet(&ours, family, 100);
         octets.truncate(keep.index(octets.len() + 1));
         octets.extend(rest);
         let _ = judge(&ours, family, &octets);
-        Ok(())
-    });
+    }
 }
