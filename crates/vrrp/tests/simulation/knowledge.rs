@@ -52,7 +52,10 @@ impl Facts {
                 let lower = self
                     .lower
                     .filter(|lower| self.obeyed.is_some_and(|obeyed| obeyed.at < lower.at));
-                self.obeyed.is_none_or(|heard| silent(&heard))
+                // And where one wire has said farewell, it is the others that were silent.
+                let left = |heard: &Heard| self.farewell_at.is_some_and(|at| heard.at <= at);
+                self.obeyed
+                    .is_none_or(|heard| silent(&heard) || left(&heard))
                     || lower.is_some_and(|heard| silent(&heard))
             }
             Reason::PeerLeft(_) => {
