@@ -9,7 +9,10 @@ mod common;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_not_before, assert_within, measured};
+use common::succession::{
+    alone, assert_silent_takeover, assert_told_takeover, limit, takeover, virtual_mac,
+};
+use common::{LIMIT, measured};
 use netns_tests::{Device, Frr, Host, Lab, Observer, PairConfig, Tandem, within};
 
 /// What a busy machine of two cores may add to a timer; FRR also cuts its skew to whole centiseconds.
@@ -46,8 +49,7 @@ impl Stage<'_> {
 
     /// `on` advertises and nobody else does; the client finds the addresses there.
     fn converged(&self, on: Host) {
-        let limit = LIMIT + 4 * self.config.interval;
-        within("it alone advertises", limit, || {
+        within("it alone advertises", limit(self.config), || {
             let since = Instant::now().checked_sub(5 * self.config.interval)?;
             let of = |host| self.observer.adverts(self.source(host), since).len();
             (of(on) >= 4 && of(on.other()) == 0).then_some(())
@@ -66,32 +68,17 @@ impl Stage<'_> {
         }
     }
 
-    /// From the last advertisement of `from` to the first of `to` after `event`.
     fn takeover(&self, event: Instant, from: Host, to: Host) -> Duration {
-        let first = within("the other one advertises", LIMIT, || {
-            let mut adverts = self.observer.adverts(self.source(to), event).into_iter();
-            adverts
-                .find(|(_, advert)| advert.priority > 0)
-                .map(|(at, _)| at)
-        })
-        .unwrap();
-        let since = event.checked_sub(2 * self.config.interval).unwrap();
-        let before = self.observer.adverts(self.source(from), since);
-        let last = before.into_iter().map(|(at, _)| at).rfind(|at| *at < first);
-        first.duration_since(last.unwrap_or(event))
+        let sources = (self.source(from), self.source(to));
+        takeover(&self.observer, self.config, event, sources)
     }
 
-    /// Takes over in silence: not before three intervals and the skew, and not much later (RFC 9568 §6.1).
     fn assert_silent(&self, by: Host, took: Duration) {
-        let bound = self.config.down_interval(by);
-        assert_not_before("took over after", took + SLACK / 4, bound);
-        assert_within("took over after", took, bound + SLACK);
+        assert_silent_takeover(self.config, by, took, SLACK);
     }
 
-    /// Takes over after a farewell: within the skew (RFC 9568 §6.4.2).
     fn assert_told(&self, by: Host, took: Duration) {
-        let skew = self.config.down_interval(by) - 3 * self.config.interval;
-        assert_within("took over after a farewell", took, skew + SLACK);
+        assert_told_takeover(self.config, by, took, SLACK);
     }
 }
 
@@ -120,14 +107,6 @@ fn asked(lab: &Lab, vip: IpAddr) -> Option<[u8; 6]> {
         octets.try_into().ok()
     })
     .ok()
-}
-
-fn alone(config: PairConfig) -> PairConfig {
-    PairConfig {
-        pair: false,
-        listener: false,
-        ..config
-    }
 }
 
 fn tandem_preferred(config: PairConfig) {
@@ -219,13 +198,6 @@ fn ipv6_tandem_preferred() {
 #[test]
 fn ipv6_frr_preferred() {
     measured(|| frr_preferred(PairConfig::ipv6()));
-}
-
-fn virtual_mac(config: PairConfig) -> PairConfig {
-    PairConfig {
-        virtual_mac: true,
-        ..config
-    }
 }
 
 #[test]

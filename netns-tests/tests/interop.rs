@@ -8,7 +8,10 @@ mod common;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_not_before, assert_within, measured};
+use common::succession::{
+    alone, assert_silent_takeover, assert_told_takeover, limit, takeover, virtual_mac,
+};
+use common::{LIMIT, measured};
 use netns_tests::{
     Auth, Device, Host, Keepalived, Lab, Observer, PairConfig, Part, Tandem, within,
 };
@@ -18,15 +21,6 @@ const SLACK: Duration = Duration::from_millis(100);
 
 /// Lease of two seconds, a second between the kernel's looks, and time to look for ourselves on a busy machine.
 const LEASE_BOUND: Duration = Duration::from_secs(5);
-
-/// A node that knows nothing of its peer: the RFC's times hold.
-fn alone(config: PairConfig) -> PairConfig {
-    PairConfig {
-        pair: false,
-        listener: false,
-        ..config
-    }
-}
 
 fn source(config: &PairConfig, host: Host) -> IpAddr {
     if config.unicast {
@@ -46,7 +40,7 @@ struct Stage<'lab> {
 
 impl Stage<'_> {
     fn limit(&self) -> Duration {
-        LIMIT + 4 * self.config.interval
+        limit(self.config)
     }
 
     /// The preferred node has the address alone, and advertises five times without a word of the other one. That one may take over
@@ -88,39 +82,18 @@ impl Stage<'_> {
         said.iter().map(word).collect::<Vec<_>>().join(", ")
     }
 
-    /// From the last advertisement of `from` (before `event`) to the first of `to` after it.
     fn takeover(&self, event: Instant, from: Host, to: Host) -> Duration {
-        let (old, new) = (source(self.config, from), source(self.config, to));
-        let first = within("the other node advertises", self.limit(), || {
-            let found = self.observer.adverts(new, event);
-            found
-                .into_iter()
-                .find(|(_, advert)| advert.priority > 0)
-                .map(|(at, _)| at)
-        })
-        .unwrap();
-        let since = event.checked_sub(2 * self.config.interval).unwrap();
-        let last = self
-            .observer
-            .adverts(old, since)
-            .into_iter()
-            .map(|(at, _)| at)
-            .rfind(|at| *at < first);
-        first.duration_since(last.unwrap_or(event))
+        let sources = (source(self.config, from), source(self.config, to));
+        takeover(&self.observer, self.config, event, sources)
     }
-}
 
-/// Not before two intervals and the skew had passed, not after three and the skew (RFC 9568 §6.1).
-fn assert_silent_takeover(config: &PairConfig, backup: Host, took: Duration) {
-    let bound = config.down_interval(backup);
-    assert_not_before("took over after", took + SLACK / 4, bound);
-    assert_within("took over after", took, bound + SLACK);
-}
+    fn assert_silent(&self, by: Host, took: Duration) {
+        assert_silent_takeover(self.config, by, took, SLACK);
+    }
 
-/// After a priority 0 the backup waits its skew time and no longer (RFC 9568 §6.4.2).
-fn assert_told_takeover(config: &PairConfig, backup: Host, took: Duration) {
-    let skew = config.down_interval(backup) - 3 * config.interval;
-    assert_within("took over after a farewell", took, skew + SLACK);
+    fn assert_told(&self, by: Host, took: Duration) {
+        assert_told_takeover(self.config, by, took, SLACK);
+    }
 }
 
 /// A laboratory whose watching host sees what the nodes say to each other.
@@ -158,7 +131,7 @@ fn tandem_preferred(config: PairConfig) {
     // It dies: Keepalived takes over in the time of the RFC, and the dead node's address goes.
     let killed = tandem.kill(Part::All).unwrap();
     let took = stage.takeover(killed, Host::Lb1, Host::Lb2);
-    assert_silent_takeover(&config, Host::Lb2, took);
+    stage.assert_silent(Host::Lb2, took);
     let gone = lab.wait_holder(config.address(), Host::Lb2, LIMIT).unwrap();
     assert!(
         killed.elapsed() <= LEASE_BOUND + took,
@@ -170,7 +143,7 @@ fn tandem_preferred(config: PairConfig) {
     stage.converged(Host::Lb1);
     let stopped = tandem.stop(LIMIT).unwrap();
     let took = stage.takeover(stopped, Host::Lb1, Host::Lb2);
-    assert_told_takeover(&config, Host::Lb2, took);
+    stage.assert_told(Host::Lb2, took);
     stage.converged(Host::Lb2);
 }
 
@@ -198,7 +171,7 @@ fn keepalived_preferred(config: PairConfig) {
     // It leaves and says so: Tandem takes over within its skew.
     let stopped = peer.stop(LIMIT).unwrap();
     let took = stage.takeover(stopped, Host::Lb1, Host::Lb2);
-    assert_told_takeover(&config, Host::Lb2, took);
+    stage.assert_told(Host::Lb2, took);
     stage.converged(Host::Lb2);
 
     // It returns; then it is cut off without a word. Healed, the better one has the address alone again.
@@ -207,7 +180,7 @@ fn keepalived_preferred(config: PairConfig) {
     let cut = Instant::now();
     lab.partition(Host::Lb1).unwrap();
     let took = stage.takeover(cut, Host::Lb1, Host::Lb2);
-    assert_silent_takeover(&config, Host::Lb2, took);
+    stage.assert_silent(Host::Lb2, took);
     tandem.wait_state("active", LIMIT).unwrap();
     lab.heal(Host::Lb1).unwrap();
     tandem.wait_state("backup", stage.limit()).unwrap();
@@ -256,14 +229,6 @@ fn version_3_ipv6_keepalived_preferred() {
     measured(|| {
         keepalived_preferred(PairConfig::ipv6());
     });
-}
-
-/// Both with the virtual MAC, Keepalived by `use_vmac`.
-fn virtual_mac(config: PairConfig) -> PairConfig {
-    PairConfig {
-        virtual_mac: true,
-        ..config
-    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use netns_tests::{Address, Host, Lab, PairConfig, ProbeSettings, Prober, Run, Summary, Tandem};
 
+pub(crate) mod succession;
+
 /// For things that take milliseconds; waiting longer than this means it will not happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 
