@@ -83,7 +83,7 @@ enum What {
     Tcp(Traffic),
     /// The same for datagrams, beside nginx: HAProxy passes on none
     Udp(Traffic),
-    /// User instructions of a request, as callgrind counts them, beside HAProxy
+    /// User instructions of a request, as callgrind counts them
     Instructions {
         /// Only work whose title contains this
         #[arg(long, value_name = "WORDS", default_value = "1 KiB")]
@@ -267,15 +267,18 @@ fn datagrams(options: &Traffic) -> anyhow::Result<()> {
     write_json(&options.json, &rows)
 }
 
-/// What callgrind counts; the same in each run.
+/// What callgrind counts; about the same in each run.
 fn counts(only: &Option<String>) -> anyhow::Result<()> {
     println!("User instructions of a request in the process that serves it.\n");
-    println!("{:<26} {:>9} {:>9}", "", "Tandem", "HAProxy");
+    let titles = Rival::ALL.map(|rival| format!("{:>9}", rival.title()));
+    println!("{:<26} {}", "", titles.join(" "));
     let all = Comparison::http();
     for comparison in all.iter().filter(|one| wanted(one.title, only)) {
-        let ours = instructions(comparison, Rival::Tandem)?;
-        let theirs = instructions(comparison, Rival::Haproxy)?;
-        println!("{:<26} {ours:>9.0} {theirs:>9.0}", comparison.title);
+        let mut row = format!("{:<26}", comparison.title);
+        for rival in Rival::ALL {
+            row += &format!(" {:>9.0}", instructions(comparison, rival)?);
+        }
+        println!("{row}");
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! User instructions of a request, counted by callgrind: the same in each run, where times depend on the machine and on what
 //! else it does.
 //!
-//! Counted is the process that serves. What it needs to start is left out by counting twice, with few requests and with many.
+//! Counted is the process that serves, from the time when it has answered some requests: what it needs to start, and to have
+//! connections and pages, is left out.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -9,10 +10,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
-use super::load::Job;
+use super::load::{Job, Load};
 use super::measurement::{Comparison, with_load};
 use super::rivals::{Rival, Running, connects};
 use crate::NetNs;
@@ -20,9 +19,11 @@ use crate::device::program;
 use crate::process::Process;
 use crate::wait::wait_until;
 
-/// Requests of the first count, and of the second.
-const REQUESTS: [u64; 2] = [2_000, 12_000];
-/// Longest start, work and end under callgrind, which takes some fifty times as long for everything.
+/// Requests that are answered before it counts.
+const WARM_UP: u64 = 2_000;
+/// Requests that are counted.
+const REQUESTS: u64 = 10_000;
+/// Longest start, and longest wait for these answers, under callgrind, which takes some fifty times as long for everything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// User instructions for each request of this work.
@@ -31,62 +32,65 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// When the proxy does not start or nothing gets through.
 pub fn instructions(comparison: &Comparison, rival: Rival) -> anyhow::Result<f64> {
     let namespace = NetNs::create(&format!("tdm-{}-count", std::process::id()))?;
-    let mut counts = Vec::new();
-    for requests in REQUESTS {
-        counts.push(count(comparison, rival, requests, &namespace)?);
-    }
-    let [(few, little), (many, much)] = counts[..] else {
-        anyhow::bail!("two counts");
-    };
-    Ok((much - little) as f64 / (many - few) as f64)
-}
-
-/// Requests that were answered, and instructions in all.
-fn count(
-    comparison: &Comparison,
-    rival: Rival,
-    requests: u64,
-    namespace: &NetNs,
-) -> anyhow::Result<(u64, u64)> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     let file = rival.configure(folder, comparison.setup)?;
     let mut command = match rival {
         Rival::Tandem => tandem(rival.command(&file, folder)?, folder)?,
-        Rival::Haproxy | Rival::Nginx => counted(&rival.command(&file, folder)?, folder),
+        Rival::Haproxy => counted(&rival.command(&file, folder)?, folder),
+        Rival::Nginx => {
+            // All of it in one process: a worker could not be told anything.
+            let mut command = counted(&rival.command(&file, folder)?, folder);
+            command.args(["-g", "master_process off;"]);
+            command
+        }
     };
-    let start = || start(namespace, rival, &mut command);
+    let start = || start(&namespace, rival, &mut command);
     let job = Job {
-        target: rival.speaking(comparison.speech),
+        target: match comparison.raw {
+            true => rival.tcp(),
+            false => rival.speaking(comparison.speech),
+        },
         work: comparison.work,
         speech: comparison.speech,
     };
-    let answered = with_load(namespace, start, job, |load, running| {
-        let (mut answered, limit) = (0, Instant::now() + PATIENCE);
-        while answered < requests {
-            anyhow::ensure!(Instant::now() < limit, "{answered} answers in {PATIENCE:?}");
-            answered += load.run(Duration::from_millis(20), true)?.good;
-        }
-        end(running)?;
+    let answered = with_load(&namespace, start, job, |load, running| {
+        answer(load, WARM_UP)?;
+        order(running, folder, "zero")?;
+        let answered = answer(load, REQUESTS)?;
+        order(running, folder, "dump")?;
         Ok(answered)
     })?;
-    let mut total = None;
-    wait_until("callgrind has counted", PATIENCE, || {
-        total = counted_in(folder);
-        total.is_some()
-    })?;
-    Ok((answered, total.context("no count")?))
+    let total = counted_in(folder).context("callgrind has left no count")?;
+    Ok(total as f64 / answered as f64)
+}
+
+/// Lets the clients work until so many answers have come; how many it were.
+fn answer(load: &mut Load, requests: u64) -> anyhow::Result<u64> {
+    let (mut answered, limit) = (0, Instant::now() + PATIENCE);
+    while answered < requests {
+        anyhow::ensure!(Instant::now() < limit, "{answered} answers in {PATIENCE:?}");
+        answered += load.run(Duration::from_millis(20), true)?.good;
+    }
+    Ok(answered)
 }
 
 /// A command under callgrind, which leaves its count in `folder`.
 fn counted(command: &Command, folder: &Path) -> Command {
     let mut under = Command::new("valgrind");
-    under.arg("--tool=callgrind").arg(format!(
-        "--callgrind-out-file={}/callgrind.%p",
-        folder.display()
-    ));
-    under.arg(command.get_program()).args(command.get_args());
+    under.args(options(folder)).arg(command.get_program());
+    under.args(command.get_args());
     under
+}
+
+/// What valgrind is told: to count, where to write that down, and where orders come to it ([`order`]).
+fn options(folder: &Path) -> [String; 3] {
+    let folder = folder.display();
+    [
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={folder}/callgrind.%p"),
+        format!("--vgdb-prefix={folder}/orders"),
+    ]
 }
 
 /// The same for the forwarder alone: callgrind does not know every system call of the keeper. The keeper starts its processes
@@ -96,11 +100,11 @@ fn tandem(command: Command, folder: &Path) -> anyhow::Result<Command> {
     for copy in [&own, &real] {
         std::fs::copy(program("tandemd")?, copy)?;
     }
-    let (real, folder_text) = (real.display(), folder.display());
+    let (real, options) = (real.display(), options(folder).join(" "));
     let script = folder.join("instead");
     let text = format!(
-        "#!/bin/sh\ncase \" $* \" in\n*\" --role forwarder \"*)\n  exec valgrind --tool=callgrind \
-         --callgrind-out-file={folder_text}/callgrind.%p {real} \"$@\" ;;\n*) exec {real} \"$@\" ;;\nesac\n"
+        "#!/bin/sh\ncase \" $* \" in\n*\" --role forwarder \"*)\n  exec valgrind {options} \
+         {real} \"$@\" ;;\n*) exec {real} \"$@\" ;;\nesac\n"
     );
     std::fs::write(&script, text)?;
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
@@ -135,26 +139,34 @@ fn counting(running: &Running) -> Option<u32> {
     running.tree().into_iter().find(is_counting)
 }
 
-/// Lets what is counted end, so that it leaves its count.
-fn end(running: &Running) -> anyhow::Result<()> {
+/// Tells callgrind something, as to begin anew or to write down what it has counted; done when this returns.
+fn order(running: &Running, folder: &Path, what: &str) -> anyhow::Result<()> {
     let pid = counting(running).context("what is counted has ended")?;
-    Ok(kill(Pid::from_raw(pid.try_into()?), Signal::SIGTERM)?)
+    let told = Command::new("vgdb")
+        .arg(format!("--pid={pid}"))
+        .arg(format!("--vgdb-prefix={}/orders", folder.display()))
+        .arg(what)
+        .output()
+        .context("vgdb")?;
+    anyhow::ensure!(
+        told.status.success(),
+        "callgrind was not told to {what}: {}",
+        String::from_utf8_lossy(&told.stderr)
+    );
+    Ok(())
 }
 
-/// The sum of the counts that are there.
+/// What was written down. Beside it is a file of what will be counted until the end, which is empty.
 fn counted_in(folder: &Path) -> Option<u64> {
     let files = std::fs::read_dir(folder).ok()?.flatten();
-    let counts = files.filter(|file| file.file_name().to_string_lossy().starts_with("callgrind."));
-    let totals = counts.map(|file| {
+    let mut counts =
+        files.filter(|file| file.file_name().to_string_lossy().starts_with("callgrind."));
+    counts.find_map(|file| {
         let text = std::fs::read(file.path()).ok()?;
         let text = String::from_utf8_lossy(&text);
         let total = text
             .lines()
             .find_map(|line| line.strip_prefix("totals: "))?;
-        total.trim().parse::<u64>().ok()
-    });
-    let totals: Option<Vec<u64>> = totals.collect();
-    totals
-        .filter(|totals| !totals.is_empty())
-        .map(|totals| totals.iter().sum())
+        total.trim().parse().ok()
+    })
 }
