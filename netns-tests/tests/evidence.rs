@@ -342,6 +342,11 @@ fn a_peer_that_lives_on_the_second_path_is_not_replaced_if_the_policy_says_so() 
     assert!(shown(&two).contains(why), "{}", shown(&two));
     assert!(shown(&two).contains("fault between:"), "{}", shown(&two));
     assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+    let metrics = two.metrics().unwrap();
+    assert!(
+        metrics.contains("tandem_pair_sync_age_seconds{peer=\"lb1\"} "),
+        "{metrics}"
+    );
     // It is heard again.
     lose_multicasts_to(&lab, Host::Lb2, false);
     two.wait_state("backup", LIMIT).unwrap();

@@ -32,6 +32,13 @@ fn kill_and_watch(part: Part, bound_ms: f64) {
     .unwrap();
     let (_, summary) = watch_on(prober, killed);
     assert_blackout(&summary, bound_ms, [&one, &two]);
+    let metrics = two.metrics().unwrap();
+    let outage = "tandem_failover_outage_seconds{name=\"main\"} ";
+    let outage = metrics.lines().find_map(|line| line.strip_prefix(outage));
+    let outage: f64 = outage.expect("the takeover was timed").parse().unwrap();
+    // From the last advertisement on, which is at most an interval before the event; and no longer than clients were without service.
+    let most = Duration::from_millis(150) + Duration::from_secs_f64(summary.blackout_ms / 1000.0);
+    assert_within("the outage as told", Duration::from_secs_f64(outage), most);
     let log = watch.log();
     assert_eq!(
         lab.holders(Address::VIP4).len(),

@@ -51,7 +51,8 @@ pub(crate) enum Command {
     /// Show the whole node on one screen
     #[command(after_help = "\
 The exit code is the verdict: 0 good, 3 degraded, 4 no service, 69 daemon not
-reachable. The node that answers is marked with a star.
+reachable. The node that answers is marked with a star. P50 and P99 of a
+listener: whole requests; of a group: until answers began.
 
 Examples:
   tandem status
@@ -71,8 +72,9 @@ Examples:
 STATE is what was observed and ordered in one word, with what the check says
 below it where that is not told; a target that drains shows how long bound
 clients and what is in flight may still use it. WEIGHT is the one that counts,
-with the file's in brackets where an order has changed it. SINCE goes back no
-further than the forwarder runs.
+with the file's in brackets where an order has changed it. AVG is how long its
+answers took to begin. AVG, p50, p99 and SINCE go back no further than the
+forwarder runs.
 
 Examples:
   tandem targets

@@ -2,14 +2,14 @@
 
 use control::{
     ConfigStatus, ForwarderState, GroupStatus, ListenerStatus, Overall, PairNode, PairStatus,
-    ReloadOutcome, Status, TargetCondition, Timestamp, VrrpStatus,
+    ReloadOutcome, Status, TargetCondition, Times, Timestamp, VrrpStatus,
 };
 
 use super::overrides;
 use super::protocols;
-use super::table::{Align, Table, cell};
+use super::table::{Align, Cell, Table, cell};
 use super::targets::state_words;
-use super::words::{age, count, flow, millis, sentence, span_of_seconds, width};
+use super::words::{age, count, flow, latency, millis, sentence, span_of_seconds, width};
 
 /// Indent of what follows the word at the beginning of a line.
 const INDENT: usize = 8;
@@ -164,55 +164,90 @@ fn now_line(status: &Status) -> String {
 }
 
 fn listener_table(listeners: &[ListenerStatus]) -> String {
+    let times = |listener: &ListenerStatus| {
+        let mut all = Times::default();
+        (listener.request_times.values()).for_each(|class| all.add(class));
+        all
+    };
+    let timed = listeners.iter().any(|listener| times(listener).total() > 0);
     let mut table = Table::new(
         0,
-        &[
-            ("LISTENER", Align::Left),
-            ("BIND", Align::Left),
-            ("CONNS", Align::Right),
-            ("REQUESTS", Align::Right),
-            ("ACTION", Align::Left),
-        ],
+        &with_percentiles(
+            timed,
+            &[
+                ("LISTENER", Align::Left),
+                ("BIND", Align::Left),
+                ("CONNS", Align::Right),
+                ("REQUESTS", Align::Right),
+                ("ACTION", Align::Left),
+            ],
+        ),
     );
     for listener in listeners {
-        table.row(vec![
+        let mut row = vec![
             cell(&listener.name),
             listener.bind.iter().map(ToString::to_string).collect(),
             cell(count(listener.connections)),
             cell(count(listener.requests_total)),
-            cell(&listener.action),
-        ]);
+        ];
+        row.extend(percentiles(timed, &times(listener)));
+        row.push(cell(&listener.action));
+        table.row(row);
     }
     table.draw()
 }
 
 fn group_table(groups: &[GroupStatus]) -> String {
+    let times = |group: &GroupStatus| {
+        let times = group.times.as_ref();
+        times.map_or_else(Times::default, |times| times.first_byte.clone())
+    };
+    let timed = groups.iter().any(|group| times(group).total() > 0);
     let mut table = Table::new(
         0,
-        &[
-            ("GROUP", Align::Left),
-            ("ALGO", Align::Left),
-            ("UP", Align::Right),
-            ("REQUESTS", Align::Right),
-            ("NOTE", Align::Left),
-        ],
+        &with_percentiles(
+            timed,
+            &[
+                ("GROUP", Align::Left),
+                ("ALGO", Align::Left),
+                ("UP", Align::Right),
+                ("REQUESTS", Align::Right),
+                ("NOTE", Align::Left),
+            ],
+        ),
     );
     for group in groups {
-        table.row(vec![
+        let requests = group.targets.iter().map(|target| target.requests_total);
+        let mut row = vec![
             cell(&group.name),
             cell(&group.algorithm),
             cell(format!("{}/{}", group.usable, group.total)),
-            cell(count(
-                group
-                    .targets
-                    .iter()
-                    .map(|target| target.requests_total)
-                    .sum(),
-            )),
-            cell(note(group)),
-        ]);
+            cell(count(requests.sum())),
+        ];
+        row.extend(percentiles(timed, &times(group)));
+        row.push(cell(note(group)));
+        table.row(row);
     }
     table.draw()
+}
+
+type Column = (&'static str, Align);
+
+/// The columns with two more before the last, if anything was timed.
+fn with_percentiles(timed: bool, columns: &[Column]) -> Vec<Column> {
+    let mut columns = columns.to_vec();
+    if timed {
+        let last = columns.len() - 1;
+        let more = ["P50", "P99"].map(|name| (name, Align::Right));
+        columns.splice(last..last, more);
+    }
+    columns
+}
+
+fn percentiles(timed: bool, times: &Times) -> Vec<Cell> {
+    let percents: &[u8] = if timed { &[50, 99] } else { &[] };
+    let words = |percent: &u8| cell(latency(times.percentile(*percent)));
+    percents.iter().map(words).collect()
 }
 
 /// The first target that is not simply up, and how many more there are. One that is unknown because it is never checked is well.

@@ -1,9 +1,14 @@
 //! `tandem targets`: every target with what was observed and what was ordered.
 
+use std::time::Duration;
+
 use control::{CheckState, GroupStatus, StickyStatus, TargetCondition, TargetStatus, Timestamp};
 
 use super::table::{Align, Cell, Table, cell};
-use super::words::{age, count, flow, span_of_seconds};
+use super::words::{age, count, flow, latency, span_of_seconds};
+
+/// Where the column of average times stands, if anything was timed.
+const AVERAGE: usize = 5;
 
 /// The screen of `tandem targets`: a table for each group.
 pub(crate) fn targets(groups: &[GroupStatus], now: Timestamp) -> String {
@@ -27,25 +32,28 @@ fn group(group: &GroupStatus, now: Timestamp) -> String {
         up,
         speech,
         waiting,
+        answers_begin(group),
     ];
     let mut out = flow("", 2, &head);
     if let Some(sticky) = &group.sticky {
         out.push_str(&flow("  ", 4, &words(sticky)));
     }
-    let mut table = Table::new(
-        2,
-        &[
-            ("TARGET", Align::Left),
-            ("STATE", Align::Left),
-            ("WEIGHT", Align::Right),
-            ("INFLIGHT", Align::Right),
-            ("REQUESTS", Align::Right),
-            ("SINCE", Align::Right),
-            ("WHY", Align::Left),
-        ],
-    );
+    let timed = group.targets.iter().any(|target| average(target).is_some());
+    let mut columns = vec![
+        ("TARGET", Align::Left),
+        ("STATE", Align::Left),
+        ("WEIGHT", Align::Right),
+        ("INFLIGHT", Align::Right),
+        ("REQUESTS", Align::Right),
+        ("SINCE", Align::Right),
+        ("WHY", Align::Left),
+    ];
+    if timed {
+        columns.insert(AVERAGE, ("AVG", Align::Right));
+    }
+    let mut table = Table::new(2, &columns);
     for target in &group.targets {
-        table.row(vec![
+        let mut row = vec![
             name_and_address(target),
             state_and_check(target),
             cell(weight_words(target)),
@@ -53,10 +61,38 @@ fn group(group: &GroupStatus, now: Timestamp) -> String {
             cell(count(target.requests_total)),
             cell(target.since.map_or("-".to_owned(), |since| age(since, now))),
             cell(target.why.as_deref().unwrap_or("-")),
-        ]);
+        ];
+        if timed {
+            row.insert(AVERAGE, cell(latency(average(target))));
+        }
+        table.row(row);
     }
     out.push_str(&table.draw());
     out
+}
+
+/// `answers begin p50 4.1ms p99 18ms`, once there were some.
+fn answers_begin(group: &GroupStatus) -> String {
+    let Some(times) = group
+        .times
+        .as_ref()
+        .filter(|times| times.first_byte.total() > 0)
+    else {
+        return String::new();
+    };
+    let percentile = |percent| latency(times.first_byte.percentile(percent));
+    format!(
+        "answers begin p50 {} p99 {}",
+        percentile(50),
+        percentile(99)
+    )
+}
+
+/// How long its answers took to begin.
+fn average(target: &TargetStatus) -> Option<Duration> {
+    let answers = target.answers.as_ref()?;
+    let average_us = answers.first_byte_sum_us.checked_div(answers.first_bytes)?;
+    Some(Duration::from_micros(average_us))
 }
 
 /// The state, and below it what the check says, where the state does not tell that.

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use control::{
-    ContributionStatus, Event, Family, ForwarderState, HandoverResult, HandoverRouter, OrderResult,
-    Overall, OverrideStatus, Problem, ReloadOutcome, ReloadResult, Role, Severity, ShareStatus,
-    Status, TargetCondition, Timestamp, VrrpDetail, VrrpState,
+    AnswerTotals, ContributionStatus, Event, Family, ForwarderState, GroupTimes, HandoverResult,
+    HandoverRouter, OrderResult, Overall, OverrideStatus, Problem, ReloadOutcome, ReloadResult,
+    Role, Severity, ShareStatus, Status, TargetCondition, Times, Timestamp, VrrpDetail, VrrpState,
 };
 
 use super::WIDTH;
@@ -93,6 +93,48 @@ GROUP  ALGO          UP   REQUESTS  NOTE
 app    round-robin  1/2  1,234,000
 ";
     assert_screen(&super::status(&status, now()), expected);
+}
+
+#[test]
+fn times_are_shown_once_there_are_some() {
+    let mut status = recorded_status();
+    let mut counts = vec![0; 16];
+    (counts[3], counts[8]) = (98, 2);
+    let times = Times { counts, sum_us: 0 };
+    status.listeners[0].request_times = [("2xx".to_owned(), times.clone())].into();
+    status.groups[0].times = Some(GroupTimes {
+        first_byte: times,
+        ..GroupTimes::default()
+    });
+    let target = &mut status.groups[0].targets[0];
+    target.answers = Some(AnswerTotals {
+        first_bytes: 100,
+        first_byte_sum_us: 420_000,
+        ..AnswerTotals::default()
+    });
+    let screen = super::status(&status, now());
+    let expected = "\
+LISTENER  BIND               CONNS   REQUESTS    P50    P99  ACTION
+web       192.0.2.10:80      3,870  1,234,567  3.8ms  175ms  app
+          [2001:db8::10]:80
+db        192.0.2.10:5432       29        512      -      -  db
+
+GROUP  ALGO          UP   REQUESTS    P50    P99  NOTE
+app    round-robin  1/2  1,234,567  3.8ms  175ms  10.0.0.22:8080 down: connect
+                                                  refused
+db     round-robin  1/1        512      -      -
+";
+    assert!(screen.contains(expected), "got:\n{screen}");
+    assert_narrow(&screen);
+    let expected = "\
+app  round-robin  1/2 usable  answers begin p50 3.8ms p99 175ms
+  TARGET          STATE  WEIGHT  INFLIGHT   REQUESTS    AVG  SINCE  WHY
+  10.0.0.21:8080  up          1        12  1,234,000  4.2ms      -  -
+  10.0.0.22:8080  down        1         0        567      -      -  connect
+                                                                    refused
+";
+    let screen = super::targets(&status.groups[..1], now());
+    assert_screen(&screen, expected);
 }
 
 #[test]

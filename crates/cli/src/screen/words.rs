@@ -27,6 +27,18 @@ pub(super) fn millis(ms: u64) -> String {
     }
 }
 
+/// How long requests took: `0.4ms`, `9.2ms`, `41ms`, `1.5s`; a dash if there were none.
+pub(super) fn latency(took: Option<Duration>) -> String {
+    let Some(took) = took else {
+        return "-".to_owned();
+    };
+    match took.as_micros() {
+        0..10_000 => format!("{:.1}ms", took.as_secs_f64() * 1000.0),
+        10_000..1_000_000 => format!("{}ms", took.as_millis()),
+        _ => format!("{:.1}s", took.as_secs_f64()),
+    }
+}
+
 /// A length of time that should not lose a millisecond: `100ms`, `1s`, `1.5s`, `333ms`.
 pub(super) fn exact(ms: u64) -> String {
     if ms < 1000 {

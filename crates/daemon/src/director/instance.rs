@@ -110,6 +110,8 @@ pub(super) struct Instance {
     pub(super) transitions: VecDeque<Dated<Transition>>,
     /// Transitions by cause, since the start.
     pub(super) causes: Vec<(&'static str, u64)>,
+    /// Of the last takeover: from the last word of the router before to the announcement of the addresses here.
+    pub(super) outage: Option<Duration>,
     pub(super) alarms: VecDeque<Dated<Alarm>>,
     pub(super) since: Timestamp,
     /// Why the link cannot be used, as the last survey found it.
@@ -165,6 +167,7 @@ impl Instance {
             peer_says: None,
             transitions: VecDeque::new(),
             causes: Vec::new(),
+            outage: None,
             alarms: VecDeque::new(),
             since: Timestamp::from(SystemTime::now()),
             obstacle: None,

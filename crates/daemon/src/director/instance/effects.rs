@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
 use control::{EventKind, RecordingSummary, Timestamp};
-use vrrp::{Action, Advertisement, Alarm, AlarmKind, Event, Transition};
+use vrrp::{Action, Advertisement, Alarm, AlarmKind, Event, State, Transition};
 
 use super::{ALARM_INTERVAL, Dated, Held, Instance, KEPT, Notice};
 use crate::director::addresses::{Order, Outcome};
@@ -132,6 +132,12 @@ impl Instance {
         .states(transition.from.as_str(), transition.to.as_str());
         self.since = Timestamp::from(SystemTime::now());
         self.count_cause(transition.reason.cause());
+        // The core tells of it when the addresses have been announced.
+        if transition.to == State::Active
+            && let Some(before) = self.router.status().peer
+        {
+            self.outage = Some(now.saturating_duration_since(before.last_heard));
+        }
         let moved = Moved {
             instance: self.number,
             at: now,

@@ -149,6 +149,15 @@ impl Director {
         );
         alive.sample(&[peer], f64::from(u8::from(heartbeat.is_alive(now))));
         alive.finish(text);
+        let mut age = Family::new(
+            "tandem_pair_sync_age_seconds",
+            "gauge",
+            "Since the other node was last heard on the second path, where both compare what they run.",
+        );
+        if let Some((at, _)) = heartbeat.heard() {
+            age.sample(&[peer], now.saturating_duration_since(at).as_secs_f64());
+        }
+        age.finish(text);
         let mut refused = Family::new(
             "tandem_heartbeat_refused_total",
             "counter",
@@ -176,6 +185,17 @@ impl Director {
             }
         }
         transitions.finish(text);
+        let mut outage = Family::new(
+            "tandem_failover_outage_seconds",
+            "gauge",
+            "Of the last takeover, from the last word of the router before to the announcement of the addresses here.",
+        );
+        for instance in &self.instances {
+            if let Some(length) = instance.outage {
+                outage.sample(&[("name", &instance.config.name)], length.as_secs_f64());
+            }
+        }
+        outage.finish(text);
         let status = self.recorder.status(self.journal.lost());
         let mut written = Family::new(
             "tandem_flight_recordings_total",
