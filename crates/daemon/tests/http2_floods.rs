@@ -287,6 +287,14 @@ fn floods() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             endless(post(1), frame(PRIORITY, 0, 1, &dependency(0))),
         ),
         ("unknown frames", endless(post(1), frame(77, 0, 0, &[]))),
+        (
+            "WINDOW_UPDATE of the connection",
+            endless(post(1), window_update(0, 1)),
+        ),
+        (
+            "WINDOW_UPDATE of a stream",
+            endless(post(1), window_update(1, 1)),
+        ),
         ("RST_STREAM", endless(post(1), reset(1, CANCEL))),
         ("empty DATA", endless(post(1), frame(DATA, 0, 1, &[]))),
     ]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
+#[path = "tls/files.rs"]
+mod files;
 #[path = "tls/matrix.rs"]
 mod matrix;
 mod node;

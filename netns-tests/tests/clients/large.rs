@@ -65,7 +65,7 @@ fn grpc_calls_and_streams_go_on_across_a_reload() {
 
 #[test]
 #[ignore = "needs Chromium: scripts/clients installs it and runs this"]
-fn a_browser_uploads_downloads_and_keeps_its_web_socket_across_a_reload() {
+fn a_browser_goes_on_across_a_reload_a_handover_and_the_death_of_a_node() {
     let lab = Lab::new().unwrap();
     let server = target(&lab, "site.py");
     let pair = Pair::start(
@@ -76,7 +76,7 @@ fn a_browser_uploads_downloads_and_keeps_its_web_socket_across_a_reload() {
     let mut command = Command::new("timeout");
     command
         .args([
-            "60",
+            "120",
             "chromium",
             "--headless",
             "--no-sandbox",
@@ -96,6 +96,17 @@ fn a_browser_uploads_downloads_and_keeps_its_web_socket_across_a_reload() {
     .unwrap_or_else(|error| panic!("{error}\n{:?}\n{}", server.log(), pair.logs()));
     pair.reload();
     pair.release();
+    let waits_for = |what: &str, pair: &Pair<'_>| {
+        let asked = format!("/site/{what} ");
+        wait_until(&format!("the page {what}"), 3 * LIMIT, || {
+            server.log().iter().any(|line| line.contains(&asked))
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{:?}\n{}", server.log(), pair.logs()));
+    };
+    waits_for("lets-the-node-leave", &pair);
+    pair.order(Host::Lb1, &["handover"]);
+    waits_for("lets-the-node-die", &pair);
+    pair.kill(Host::Lb2);
     let ended = browser.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&ended.stdout);
     let _ = writeln!(std::io::stderr(), "{told}");

@@ -93,6 +93,11 @@ impl<'lab> Pair<'lab> {
         self.nodes[at.unwrap()].stop(2 * LIMIT).unwrap();
     }
 
+    /// Kills a node whole: nobody says goodbye.
+    pub(crate) fn kill(&self, host: Host) {
+        self.node(host).kill(Part::All).unwrap();
+    }
+
     /// Starts it again.
     pub(crate) fn start_again(&mut self, host: Host) {
         let at = self.nodes.iter().position(|node| node.host() == host);
@@ -171,7 +176,15 @@ impl<'lab> Pair<'lab> {
     /// What both nodes have logged, for messages.
     pub(crate) fn logs(&self) -> String {
         let [one, two] = &self.nodes;
-        format!("--- lb1\n{}\n--- lb2\n{}", one.tail(), two.tail())
+        let listeners =
+            |node: &Tandem<'_>| node.status().map(|status| status["listeners"].to_string());
+        let told = [one, two].map(|node| listeners(node).unwrap_or_default());
+        let [seen_by_one, seen_by_two] = told;
+        format!(
+            "--- lb1\n{}\n{seen_by_one}\n--- lb2\n{}\n{seen_by_two}",
+            one.tail(),
+            two.tail()
+        )
     }
 }
 

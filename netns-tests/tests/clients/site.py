@@ -27,7 +27,7 @@ class Site(BaseHTTPRequestHandler):
             self.answer("text/html; charset=utf-8", PAGE)
         elif self.path == "/site/bytes":
             self.answer("application/octet-stream", DOWNLOAD)
-        elif self.path == "/site/end.svg":
+        elif self.path.startswith("/site/end.svg"):
             # The page is not loaded, and so not dumped, before it has come to its end.
             finished.wait(60)
             self.answer("image/svg+xml", b'<svg xmlns="http://www.w3.org/2000/svg"/>')

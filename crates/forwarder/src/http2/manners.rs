@@ -19,12 +19,19 @@ pub(crate) const RESET: u32 = 10;
 /// What a frame costs that asks for an answer, or for nothing.
 pub(crate) const FRAME: u32 = 1;
 
+/// For each DATA frame it was sent, a client may widen so many windows: that of the stream and that of the connection, twice if it likes.
+const WIDENED: u32 = 4;
+/// So many it may put off.
+const MAX_OWED: u32 = 100_000;
+
 /// The allowance of one client.
 #[derive(Clone, Debug)]
 pub(crate) struct Manners {
     left: u32,
     filled_at: Instant,
     exhausted: bool,
+    /// Windows the client may still widen for what it was sent.
+    owed: u32,
 }
 
 impl Manners {
@@ -34,6 +41,7 @@ impl Manners {
             left: ALLOWANCE,
             filled_at: now,
             exhausted: false,
+            owed: 0,
         }
     }
 
@@ -42,6 +50,19 @@ impl Manners {
         self.fill(now);
         self.exhausted |= cost > self.left;
         self.left = self.left.saturating_sub(cost);
+    }
+
+    /// A piece of an answer goes out, for which the client will widen windows.
+    pub(crate) fn sent_data(&mut self) {
+        self.owed = (self.owed + WIDENED).min(MAX_OWED);
+    }
+
+    /// The client widens a window. It costs what it would if there was no reason to.
+    pub(crate) fn widens(&mut self, now: Instant) {
+        match self.owed.checked_sub(1) {
+            Some(owed) => self.owed = owed,
+            None => self.spend(now, FRAME),
+        }
     }
 
     /// True once more was spent than there was; no waiting makes that good.
@@ -113,6 +134,21 @@ mod tests {
             [0, 1, 999, 1000, 1500].map(said),
             [true, false, false, true, false]
         );
+    }
+
+    #[test]
+    fn windows_are_widened_for_what_was_sent() {
+        let now = Instant::now();
+        let mut manners = Manners::new(now);
+        for _ in 0..100_000 {
+            manners.sent_data();
+            (0..2).for_each(|_| manners.widens(now));
+        }
+        // What was sent pays for 99,998 more, and there is the allowance.
+        (0..101_998).for_each(|_| manners.widens(now));
+        assert!(!manners.is_exhausted());
+        manners.widens(now);
+        assert!(manners.is_exhausted());
     }
 
     #[test]

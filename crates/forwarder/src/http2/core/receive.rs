@@ -264,6 +264,7 @@ impl Core {
 
     fn take_window(&mut self, now: Instant, header: Header, payload: &[u8]) -> Ended {
         let more = i64::from(frame::number(payload));
+        self.manners.widens(now);
         if header.stream == 0 {
             self.send_window += more;
             if more == 0 {

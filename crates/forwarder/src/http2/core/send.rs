@@ -191,6 +191,7 @@ impl Core {
             let flags = if ends { END_STREAM } else { 0 };
             let header = Header::bytes(passed.kept, Kind::Data, flags, slot.stream);
             out[start..start + HEADER_BYTES].copy_from_slice(&header);
+            self.manners.sent_data();
         }
         match (done, ends) {
             (true, true) => self.sent(at),
@@ -304,6 +305,7 @@ impl Core {
                 slot.stream,
                 &slot.held.as_slice()[..count],
             );
+            self.manners.sent_data();
             slot.held.consume(count);
             slot.send_window -= count as i64;
             slot.sent += count as u64;
