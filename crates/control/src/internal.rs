@@ -23,7 +23,7 @@ pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 
 /// Number of this language. It grows with every change that makes two programs misunderstand each other: a director of another number is
 /// not started beside the keeper and the workers that run.
-pub const LANGUAGE: u32 = 1;
+pub const LANGUAGE: u32 = 2;
 
 /// Director to keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
