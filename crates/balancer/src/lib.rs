@@ -62,11 +62,11 @@ pub use ring::Ring;
 pub use rule::index::Cost;
 pub use rule::{Condition, Conditions, Fields, NoFields, RequestView};
 pub use settings::{
-    AccessLogFormat, AccessLogSettings, AccessLogTarget, Algorithm, Alpn, Check, ClientCertificate,
-    ClientTlsSettings, FixedAnswer, GroupSettings, GroupTimeouts, HashKey, HeaderEdits,
-    HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown, OnDown,
-    OutlierSettings, Protocol, RetrySettings, RuleAction, RuleSettings, SendProxy, TargetLimits,
-    TargetSettings, TargetTlsSettings, TlsSettings, TlsVersion, UdpSettings,
+    AccessLogFormat, AccessLogSettings, AccessLogTarget, Algorithm, Alpn, Check, CheckTls,
+    ClientCertificate, ClientTlsSettings, FixedAnswer, GroupSettings, GroupTimeouts, HashKey,
+    HeaderEdits, HealthSettings, ListenerLimits, ListenerSettings, ListenerTimeouts, OnAllDown,
+    OnDown, OutlierSettings, Protocol, RetrySettings, RuleAction, RuleSettings, SendProxy,
+    TargetLimits, TargetSettings, TargetTlsSettings, TlsSettings, TlsVersion, UdpSettings,
 };
 pub use split::{Share, Split};
 pub use sticky::{Binding, BindingCounts, GroupMark, StickySettings, TargetMark};

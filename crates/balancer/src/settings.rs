@@ -21,7 +21,8 @@ mod tls;
 pub use access_log::{AccessLogFormat, AccessLogSettings, AccessLogTarget};
 pub use protection::{OutlierSettings, RetrySettings, TargetLimits};
 pub use tls::{
-    Alpn, ClientCertificate, ClientTlsSettings, TargetTlsSettings, TlsSettings, TlsVersion,
+    Alpn, CheckTls, ClientCertificate, ClientTlsSettings, TargetTlsSettings, TlsSettings,
+    TlsVersion,
 };
 
 /// One `[listener.NAME]`: where connections come in and what becomes of them.
@@ -588,6 +589,8 @@ pub struct TargetSettings {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it is checked instead; goes before [`HealthSettings::port`].
+    pub check: Option<SocketAddr>,
     /// Its share of the traffic in relation to the others, 0..=[`TargetSettings::MAX_WEIGHT`] (default 1); 0 gets nothing.
     pub weight: u32,
     /// Gets traffic only while no other target of the group can (default false).
@@ -603,6 +606,7 @@ impl TargetSettings {
         Self {
             name: address.to_string(),
             address,
+            check: None,
             weight: 1,
             backup: false,
         }
@@ -628,6 +632,22 @@ pub struct HealthSettings {
     pub port: Option<u16>,
     /// HTTP checks are asked in HTTP/2.
     pub http2: bool,
+    /// Whether checks are encrypted. Those by UDP never are.
+    pub tls: CheckTls,
+}
+
+impl HealthSettings {
+    /// Where a target is checked.
+    pub fn place(&self, target: &TargetSettings) -> SocketAddr {
+        let port = self.port.unwrap_or(target.address.port());
+        let usual = SocketAddr::new(target.address.ip(), port);
+        target.check.unwrap_or(usual)
+    }
+
+    /// True if that place is for checks alone, which speaks as such places do: nobody is announced there.
+    pub fn is_elsewhere(&self, target: &TargetSettings) -> bool {
+        self.port.is_some() || target.check.is_some()
+    }
 }
 
 impl Default for HealthSettings {
@@ -641,6 +661,7 @@ impl Default for HealthSettings {
             fast: Duration::from_secs(1),
             port: None,
             http2: false,
+            tls: CheckTls::AsTraffic,
         }
     }
 }

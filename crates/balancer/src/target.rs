@@ -181,6 +181,15 @@ impl Target {
         &self.settings
     }
 
+    /// Why its check fails, with the place if that has an address of its own: `at 10.9.1.12:9000: connect refused 3/3`.
+    pub fn why(&self) -> Option<String> {
+        let why = self.state.why()?;
+        Some(match self.settings.check {
+            Some(place) => format!("at {place}: {why}"),
+            None => why.as_ref().clone(),
+        })
+    }
+
     /// What is known about it, shared with the plans before and after.
     pub fn state(&self) -> &Arc<TargetState> {
         &self.state

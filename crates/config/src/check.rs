@@ -92,7 +92,7 @@ fn proxies(draft: &Draft, found: &Findings<'_>) {
 
 /// Whom groups and listeners trust, by the files that say so.
 fn authorities(draft: &Draft) -> BTreeMap<String, Arc<str>> {
-    let groups = draft.groups.iter().filter_map(|group| group.tls());
+    let groups = draft.groups.iter().flat_map(|group| group.all_tls());
     let groups = groups.map(|tls| (&tls.settings.ca, &tls.authorities));
     let listeners = clients(draft).map(|tls| (&tls.settings.ca, &tls.authorities));
     groups

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use balancer::CheckTls;
 use config::{Facts, Outcome, diff, load};
 use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm, date_time_ymd};
 
@@ -505,6 +506,19 @@ fn a_group_says_whom_its_targets_have_to_be() {
     assert_eq!(tls.name.as_deref(), Some("web.internal"));
     assert_eq!(config.authorities[&tls.ca].as_ref(), cert);
     assert_eq!(load_with("\"off\"").config.unwrap().groups[0].tls, None);
+    let told = "{ name = \"web.internal\", ca = \"ca.pem\" }\nhealth = { tcp = true, tls = true }";
+    let group = &load_with(told).config.unwrap().groups[0];
+    assert_eq!(group.health.tls, CheckTls::On(tls.clone()));
+    // Where nobody says whom to trust it is whom `tls = {}` would.
+    let usual = load_with("{}").config.unwrap();
+    let checks = load_with("\"off\"\nhealth = { tcp = true, tls = true }");
+    let checks = checks.config.unwrap();
+    let usual_tls = usual.groups[0].tls.clone().unwrap();
+    assert_eq!(checks.groups[0].health.tls, CheckTls::On(usual_tls));
+    assert_eq!(
+        (&checks.groups[0].tls, checks.authorities),
+        (&None, usual.authorities)
+    );
     assert_eq!(
         said("{ ca = \"empty.pem\" }"),
         [

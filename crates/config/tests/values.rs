@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use balancer::{
-    AccessLogFormat, AccessLogSettings, AccessLogTarget, Algorithm, Check, Conditions, FixedAnswer,
-    GroupSettings, HashKey, OnAllDown, OutlierSettings, Protocol, RuleAction, TargetLimits,
+    AccessLogFormat, AccessLogSettings, AccessLogTarget, Algorithm, Check, CheckTls, Conditions,
+    FixedAnswer, GroupSettings, HashKey, OnAllDown, OutlierSettings, Protocol, RuleAction,
+    TargetLimits,
 };
 use config::{Config, Facts, Level, LogFormat, TrackedInterface, Unicast, VipAddress, load};
 use vrrp::{ChecksumForm, ChecksumPolicy, PeerKnowledge, Preempt, Priority, Version, Vrid};
@@ -418,7 +419,7 @@ forward = "own"
 bind = "0.0.0.0:3"
 forward = "unchecked"
 [defaults.group]
-health = { http = "/up", host = "h.internal", body = "fine", every = "4s", timeout = "2s", rise = 5, fall = 6, port = 99 }
+health = { http = "/up", host = "h.internal", body = "fine", tls = false, every = "4s", timeout = "2s", rise = 5, fall = 6, port = 99 }
 timeouts = { connect = "1s", idle = "2s" }
 on_all_down = "503"
 drain = "10s"
@@ -493,6 +494,8 @@ health = "off"
         (OnAllDown::Try, Duration::from_secs(10))
     );
     assert_eq!(groups[2].health.check, Check::Off);
+    assert_eq!(plain.health.tls, CheckTls::Off);
+    assert_eq!(own.health.tls, CheckTls::AsTraffic);
     protection(plain, own);
 }
 

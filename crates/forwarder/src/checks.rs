@@ -24,7 +24,10 @@ use crate::tls::targets::Targets;
 struct Subject {
     group: String,
     target: String,
-    address: SocketAddr,
+    /// Where it is checked.
+    place: SocketAddr,
+    /// Whether that place is for checks alone.
+    elsewhere: bool,
     settings: HealthSettings,
     send_proxy: Option<SendProxy>,
     state: Arc<TargetState>,
@@ -34,7 +37,7 @@ struct Subject {
 
 impl Subject {
     fn is_same(&self, other: &Subject) -> bool {
-        self.address == other.address
+        (self.place, self.elsewhere) == (other.place, other.elsewhere)
             && self.settings == other.settings
             && self.send_proxy == other.send_proxy
             && self.of.settings().tls == other.of.settings().tls
@@ -174,12 +177,14 @@ fn subjects(plan: &Plan) -> BTreeMap<(String, String), Subject> {
 fn members(group: &Arc<Group>) -> impl Iterator<Item = ((String, String), Subject)> {
     let settings = group.settings();
     group.targets().iter().map(|target| {
+        let elsewhere = settings.health.is_elsewhere(target.settings());
         let subject = Subject {
             group: settings.name.clone(),
             target: target.settings().name.clone(),
-            address: target.settings().address,
+            place: settings.health.place(target.settings()),
+            elsewhere,
             settings: settings.health.clone(),
-            send_proxy: settings.send_proxy,
+            send_proxy: settings.send_proxy.filter(|_| !elsewhere),
             state: Arc::clone(target.state()),
             of: Arc::clone(group),
         };
@@ -196,9 +201,9 @@ async fn check(subject: Subject, order: usize, ways: Arc<Targets>, wake: Rc<dyn 
     loop {
         let next_at = machine.next_check_at(Instant::now(), rand::random());
         tokio::time::sleep_until(next_at.into()).await;
-        let way = ways.way(subject.of.settings());
+        let way = ways.check_way(subject.of.settings(), subject.elsewhere);
         let way = (&way, subject.send_proxy);
-        let result = match probe::run(&subject.settings, subject.address, way).await {
+        let result = match probe::run(&subject.settings, subject.place, way).await {
             // A target that was well stays so for as long as nobody can look.
             Err(missed) if missed.is_ours && subject.state.health() == Health::Up => {
                 tokio::time::sleep(ROOM_PAUSE).await;

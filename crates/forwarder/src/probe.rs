@@ -55,31 +55,24 @@ impl From<io::Error> for Missed {
     }
 }
 
-/// Checks a target that listens at `address`. Where it wants to be told whose a connection is, it is told that this is
-/// our own, unless the check has a port of its own.
+/// Checks what listens at `address`. Where it wants to be told whose a connection is, it is told that this is our own.
 pub(crate) async fn run(
     settings: &HealthSettings,
     address: SocketAddr,
     (way, send_proxy): (&Way, Option<SendProxy>),
 ) -> Result<(), Missed> {
     let limit_at = Instant::now() + settings.timeout;
-    let address = SocketAddr::new(address.ip(), settings.port.unwrap_or(address.port()));
     if let Check::Udp { send, expect } = &settings.check {
         let answered = timeout_at(limit_at, ask_datagram(address, send, expect.as_deref())).await;
         return answered.unwrap_or(Err(CheckFailure::Timeout.into()));
     }
     let connected = timeout_at(limit_at, TcpStream::connect(address)).await;
     let mut stream = connected.map_err(|_| CheckFailure::ConnectTimeout)??;
-    if let Some(version) = send_proxy.filter(|_| settings.port.is_none()) {
+    if let Some(version) = send_proxy {
         let header = proxy_protocol::header(version, None);
         let written = stream.write_all(&header).await;
         written.map_err(|_| CheckFailure::Closed)?;
     }
-    // A port of its own is for checks alone, and speaks as they do everywhere.
-    let way = match settings.port {
-        Some(_) => &Way::Plain,
-        None => way,
-    };
     let entered = timeout_at(limit_at, way.enter(stream)).await;
     let entered = entered.map_err(|_| CheckFailure::Timeout)?;
     let stream = entered.map_err(|error| CheckFailure::Tls(error.to_string()))?;

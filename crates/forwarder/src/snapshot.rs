@@ -370,7 +370,7 @@ fn target(target: &Target, group: &GroupSettings, now: Instant) -> TargetSnapsho
         answers_total: state.answers_total(),
         first_bytes: state.first_bytes(),
         warm_percent,
-        why: why(state, checked, passive, now),
+        why: why(target, checked, passive, now),
     }
 }
 
@@ -402,9 +402,10 @@ fn standing(
 }
 
 /// Why it is not up: `connect refused 3/3`, `ejected for 22s, time 2 in a row: 5 errors, last http 502`.
-fn why(state: &TargetState, checked: bool, passive: PassiveStanding, now: Instant) -> String {
-    let check = state.why().filter(|_| checked);
-    let ejection = state
+fn why(target: &Target, checked: bool, passive: PassiveStanding, now: Instant) -> String {
+    let check = target.why().filter(|_| checked);
+    let ejection = target
+        .state()
         .ejection()
         .filter(|_| passive != PassiveStanding::Off)
         .map(|ejection| {
@@ -422,10 +423,6 @@ fn why(state: &TargetState, checked: bool, passive: PassiveStanding, now: Instan
             };
             format!("{time}{again}: {errors} errors, last {last}")
         });
-    let words: Vec<String> = check
-        .map(|why| why.as_ref().clone())
-        .into_iter()
-        .chain(ejection)
-        .collect();
+    let words: Vec<String> = check.into_iter().chain(ejection).collect();
     words.join("; ")
 }

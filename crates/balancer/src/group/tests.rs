@@ -19,6 +19,7 @@ fn group(weights: &[u32]) -> Arc<Group> {
             name: format!("t{index}"),
             weight: *weight,
             address,
+            check: None,
             backup: false,
         });
     }

@@ -75,6 +75,18 @@ pub struct TargetTlsSettings {
     pub certificate: Option<String>,
 }
 
+/// Whether checks are encrypted.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum CheckTls {
+    /// Like the traffic; in plain text at a place that is for checks alone.
+    #[default]
+    AsTraffic,
+    /// In plain text.
+    Off,
+    /// Inside TLS, with targets that are whom these settings say.
+    On(TargetTlsSettings),
+}
+
 impl GroupSettings {
     /// What is spoken with its targets, in words, if it is more than HTTP/1.1 or plain bytes: `HTTP/2`, `TLS to web.internal`,
     /// `HTTP/2 in TLS to web.internal with certificate balancer`.

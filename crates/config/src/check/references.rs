@@ -149,6 +149,7 @@ fn check_protocols(draft: &Draft, found: &Findings<'_>) {
         let of_group = |name: &At<String>| name.value == group.name.value;
         check_flows(draft, group, found);
         check_calls(group, found);
+        check_places(group, found);
         let Some(kind) = &group.health().kind else {
             continue;
         };
@@ -181,7 +182,7 @@ fn check_calls(group: &GroupDraft, found: &Findings<'_>) {
     let health = group.health();
     if let Some(kind) = &health.kind
         && matches!(kind.value, CheckKind::Grpc(_))
-        && health.port.is_none()
+        && !group.is_checked_elsewhere()
         && !group.settings().http2
     {
         let message = format!(
@@ -190,6 +191,38 @@ fn check_calls(group: &GroupDraft, found: &Findings<'_>) {
         );
         let remedy = "write `http = \"2\"` in the group, or give the check a `port` of its own";
         found.error(Code::CheckProtocol, &kind.place, message, remedy.to_owned());
+    }
+}
+
+/// What is said about where and inside what targets are checked is for checks that can be so.
+fn check_places(group: &GroupDraft, found: &Findings<'_>) {
+    let health = group.health();
+    let name = &group.name.value;
+    match health.kind.as_ref().map(|kind| &kind.value) {
+        Some(CheckKind::Off) => {
+            for check in group
+                .targets
+                .iter()
+                .filter_map(|target| target.check.as_ref())
+            {
+                let message =
+                    format!("group `{name}` has `health = \"off\"`: nobody is checked there");
+                let remedy = "remove `check`, or say how the group is checked".to_owned();
+                found.warning(Code::Unused, &check.place, message, remedy);
+            }
+        }
+        Some(CheckKind::Udp { .. }) => {
+            if let Some(tls) = &health.tls {
+                let message = "`tls` is for checks over connections, not for those by udp";
+                found.error(
+                    Code::CheckProtocol,
+                    &tls.place,
+                    message,
+                    "remove it".to_owned(),
+                );
+            }
+        }
+        Some(CheckKind::Http(_) | CheckKind::Grpc(_) | CheckKind::Tcp) | None => {}
     }
 }
 
@@ -226,7 +259,7 @@ fn check_flows(draft: &Draft, group: &GroupDraft, found: &Findings<'_>) {
                 found.error(Code::ProtocolOption, place, message, remedy);
             }
             let health = group.health();
-            if health.kind.is_none() && health.port.is_none() {
+            if health.kind.is_none() && !group.is_checked_elsewhere() {
                 let message = format!(
                     "group `{}` gets datagrams from listener `{}` and does not say how its targets are checked",
                     name.value, listener.name.value
@@ -247,7 +280,7 @@ fn impossible(kind: &CheckKind, udp: bool, group: &GroupDraft) -> bool {
     match kind {
         CheckKind::Off => false,
         CheckKind::Http(_) | CheckKind::Grpc(_) | CheckKind::Tcp => {
-            udp && group.health().port.is_none()
+            udp && !group.is_checked_elsewhere()
         }
         CheckKind::Udp { .. } => !udp,
     }

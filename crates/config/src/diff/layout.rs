@@ -406,10 +406,13 @@ fn group(group: &GroupSettings, config: &Config) -> Part {
         part.set(
             &format!("target {}", target.name),
             format!(
-                "{} weight {}{}",
+                "{} weight {}{}{}",
                 target.address,
                 target.weight,
-                if target.backup { " backup" } else { "" }
+                if target.backup { " backup" } else { "" },
+                target
+                    .check
+                    .map_or(String::new(), |place| format!(" checked at {place}"))
             ),
         );
     }
@@ -454,6 +457,7 @@ fn group(group: &GroupSettings, config: &Config) -> Part {
     part.set("health.rise", health.rise);
     part.set("health.fall", health.fall);
     part.set("health.port", or(health.port, "target's own"));
+    part.set("health.tls", tls::checks(&health.tls, config));
     let timeouts = &group.timeouts;
     part.time("timeouts.connect", timeouts.connect);
     part.time("timeouts.first_byte", timeouts.first_byte);

@@ -106,6 +106,27 @@ fn targets_by_name() {
 }
 
 #[test]
+fn where_and_inside_what_targets_are_checked_changes_in_place() {
+    let to = |from: &str, to: &str| changes(&[(from, to)]);
+    assert_eq!(
+        to("weight = 2", "weight = 2, check = \"10.9.0.22:9000\""),
+        [
+            "group.app: target two 10.0.0.22:8080 weight 2 -> 10.0.0.22:8080 weight 2 checked at 10.9.0.22:9000 (in place)"
+        ]
+    );
+    assert_eq!(
+        to("\"/healthz\"", "\"/healthz\", tls = false"),
+        ["group.app: health.tls as the traffic -> off (in place)"]
+    );
+    assert_eq!(
+        to("\"/healthz\"", "\"/healthz\", tls = true"),
+        [
+            "group.app: health.tls as the traffic -> each its own address, vouched for by /etc/ssl/certs/ca-certificates.crt (in place)"
+        ]
+    );
+}
+
+#[test]
 fn another_algorithm_and_a_backup_are_in_place() {
     let with = |algorithm: &str| format!("[group.app]\nalgorithm = {algorithm}");
     assert_eq!(

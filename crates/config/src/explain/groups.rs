@@ -145,8 +145,8 @@ impl Asked<'_> {
         let targets = group.candidates(self.now);
         let targets = targets.into_iter().map(|candidate| {
             let state = candidate.target.state();
-            let why = match (state.order(), state.passive(), state.why()) {
-                (Order::Ready, Phase::Ok, Some(why)) => why.as_str().to_owned(),
+            let why = match (state.order(), state.passive(), candidate.target.why()) {
+                (Order::Ready, Phase::Ok, Some(why)) => why,
                 (_, _, _) => candidate.why.to_owned(),
             };
             TargetVerdict {

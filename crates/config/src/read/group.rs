@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer::{
-    Algorithm, GroupSettings, GroupTimeouts, OnAllDown, OnDown, SendProxy, StickySettings,
-    TargetSettings, UdpSettings,
+    Algorithm, CheckTls, GroupSettings, GroupTimeouts, OnAllDown, OnDown, SendProxy,
+    StickySettings, TargetSettings, UdpSettings,
 };
 
 use super::algorithm;
@@ -24,12 +24,16 @@ pub(crate) struct GroupDraft {
     pub(crate) name: At<String>,
     pub(crate) targets: Vec<TargetDraft>,
     common: Common,
+    /// How its targets are checked inside TLS, if they are told to be.
+    check_tls: Option<TargetTlsDraft>,
 }
 
 /// One target.
 #[derive(Debug)]
 pub(crate) struct TargetDraft {
     pub(crate) address: At<SocketAddr>,
+    /// Where it is checked instead.
+    pub(crate) check: Option<At<SocketAddr>>,
     name: String,
     weight: u32,
     backup: bool,
@@ -39,6 +43,12 @@ impl GroupDraft {
     /// How its targets are checked.
     pub(crate) fn health(&self) -> &HealthDraft {
         &self.common.health
+    }
+
+    /// True if every check goes to a place that is for checks alone.
+    pub(crate) fn is_checked_elsewhere(&self) -> bool {
+        let each = || self.targets.iter().all(|target| target.check.is_some());
+        self.common.health.port.is_some() || (!self.targets.is_empty() && each())
     }
 
     /// Where it is written that connections begin with the address of the client, if so.
@@ -68,6 +78,11 @@ impl GroupDraft {
         self.common.tls.as_ref()?.as_ref()
     }
 
+    /// How its targets are reached or checked inside TLS.
+    pub(crate) fn all_tls(&self) -> impl Iterator<Item = &TargetTlsDraft> {
+        self.tls().into_iter().chain(&self.check_tls)
+    }
+
     /// The settings, with the defaults of the product for what nobody wrote.
     pub(crate) fn settings(&self) -> GroupSettings {
         let name = self.name.value.clone();
@@ -79,6 +94,9 @@ impl GroupDraft {
         settings.health = common.health.settings();
         settings.http2 = common.http2.unwrap_or_default();
         settings.health.http2 = settings.http2;
+        if let Some(tls) = &self.check_tls {
+            settings.health.tls = CheckTls::On(tls.settings.clone());
+        }
         settings.tls = self.tls().map(|tls| tls.settings.clone());
         settings.timeouts = common.timeouts.settings();
         settings.on_all_down = common.on_all_down.unwrap_or(settings.on_all_down);
@@ -98,6 +116,7 @@ impl TargetDraft {
         TargetSettings {
             name: self.name.clone(),
             address: self.address.value,
+            check: self.check.as_ref().map(|at| at.value),
             weight: self.weight,
             backup: self.backup,
         }
@@ -208,11 +227,17 @@ pub(super) fn read(
     let targets = targets(&section);
     let common = Common::read(&section, files).over(defaults);
     common.protection.check(&section);
+    let wanted = common.health.tls.as_ref().filter(|tls| tls.value);
+    let check_tls = wanted.map(|wanted| match &common.tls {
+        Some(Some(tls)) => tls.clone(),
+        Some(None) | None => target_tls::usual(&wanted.place, files, section.found()),
+    });
     section.finish();
     GroupDraft {
         name,
         targets,
         common,
+        check_tls,
     }
 }
 
@@ -270,13 +295,14 @@ fn same_name(targets: &[TargetDraft], found: &Findings<'_>) {
 
 const ADDRESS: &str = "10.0.0.21:8080";
 
-/// An address, or a table with address, name, weight and backup.
+/// An address, or a table with address, check, name, weight and backup.
 fn target(item: &Item<'_>) -> Option<TargetDraft> {
     if !item.is_table() {
         let address = item.at(item.socket_address(ADDRESS)?);
         return Some(TargetDraft {
             name: address.value.to_string(),
             address,
+            check: None,
             weight: 1,
             backup: false,
         });
@@ -284,6 +310,9 @@ fn target(item: &Item<'_>) -> Option<TargetDraft> {
     let section = item.section()?;
     let address = section.require("address", "address = \"10.0.0.21:8080\"");
     let address = address.and_then(|item| Some(item.at(item.socket_address(ADDRESS)?)));
+    let check = section
+        .get("check")
+        .and_then(|item| Some(item.at(item.socket_address("10.9.0.21:9000")?)));
     let name = section
         .get("name")
         .and_then(|item| item.string())
@@ -297,6 +326,7 @@ fn target(item: &Item<'_>) -> Option<TargetDraft> {
     let name = name.unwrap_or_else(|| address.value.to_string());
     Some(TargetDraft {
         address,
+        check,
         name,
         weight: weight.unwrap_or(1),
         backup: backup.unwrap_or(false),

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use balancer::{Check, HealthSettings};
+use balancer::{Check, CheckTls, HealthSettings};
 
 use crate::Code;
 use crate::tree::{At, Findings, Item, Place, Section};
@@ -21,6 +21,8 @@ pub(crate) struct HealthDraft {
     pub(super) host: Option<String>,
     pub(super) status: Option<Vec<RangeInclusive<u16>>>,
     pub(super) body: Option<String>,
+    /// Whether checks are inside TLS.
+    pub(crate) tls: Option<At<bool>>,
 }
 
 /// What is asked.
@@ -57,6 +59,7 @@ impl HealthDraft {
             host: self.host.or(inherit.host.filter(|_| same_kind)),
             status: self.status.or(inherit.status.filter(|_| same_kind)),
             body: self.body.or(inherit.body.filter(|_| same_kind)),
+            tls: self.tls.or(inherit.tls.filter(|_| same_kind)),
             kind: self.kind.or(inherit.kind),
         }
     }
@@ -108,6 +111,11 @@ impl HealthDraft {
             fast: usual.fast.min(every),
             port: self.port,
             http2: false,
+            tls: match self.tls {
+                Some(At { value: false, .. }) => CheckTls::Off,
+                // The group knows whom to expect.
+                Some(At { value: true, .. }) | None => CheckTls::AsTraffic,
+            },
         }
     }
 }
@@ -152,6 +160,9 @@ pub(super) fn read(item: &Item<'_>) -> HealthDraft {
         .map(str::to_owned);
     let status = status.map(|item| statuses(&item));
     let body = http_only(&section, "body", &kind).and_then(|item| body(&item));
+    let tls = section
+        .get("tls")
+        .and_then(|item| Some(item.at(item.boolean()?)));
     section.finish();
     HealthDraft {
         kind,
@@ -163,6 +174,7 @@ pub(super) fn read(item: &Item<'_>) -> HealthDraft {
         host,
         status,
         body,
+        tls,
     }
 }
 

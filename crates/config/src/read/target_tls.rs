@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 
 use super::Files;
 use crate::Code;
-use crate::tree::{At, Item};
+use crate::tree::{At, Findings, Item, Place};
 use crate::trust::read_authorities;
 
 /// Whom this host trusts, where nobody says otherwise.
@@ -43,7 +43,7 @@ pub(super) fn read(item: &Item<'_>, files: Files<'_>) -> Option<Option<TargetTls
         None => Path::new(SYSTEM).to_owned(),
     };
     let authorities = match files.access {
-        true => authorities(&path, ca.as_ref().unwrap_or(item)),
+        true => authorities(&path, &ca.as_ref().unwrap_or(item).place(), item.found()),
         false => None,
     };
     let ca = path.display().to_string();
@@ -72,14 +72,30 @@ fn server_name(item: &Item<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
+/// What `tls = {}` says, which nobody has written: `place` is what asks for it.
+pub(super) fn usual(place: &Place, files: Files<'_>, found: &Findings<'_>) -> TargetTlsDraft {
+    TargetTlsDraft {
+        settings: TargetTlsSettings {
+            name: None,
+            ca: SYSTEM.to_owned(),
+            certificate: None,
+        },
+        authorities: match files.access {
+            true => authorities(Path::new(SYSTEM), place, found),
+            false => None,
+        },
+        certificate: None,
+    }
+}
+
 /// Whom a file trusts; what is wrong with it is reported.
-fn authorities(path: &Path, item: &Item<'_>) -> Option<Arc<str>> {
+fn authorities(path: &Path, place: &Place, found: &Findings<'_>) -> Option<Arc<str>> {
     match read_authorities(path) {
         Ok(text) => Some(text),
         Err(error) => {
             let remedy =
                 "give `ca` a file in PEM form; without it that of the package ca-certificates";
-            item.error(Code::File, error.to_string(), remedy.to_owned());
+            found.error(Code::File, place, error.to_string(), remedy.to_owned());
             None
         }
     }

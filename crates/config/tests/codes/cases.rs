@@ -511,6 +511,29 @@ pub(crate) const CASES: &[Case] = &[
     ),
     (
         WEB,
+        "health = { udp = { send = \"a\" }, port = 1, tls = true }\n",
+        &[
+            "6:18: error[E050]: the health check of group `app` does not fit listener `web`, whose protocol is http; check by `http` or `tcp`",
+            "6:50: error[E050]: `tls` is for checks over connections, not for those by udp; remove it",
+        ],
+    ),
+    (
+        WEB,
+        "[listener.b]\nbind = \"0.0.0.0:81\"\nforward = \"b\"\n[group.b]\ntargets = [{ address = \"10.0.0.9:1\", check = \"10.0.0.9:2\" }]\nhealth = \"off\"\n",
+        &[
+            "10:46: warning[E051]: group `b` has `health = \"off\"`: nobody is checked there; remove `check`, or say how the group is checked",
+        ],
+    ),
+    (
+        WEB,
+        "[listener.b]\nbind = \"0.0.0.0:81\"\nforward = \"b\"\n[group.b]\ntargets = [{ address = \"10.0.0.9:1\", check = \"10.0.0.9\" }]\nhealth = { tcp = true, tls = \"off\" }\n",
+        &[
+            "10:46: error[E010]: expected an address with port like \"10.9.0.21:9000\", got \"10.0.0.9\" without a port; write \"10.0.0.9:PORT\"",
+            "11:30: error[E010]: expected true or false, got \"off\"; did you mean false?",
+        ],
+    ),
+    (
+        WEB,
         "health = { grpc = \"shop.Orders\" }\n",
         &[
             "6:19: error[E050]: the targets of group `app` are checked by `grpc` and spoken to in HTTP/1.1, which has no such calls; write `http = \"2\"` in the group, or give the check a `port` of its own",

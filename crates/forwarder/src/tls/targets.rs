@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use balancer::{GroupSettings, Plan, TargetTlsSettings};
+use balancer::{Check, CheckTls, GroupSettings, Plan, TargetTlsSettings};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -121,8 +121,16 @@ pub(super) fn roots(file: &str, authorities: &str) -> Result<RootCertStore, TlsE
     Ok(roots)
 }
 
+/// What one group has.
+#[derive(Clone, Debug, Default)]
+struct OfGroup {
+    traffic: Option<Arc<TargetTls>>,
+    /// For checks that are told to be inside TLS; the same as of the traffic if that does.
+    checks: Option<Arc<TargetTls>>,
+}
+
 /// By the names of the groups.
-type ByGroup = BTreeMap<String, Arc<TargetTls>>;
+type ByGroup = BTreeMap<String, OfGroup>;
 
 /// What all threads know of TLS to targets.
 #[derive(Debug, Default)]
@@ -168,32 +176,14 @@ impl Targets {
         let known = self.0.load();
         let mut wanted = ByGroup::new();
         for group in plan.groups() {
-            let Some(settings) = &group.settings().tls else {
-                continue;
-            };
-            let (name, http2) = (&group.settings().name, group.settings().http2);
+            let group = group.settings();
+            let kept = known.get(&group.name).cloned().unwrap_or_default();
             let failed = |source| ApplyError::TargetTls {
-                group: name.clone(),
+                group: group.name.clone(),
                 source,
             };
-            let authorities = materials.authorities.get(&settings.ca);
-            let missing = || failed(TlsError::NoAuthority(settings.ca.clone()));
-            let authorities = authorities.ok_or_else(missing)?;
-            let shown = shown(settings, materials).map_err(failed)?;
-            let kept = known.get(name).filter(|kept| {
-                kept.settings == *settings
-                    && kept.http2 == http2
-                    && kept.authorities == *authorities
-                    && kept.shown.as_ref() == shown
-            });
-            let tls = match kept {
-                Some(kept) => Arc::clone(kept),
-                None => {
-                    let built = TargetTls::build(settings, http2, authorities, shown);
-                    Arc::new(built.map_err(failed)?)
-                }
-            };
-            wanted.insert(name.clone(), tls);
+            let of_group = of_group(group, kept, materials).map_err(failed)?;
+            wanted.insert(group.name.clone(), of_group);
         }
         Ok(Prepared(Arc::new(wanted)))
     }
@@ -208,9 +198,61 @@ impl Targets {
         if group.tls.is_none() {
             return Way::Plain;
         }
-        let known = self.0.load().get(&group.name).map(Arc::clone);
+        let known = self.0.load();
+        let known = known.get(&group.name).and_then(|own| own.traffic.clone());
         known.map_or(Way::Unknown, Way::Tls)
     }
+
+    /// How a target is checked, at a place that is for checks alone or at its own.
+    pub(crate) fn check_way(&self, group: &GroupSettings, elsewhere: bool) -> Way {
+        match &group.health.tls {
+            CheckTls::AsTraffic if elsewhere => Way::Plain,
+            CheckTls::AsTraffic => self.way(group),
+            CheckTls::Off => Way::Plain,
+            CheckTls::On(_) => {
+                let known = self.0.load();
+                let known = known.get(&group.name).and_then(|own| own.checks.clone());
+                known.map_or(Way::Unknown, Way::Tls)
+            }
+        }
+    }
+}
+
+/// What a group wants; what stays as it was is taken from `kept`.
+fn of_group(
+    group: &GroupSettings,
+    kept: OfGroup,
+    materials: &Materials,
+) -> Result<OfGroup, TlsError> {
+    let prepared = |settings: &TargetTlsSettings, http2, kept: &[&Option<Arc<TargetTls>>]| {
+        let authorities = materials.authorities.get(&settings.ca);
+        let missing = || TlsError::NoAuthority(settings.ca.clone());
+        let authorities = authorities.ok_or_else(missing)?;
+        let shown = shown(settings, materials)?;
+        let fits = |kept: &&Arc<TargetTls>| {
+            kept.settings == *settings
+                && kept.http2 == http2
+                && kept.authorities == *authorities
+                && kept.shown.as_ref() == shown
+        };
+        match kept.iter().filter_map(|kept| kept.as_ref()).find(fits) {
+            Some(kept) => Ok(Arc::clone(kept)),
+            None => TargetTls::build(settings, http2, authorities, shown).map(Arc::new),
+        }
+    };
+    let traffic = group.tls.as_ref();
+    let traffic = traffic.map(|settings| prepared(settings, group.http2, &[&kept.traffic]));
+    let traffic = traffic.transpose()?;
+    let health = &group.health;
+    let checks = match &health.tls {
+        CheckTls::AsTraffic | CheckTls::Off => None,
+        CheckTls::On(settings) => {
+            // A call of gRPC is in HTTP/2, whatever the traffic is in.
+            let http2 = health.http2 || matches!(health.check, Check::Grpc { .. });
+            Some(prepared(settings, http2, &[&traffic, &kept.checks])?)
+        }
+    };
+    Ok(OfGroup { traffic, checks })
 }
 
 /// What a plan wants, not in force yet.

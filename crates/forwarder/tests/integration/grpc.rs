@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use balancer::{Check, HealthSettings};
+use balancer::{Check, CheckTls, HealthSettings};
 use bytes::Bytes;
 use forwarder::{AccessLogFormat, Forwarder, TargetStanding};
 use h2::server::SendResponse;
@@ -260,11 +260,20 @@ fn targets_are_checked_by_a_call_inside_tls() {
     group.health = check("well");
     let mut listener = http_listener(&place);
     listener.h2c = true;
+    // The traffic is neither in TLS nor in HTTP/2: the check says what it needs.
+    let mut plain = group.clone();
+    plain.name = "plain".to_owned();
+    plain.http2 = false;
+    plain.health.http2 = false;
+    plain.health.tls = CheckTls::On(plain.tls.take().unwrap());
     forwarder
-        .apply_with(vec![listener], vec![group], &vouching(&internal))
+        .apply_with(vec![listener], vec![group, plain], &vouching(&internal))
         .unwrap();
-    eventually("the check passes", || {
-        forwarder.snapshot().groups[0].targets[0].check.as_str() == "up"
+    eventually("the checks pass", || {
+        let groups = forwarder.snapshot().groups;
+        groups
+            .iter()
+            .all(|group| group.targets[0].check.as_str() == "up")
     });
     client(async {
         let (send, _connection) = connect(place.address).await;

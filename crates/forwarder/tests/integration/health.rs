@@ -1,10 +1,12 @@
 //! Health checks: what they ask, and what follows from the answers.
 
+use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::Duration;
 
-use balancer::{Check, GroupSettings, HealthSettings, Order};
+use balancer::{Check, GroupSettings, HealthSettings, Order, SendProxy};
 use forwarder::{CheckStanding, Forwarder, TargetSnapshot, TargetStanding};
 
 use crate::support::*;
@@ -252,4 +254,78 @@ fn health_and_orders_outlive_a_reload() {
         assert_eq!(snapshot.groups[0].targets[1].state, TargetStanding::Drain);
         assert!(forwarder.ready().first_health_round_done);
     }
+}
+
+/// A place on another address that answers checks, and nothing else, with a status that can be changed.
+fn check_place(status: u16) -> (Origin, Arc<AtomicU16>) {
+    let status = Arc::new(AtomicU16::new(status));
+    let current = Arc::clone(&status);
+    let origin = Origin::start_at(Ipv4Addr::new(127, 0, 0, 2), move |mut stream, _| {
+        let Some(request) = read_request(&mut stream, &mut Vec::new()) else {
+            return;
+        };
+        // Also what goes before a request to a target that wants to be told whose it is.
+        let status = match request.head.starts_with("GET /healthz ") {
+            true => current.load(SeqCst),
+            false => 404,
+        };
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    (origin, status)
+}
+
+#[test]
+fn a_target_is_checked_at_an_address_of_its_own() {
+    let target_place = Origin::answering("served");
+    let ((first, status), (second, _)) = (check_place(200), check_place(200));
+    let (place, forwarder) = (place(), forwarder());
+    let apply = |check: &Origin| {
+        let mut group = GroupSettings::new("g", [target_place.address]);
+        group.targets[0].check = Some(check.address);
+        group.health = fast(Check::http("/healthz"));
+        // For one port everybody has; the address goes before it.
+        group.health.port = Some(1);
+        group.send_proxy = Some(SendProxy::V1);
+        forwarder
+            .apply(vec![http_listener(&place)], vec![group])
+            .unwrap();
+    };
+    apply(&first);
+    eventually("up", || target(&forwarder, 0).state == TargetStanding::Up);
+    assert!(first.connections() > 0);
+    assert_eq!(target_place.connections(), 0, "it is for traffic alone");
+    assert!(Client::connect(place.address).get("/").status == 200);
+    let connections = target_place.connections();
+    assert!(connections > 0, "traffic goes where it always does");
+
+    status.store(503, SeqCst);
+    eventually("down", || {
+        target(&forwarder, 0).state == TargetStanding::Down
+    });
+    let why = format!("at {}: http 503 (want 200-399) ", first.address);
+    let down = target(&forwarder, 0);
+    assert!(down.why.starts_with(&why), "{}", down.why);
+    let name = target_place.address.to_string();
+    forwarder.order("g", &name, Order::Drain).unwrap();
+
+    apply(&second);
+    let moved = target(&forwarder, 0);
+    assert_eq!(
+        (moved.order, moved.requests_total),
+        (Order::Drain, down.requests_total),
+        "what is known of the target is kept"
+    );
+    eventually("up at the other", || {
+        target(&forwarder, 0).check == CheckStanding::Up
+    });
+    assert!(second.connections() > 0);
+    let before = first.connections();
+    let other = second.connections();
+    eventually("checked again", || second.connections() > other + 2);
+    assert!(
+        first.connections() <= before + 1,
+        "the first is left alone, but for one that was under way"
+    );
+    assert_eq!(target_place.connections(), connections);
 }

@@ -47,7 +47,15 @@ pub(crate) struct Origin {
 impl Origin {
     /// Hands each connection with its number (from 0) to `serve`.
     pub(crate) fn start(serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Origin {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::start_at(Ipv4Addr::LOCALHOST, serve)
+    }
+
+    /// The same at another address of this host.
+    pub(crate) fn start_at(
+        ip: Ipv4Addr,
+        serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
+    ) -> Origin {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balancer::{
-    Check, Condition, Glob, GroupSettings, ListenerSettings, Protocol, RuleAction, RuleSettings,
-    TargetTlsSettings, TlsSettings,
+    Check, CheckTls, Condition, Glob, GroupSettings, ListenerSettings, Protocol, RuleAction,
+    RuleSettings, TargetTlsSettings, TlsSettings,
 };
 use forwarder::{CertificateMaterial, Materials};
 use rustls::pki_types::pem::PemObject;
@@ -290,6 +290,44 @@ fn checks_speak_as_requests_do() {
         let (check, why) = target();
         check == "down" && why.contains("tls: invalid peer certificate")
     });
+}
+
+#[test]
+fn checks_are_inside_tls_or_in_plain_text_as_they_are_told() {
+    let internal = certificate("internal", &["web.internal"]);
+    let (inside, plain) = (https_origin(&internal, "well"), Origin::answering("well"));
+    let named = |name: &str| encrypted(&[], name).tls;
+    let on = |name: &str| CheckTls::On(named(name).unwrap());
+    let (own, none) = (named("web.internal"), None);
+    // What the traffic is in, where the target is checked, if not at its own address, and how; whether that passes.
+    let rows = [
+        (&own, &plain, None, CheckTls::AsTraffic, false),
+        (&own, &plain, None, CheckTls::Off, true),
+        (&own, &inside, None, CheckTls::Off, false),
+        (&own, &plain, Some(&inside), on("web.internal"), true),
+        (&own, &inside, Some(&plain), CheckTls::AsTraffic, true),
+        (&none, &inside, None, CheckTls::AsTraffic, false),
+        (&none, &inside, None, on("web.internal"), true),
+        (&none, &inside, None, on("other.internal"), false),
+        (&none, &plain, Some(&inside), on("web.internal"), true),
+        (&none, &plain, Some(&inside), CheckTls::AsTraffic, false),
+    ];
+    for (row, (traffic, target, check, tls, passes)) in rows.into_iter().enumerate() {
+        let (place, forwarder) = (place(), forwarder());
+        let mut group = group("g", &[target.address]);
+        group.tls = traffic.clone();
+        group.targets[0].check = check.map(|check| check.address);
+        group.health.check = Check::http("/");
+        group.health.tls = tls;
+        let listener = http_listener(&place);
+        forwarder
+            .apply_with(vec![listener], vec![group], &vouching(&internal))
+            .unwrap();
+        eventually("checked", || forwarder.ready().first_health_round_done);
+        let target = forwarder.snapshot().groups[0].targets[0].clone();
+        let passed = target.check.as_str() == "up";
+        assert_eq!(passed, passes, "row {row}: {}", target.why);
+    }
 }
 
 /// A target inside TLS that sends back everything, then a word, once its client's direction has ended.

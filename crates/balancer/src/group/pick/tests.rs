@@ -35,6 +35,7 @@ fn settings(algorithm: Algorithm, members: &[(u32, bool)]) -> GroupSettings {
         settings.targets.push(TargetSettings {
             name: format!("t{index}"),
             address: format!("10.0.0.{}:80", index + 1).parse().unwrap(),
+            check: None,
             weight: *weight,
             backup: *backup,
         });

@@ -1,6 +1,6 @@
 //! What concerns TLS: whom listeners and groups trust, and what they show.
 
-use balancer::{ClientTlsSettings, TargetTlsSettings, TlsSettings};
+use balancer::{CheckTls, ClientTlsSettings, TargetTlsSettings, TlsSettings};
 
 use super::{Part, list, or};
 use crate::certificate::Certificate;
@@ -38,6 +38,15 @@ pub(super) fn targets(tls: &TargetTlsSettings, config: &Config) -> String {
     let shown = tls.certificate.as_ref();
     let shown = shown.map_or(String::new(), |name| format!(", shown certificate {name}"));
     format!("{name}, vouched for by {ca}{shown}")
+}
+
+/// `health.tls` of a group.
+pub(super) fn checks(tls: &CheckTls, config: &Config) -> String {
+    match tls {
+        CheckTls::AsTraffic => "as the traffic".to_owned(),
+        CheckTls::Off => "off".to_owned(),
+        CheckTls::On(settings) => targets(settings, config),
+    }
 }
 
 /// A file, and what tells its content from another.
