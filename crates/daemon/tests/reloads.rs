@@ -36,8 +36,13 @@ fn a_reload_during_which_the_forwarder_dies_fails_and_the_next_is_applied() {
     node::freeze(forwarder);
     let answer = node.reload();
     assert_eq!(answer["outcome"], "failed", "{answer}");
-    assert_eq!(
-        answer["error"], "the forwarder ended while it applied it",
+    // On a machine that is late itself a silent forwarder is not blamed at once: then the time for the answer may be over first.
+    let reasons = [
+        "the forwarder ended while it applied it",
+        "the forwarder did not answer in time",
+    ];
+    assert!(
+        reasons.iter().any(|reason| answer["error"] == *reason),
         "{answer}"
     );
     node::wait_until("another forwarder runs", || {
