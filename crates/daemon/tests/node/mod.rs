@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// processes stand still for a while.
 const ANSWER_LIMIT: Duration = Duration::from_secs(150);
 /// User and group `nobody`.
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// Waits for a fact; panics with its name when it does not come.
 pub(crate) fn wait_until(what: &str, mut fact: impl FnMut() -> bool) {

@@ -1,12 +1,13 @@
 //! Files of certificates in every state they may be found in, under load: what is bad changes nothing, what is good is taken.
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use super::{answer, certificate, config, curl, problems};
-use crate::node::{Node, Origin, free_port, wait_until};
+use crate::node::{NOBODY, Node, Origin, free_port, wait_until};
 
 /// Makes what a certificate and its key are behind: a folder for each version, and a link to the one in use, as certbot and
 /// Kubernetes have it.
@@ -102,6 +103,15 @@ fn bad_files_change_nothing_and_a_link_that_moves_on_is_followed_while_others_sh
         complained("live/app.key");
         std::fs::remove_dir(live("app.key")).unwrap();
         mend();
+        // A key that became somebody else's, and nothing else: root without its powers is nobody there.
+        let owned_by = |who: u32| chown(live("app.key"), Some(who), Some(who)).unwrap();
+        std::fs::set_permissions(live("app.key"), Permissions::from_mode(0o600)).unwrap();
+        owned_by(NOBODY);
+        complained("Permission denied");
+        owned_by(0);
+        wait_until("it may be read again", || {
+            !problems(&node).contains("certificate app")
+        });
         std::fs::remove_file(live("app.pem")).unwrap();
         complained("o such file");
         mend();

@@ -30,6 +30,7 @@ mod sticky;
 mod support;
 mod tcp;
 mod tls;
+mod tls_names;
 mod tls_targets;
 mod udp;
 mod websocket;

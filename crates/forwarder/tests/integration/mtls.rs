@@ -110,20 +110,30 @@ impl Door {
     }
 
     fn asks(&self, certificate: ClientCertificate, ca: &Authority, revoked: Option<&[u64]>) {
+        let lists = revoked.map(|serials| ca.revokes(serials));
+        self.apply(certificate, ca.pem(), lists);
+    }
+
+    /// All of these authorities may vouch for clients.
+    fn asks_any(&self, certificate: ClientCertificate, all: &[&Authority]) {
+        self.apply(certificate, all.iter().map(|ca| ca.pem()).collect(), None);
+    }
+
+    fn apply(&self, certificate: ClientCertificate, authorities: String, lists: Option<String>) {
         let mut tls = TlsSettings::new(["one"]);
         tls.clients = Some(ClientTlsSettings {
             ca: "clients.pem".to_owned(),
-            crl: revoked.map(|_| "clients.crl".to_owned()),
+            crl: lists.as_ref().map(|_| "clients.crl".to_owned()),
             certificate,
         });
         let listener = ListenerSettings {
             tls: Some(tls),
             ..ListenerSettings::new("web", Protocol::Https, vec![self.place.address], "g")
         };
-        let lists = revoked.map(|serials| ("clients.crl".to_owned(), ca.revokes(serials)));
+        let lists = lists.map(|lists| ("clients.crl".to_owned(), lists));
         let materials = Materials {
             certificates: vec![self.own.clone()],
-            authorities: [("clients.pem".to_owned(), ca.pem())].into(),
+            authorities: [("clients.pem".to_owned(), authorities)].into(),
             revocations: lists.into_iter().collect(),
             ..Materials::default()
         };
@@ -274,6 +284,37 @@ fn a_ticket_is_none_where_more_is_asked() {
         assert!(door.ask(&alice).is_some());
         door.asks(ClientCertificate::Require, &Authority::new("others"), None);
         assert_eq!(door.ask(&alice), None, "others decide who comes in");
+    }
+}
+
+#[test]
+fn a_ticket_of_somebody_whose_authority_was_taken_away_does_not_resume() {
+    let door = Door::new();
+    let (ours, partners) = (Authority::new("ours"), Authority::new("partners"));
+    let (alice, bob) = (
+        ours.vouches("alice", 1, |_| {}),
+        partners.vouches("bob", 1, |_| {}),
+    );
+    let unverified = || causes(&door.forwarder, "client-unverified@handshake");
+    let resumed = || door.forwarder.snapshot().listeners[0].handshakes.resumed();
+    for versions in [ONLY_1_2, ONLY_1_3] {
+        for demand in [ClientCertificate::Require, ClientCertificate::Allow] {
+            let clients = [&alice, &bob].map(|one| door.client(Some(one), versions));
+            door.asks_any(demand, &[&ours, &partners]);
+            for client in &clients {
+                assert!(door.ask(client).is_some());
+                assert_eq!(door.ask(client), Some(HandshakeKind::Resumed));
+            }
+            let before = (unverified(), resumed());
+            door.asks_any(demand, &[&ours]);
+            assert_eq!(door.ask(&clients[1]), None, "{demand:?}");
+            // It was refused for what it showed, so it was asked anew.
+            eventually("it is counted", || unverified() == before.0 + 1);
+            assert_eq!(resumed(), before.1);
+            assert_ne!(door.ask(&clients[0]), Some(HandshakeKind::Resumed));
+            assert_eq!(door.told().as_deref(), Some("CN=alice,O=Example"));
+            assert_eq!(door.ask(&clients[0]), Some(HandshakeKind::Resumed));
+        }
     }
 }
 

@@ -65,8 +65,7 @@ pub(crate) fn trusting(
 ) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
-        let der = CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap();
-        roots.add(der).unwrap();
+        roots.add(der(certificate)).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
@@ -74,6 +73,11 @@ pub(crate) fn trusting(
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
+}
+
+/// The certificate itself.
+pub(crate) fn der(material: &CertificateMaterial) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(material.chain.as_bytes()).unwrap()
 }
 
 pub(crate) type Versions = &'static [&'static rustls::SupportedProtocolVersion];
@@ -107,12 +111,12 @@ impl TlsClient {
         })
     }
 
-    /// The same, the first message sent in pieces of this many bytes.
+    /// The same, the first message sent in pieces, each a packet of its own; `pieces` makes them of it.
     pub(crate) fn connect_in_pieces(
         address: SocketAddr,
         config: &Arc<ClientConfig>,
         name: &str,
-        size: usize,
+        pieces: impl FnOnce(&[u8]) -> Vec<Vec<u8>>,
     ) -> std::io::Result<Self> {
         let tcp = TcpStream::connect(address)?;
         tcp.set_read_timeout(Some(LIMIT))?;
@@ -122,8 +126,8 @@ impl TlsClient {
         let mut stream = StreamOwned::new(connection, tcp);
         let mut hello = Vec::new();
         stream.conn.write_tls(&mut hello)?;
-        for piece in hello.chunks(size) {
-            stream.sock.write_all(piece)?;
+        for piece in pieces(&hello) {
+            stream.sock.write_all(&piece)?;
             // So that each piece is a read of its own.
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -103,7 +103,8 @@ pub(super) fn start(found: mpsc::Sender<Vec<Found>>) -> Sender<Vec<Source>> {
     wanted
 }
 
-/// What tells one state of a file from another.
+/// What tells one state of a file from another: also who may read it, which is why the time is that of the last change to
+/// anything (ctime), not to what it holds.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 fn stamp(path: &Path) -> Stamp {
@@ -111,8 +112,8 @@ fn stamp(path: &Path) -> Stamp {
     Some((
         metadata.ino(),
         metadata.len(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
     ))
 }
 
