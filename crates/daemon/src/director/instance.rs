@@ -7,6 +7,7 @@ mod carrier;
 mod effects;
 mod gathering;
 mod pause;
+mod understudy;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use vrrp::{
 
 use self::acceptance::Refusal;
 use self::carrier::VirtualLinks;
+pub(super) use self::understudy::VIPS as PRACTICE_VIPS;
 use super::addresses::{Addresses, Order};
 use super::announce::Schedule;
 use super::announcers::{Announcers, Outlet};

@@ -1,11 +1,11 @@
 //! A takeover for practice: everything it needs has run once, and is in memory, before the day it is needed.
 //!
 //! The program is locked as it is touched, and a backup may never have touched what makes it Active. So the ways are gone through once
-//! after the start, with a copy of a decision, addresses for a link that is not there, and frames to this host itself: nothing real is
-//! changed, and what comes of it does not matter. `netns-tests/tests/memory.rs` holds the real takeover to what is locked by then.
+//! after the start: by an understudy without wires, whose addresses are for a link that is not there, with a journal and a recorder of its
+//! own, a copy of a decision, and frames to this host itself. Nothing real is changed, and what comes of it does not matter.
+//! `netns-tests/tests/memory.rs` holds the real takeover to what is locked by then.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,53 +14,70 @@ use linux::neighbour::Announcer;
 use vrrp::{Priority, Rehearsal};
 
 use super::Director;
-use super::addresses::{Addresses, Order};
-use super::instance::Instance;
-use super::testament;
+use super::addresses::Addresses;
+use super::flight::Recorder;
+use super::instance::{Instance, Notice, PRACTICE_VIPS as VIPS};
+use super::{nft, testament};
 use crate::experiment::{self, LOOPBACK, NOWHERE};
-
-/// Number of no virtual router: they are counted up from 1.
-const NOBODY: u64 = 0;
-/// The made-up addresses: of this host itself, in case anything should come of it.
-const VIPS: [(IpAddr, u8); 2] = [
-    (IpAddr::V4(Ipv4Addr::LOCALHOST), 32),
-    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-];
 
 impl Director {
     /// Goes through a takeover and what follows it, without consequences.
-    pub(super) fn practise(&self, now: Instant) {
+    pub(super) fn practise(&mut self, now: Instant) {
         let Some(instance) = self.instances.iter().find(|one| one.started) else {
             return;
         };
         practise_decision(now, instance);
-        self.practise_claim();
         practise_frames(instance);
-        testament::practise();
-        self.recorder
-            .practise(now, &instance.lane, &self.journal.lane);
-    }
-
-    /// Its outcome comes back under the number of nobody, and is passed over.
-    fn practise_claim(&self) {
-        let vip = |(address, prefix_len)| Vip {
-            ifindex: NOWHERE,
-            address,
-            prefix_len,
-            lease: Some(Duration::from_secs(2)),
-            parent: None,
-        };
+        if instance.is_steered() {
+            // No rules: the program starts and ends.
+            tokio::task::spawn_local(async { nft::run("").await });
+        }
+        // The outcome of its claim comes back under the number of nobody, and is passed over.
         let addresses = Addresses::new(
-            NOBODY,
+            Instance::NOBODY,
             Rc::clone(&self.kernel),
             Rc::clone(&self.settings),
             self.outcomes.clone(),
         );
-        addresses.order(Order::Claim {
-            number: 0,
-            links: Vec::new(),
-            vips: VIPS.map(vip).to_vec(),
-        });
+        let mut understudy = instance.understudy(now, addresses);
+        let notices = understudy.rehearse(now);
+        testament::practise(&understudy);
+        self.practise_renewal(now);
+        for notice in notices {
+            self.practise_notice(notice, &understudy);
+        }
+    }
+
+    /// The kernel was never given this address by us, so that it is passed over.
+    fn practise_renewal(&self, now: Instant) {
+        let lease = Duration::from_secs(2);
+        let (address, prefix_len) = VIPS[0];
+        let vip = Vip {
+            ifindex: NOWHERE,
+            address,
+            prefix_len,
+            lease: Some(lease),
+            parent: None,
+        };
+        let vips = vec![(Instance::NOBODY, vip)];
+        self.renewals.ask(vips, now + lease);
+    }
+
+    /// As [`Director::on_notices`], but nobody hears of it.
+    fn practise_notice(&mut self, notice: Notice, understudy: &Instance) {
+        match notice {
+            Notice::Journal(entry) => self.journal.practise(entry),
+            Notice::Moved(entry, mut moved) => {
+                self.journal.practise(entry);
+                moved.summary.node = self.node_name();
+                // Nobody has hooks.
+                self.call_hooks(&moved);
+                Recorder::practise(*moved, &understudy.lane, &self.journal.lane);
+            }
+            // To nobody.
+            Notice::Parting { .. } | Notice::Elsewhere { .. } => self.on_notices(vec![notice]),
+            Notice::Handover { .. } => {}
+        }
     }
 }
 

@@ -109,8 +109,9 @@ fn write_down(will: &Will) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Writes a made-up will down and drops it: see [`super::practice`].
-pub(super) fn practise() {
+/// Writes a made-up will down, and that of an understudy, and drops it: see [`super::practice`].
+pub(super) fn practise(understudy: &Instance) {
+    let own = part(understudy, &Wires::default());
     let here = std::net::Ipv4Addr::LOCALHOST.into();
     let part = Part {
         packets: vec![Farewell {
@@ -127,7 +128,8 @@ pub(super) fn practise() {
         links: vec![0],
         stamp: Some(0),
     };
-    let parts = (0..2).map(|number| (number, part.clone())).collect();
+    let parts = [part, own];
+    let parts = (0..).zip(parts).collect();
     // It is not given to anybody.
     drop(write_down(&Will { parts }));
 }

@@ -39,7 +39,7 @@ impl Instance {
     }
 
     /// A farewell that is signed goes stale: the will is written anew in time.
-    fn refresh_signed_will(&mut self, now: Instant) {
+    pub(super) fn refresh_signed_will(&mut self, now: Instant) {
         let signed = self.signs() && self.is_holding();
         let due_at = self.signing.will_due_at.filter(|_| signed);
         let due = due_at.is_some_and(|at| at <= now);
