@@ -44,9 +44,9 @@ fn a_takeover_runs_what_is_locked_in_memory_already() {
     .unwrap();
     let after = code_kib(director).unwrap();
     eprintln!("code in memory: {before} KiB before the takeover, {after} KiB after it");
-    // The kernel reads sixteen pages for one, so a few forgotten steps look like many.
+    // Where files are written and programs are started is not practised: some 8 %.
     assert!(
-        after <= before + before / 4,
+        after <= before + before * 15 / 100,
         "{before} KiB before, {after} KiB after"
     );
 }
