@@ -44,7 +44,7 @@ fn a_takeover_runs_what_is_locked_in_memory_already() {
     .unwrap();
     let after = code_kib(director).unwrap();
     eprintln!("code in memory: {before} KiB before the takeover, {after} KiB after it");
-    // Where files are written and programs are started is not practised: some 8 %.
+    // Not everything is practised: some 8 % were seen.
     assert!(
         after <= before + before * 15 / 100,
         "{before} KiB before, {after} KiB after"
