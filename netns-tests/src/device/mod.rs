@@ -85,14 +85,17 @@ pub trait Device {
     }
 
     /// Kills a part (SIGKILL) and returns the moment just before. Several processes are stopped first: one that saw
-    /// another die could still act on it, and a node that dies whole has nobody left for that.
+    /// another die could still act on it, and a node that dies whole has nobody left for that. Parents die last: the
+    /// death of one orphans its process group, and the kernel continues what is stopped in it.
     ///
     /// # Errors
     /// When there is no such process.
     fn kill(&self, part: Part) -> anyhow::Result<Instant> {
         if part == Part::All {
             let moment = self.signal(part, Signal::SIGSTOP)?;
-            self.signal(part, Signal::SIGKILL)?;
+            for pid in self.pids(part).into_iter().rev() {
+                kill(pid_of(pid), Signal::SIGKILL)?;
+            }
             return Ok(moment);
         }
         self.signal(part, Signal::SIGKILL)
