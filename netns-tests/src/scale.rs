@@ -219,6 +219,28 @@ pub struct ScaleMeasure {
     pub status_ms: Option<f64>,
 }
 
+impl Crowd {
+    /// When each was first seen to say farewell (priority 0) by `host` from `since` on, by link and VRID.
+    pub fn farewells(
+        self,
+        observer: &Observer,
+        host: Host,
+        since: Instant,
+    ) -> BTreeMap<(u8, u8), Instant> {
+        let mut found = BTreeMap::new();
+        for seen in observer.seen(since) {
+            if let Frame::Advert(advert) = seen.frame
+                && advert.priority == 0
+                && let Some(link) =
+                    (0..self.links).find(|link| advert.source == IpAddr::V4(source(*link, host)))
+            {
+                found.entry((link, advert.vrid)).or_insert(seen.at);
+            }
+        }
+        found
+    }
+}
+
 /// Starts `routers` of a product on one node, all of them alone on their links, and watches them for `watch`.
 ///
 /// # Errors

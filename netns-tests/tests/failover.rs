@@ -197,6 +197,32 @@ fn a_node_that_is_stopped_loses_two_probes_at_most_and_none_when_it_returns() {
 }
 
 #[test]
+fn a_stop_that_waits_an_interval_of_six_seconds_for_the_other_node_is_a_clean_one() {
+    let lab = Lab::new().unwrap();
+    let quiet = PairConfig {
+        listener: false,
+        pair: false,
+        ..PairConfig::default()
+    };
+    let mut node = Tandem::new(&lab, Host::Lb1, &quiet).unwrap();
+    // The owner waits for nobody at the start.
+    let config = "[vrrp.main]\ninterface = \"eth0\"\nvrid = 51\nvips = [\"10.0.0.10/24\"]\n\
+                  advert_interval = \"6s\"\npriority = 255\n";
+    node.write_config(config).unwrap();
+    node.start().unwrap();
+    node.wait_state("active", LIMIT).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    // An exit code other than 0 is an error of its own.
+    let asked = node.stop(4 * LIMIT).unwrap();
+    assert!(asked.elapsed() >= Duration::from_secs(6), "it waited");
+    let said = observer.adverts(Host::Lb1.v4(), asked);
+    assert!(said.iter().any(|(_, advert)| advert.priority == 0));
+    let log = node.log().join("\n");
+    assert!(!log.contains("killing the director"), "{log}");
+    assert!(lab.holders(Address::VIP4).is_empty());
+}
+
+#[test]
 fn a_handover_loses_nothing_and_is_not_undone() {
     measured(|| {
         let lab = Lab::new().unwrap();

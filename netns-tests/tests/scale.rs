@@ -4,11 +4,13 @@
 
 mod common;
 
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use common::{assert_within, measured};
 use netns_tests::{
-    Crowd, Device, Host, Lab, Observer, PairConfig, Part, Tandem, cpu_time, missed, within,
+    Crowd, Device, Host, Lab, Observer, PairConfig, Part, Tandem, cpu_time, missed, wait_until,
+    within,
 };
 
 const ROUTERS: usize = 250;
@@ -75,4 +77,74 @@ fn two_hundred_and_fifty_virtual_routers_miss_nothing() {
         let share = (after - before).as_secs_f64() / (to - from).as_secs_f64();
         assert!(share < 0.25, "{ROUTERS} routers need {share:.3} of a core");
     });
+}
+
+/// Virtual routers of the node that is stopped.
+const MANY: usize = 1000;
+/// Programs that want the whole processor meanwhile.
+const HOGS: usize = 4;
+/// For what takes seconds; waiting longer than this means that it will not happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_thousand_virtual_routers_leave_with_a_farewell_each_and_nobody_is_killed() {
+    let crowd = Crowd::of(MANY);
+    let lab = Lab::new().unwrap();
+    crowd.plug(&lab, Host::Lb1, Host::Watch).unwrap();
+    let observer = Observer::start(&lab).unwrap();
+    let quiet = PairConfig {
+        listener: false,
+        pair: false,
+        ..PairConfig::default()
+    };
+    let mut node = Tandem::new(&lab, Host::Lb1, &quiet).unwrap();
+    node.write_config(&crowd.tandem(false)).unwrap();
+    let begun = Instant::now();
+    node.start().unwrap();
+    wait_until("all of them advertise", PATIENCE, || {
+        crowd.adverts(&observer, Host::Lb1, begun).len() == crowd.len()
+    })
+    .unwrap();
+    let hogs = Hogs::start(HOGS);
+    // An exit code other than 0 is an error of its own.
+    let asked = node.stop(PATIENCE).unwrap();
+    drop(hogs);
+    assert_eq!(
+        crowd.farewells(&observer, Host::Lb1, asked).len(),
+        crowd.len()
+    );
+    let log = node.log().join("\n");
+    assert!(!log.contains("killing the director"), "{log}");
+    assert!(!log.contains("not removed"), "{log}");
+    let held = lab.net(Host::Lb1).ip("-o -4 addr show").unwrap();
+    let on_links = held.lines().filter(|line| line.contains(": s"));
+    assert_eq!(
+        on_links.count(),
+        usize::from(crowd.links),
+        "each link has its own address only:\n{held}"
+    );
+}
+
+/// Shells that do nothing without end.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    fn start(count: usize) -> Self {
+        let hog = || {
+            Command::new("sh")
+                .args(["-c", "while :; do :; done"])
+                .spawn()
+                .unwrap()
+        };
+        Self((0..count).map(|_| hog()).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            hog.kill().unwrap();
+            hog.wait().unwrap();
+        }
+    }
 }

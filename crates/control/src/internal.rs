@@ -54,6 +54,11 @@ pub enum ToKeeper {
     RestartRunner,
     /// The configuration is loaded and the control socket answers; the text is for the service manager.
     Ready(String),
+    /// The director is leaving on request, and has got on with it: it may take this long from here on, in milliseconds.
+    Leaving {
+        /// The limit; each one replaces the one before.
+        limit_ms: u64,
+    },
     /// The director leaves on purpose: its will is void and it must not be restarted.
     Done,
     /// The director ends so that another one goes on at once, by the program on disk. The will stands until the other one has said

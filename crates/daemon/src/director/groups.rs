@@ -84,7 +84,10 @@ impl Director {
             .collect();
         for index in &staying {
             self.instances[*index].departing = true;
-            self.instances[*index].stop_steering(now);
+            // With the last of the process all tables go at once.
+            if self.leaving.is_none() {
+                self.instances[*index].stop_steering(now);
+            }
         }
         for index in staying {
             let stays = |number: &u64| {

@@ -14,6 +14,9 @@ use super::grid::Grid;
 use super::instance::{Instance, Notice};
 use super::wires::{WireKey, Wires};
 
+/// How long one that has left waits for others that are about to: with each removal positions and sockets are looked at anew.
+const DEPARTURE: Duration = Duration::from_millis(50);
+
 /// The virtual routers by position; a position holds until one is removed.
 pub(super) struct Instances {
     grid: Grid,
@@ -22,6 +25,8 @@ pub(super) struct Instances {
     agenda: Agenda,
     leases: Leases,
     touched: BTreeSet<usize>,
+    /// Since when one that has left waits to be removed.
+    departed_at: Option<Instant>,
     /// What the keeper knows of these is out of date.
     unwilled: BTreeSet<usize>,
     /// Numbers of removed ones of which the keeper may still hold a part.
@@ -40,6 +45,7 @@ impl Instances {
             agenda: Agenda::default(),
             leases: Leases::default(),
             touched: BTreeSet::new(),
+            departed_at: None,
             unwilled: BTreeSet::new(),
             bequeathed: BTreeSet::new(),
             directory: BTreeMap::new(),
@@ -65,15 +71,20 @@ impl Instances {
         &mut self.list[index]
     }
 
-    /// Removes those that have left for good; whether there were any.
-    pub(super) fn remove_departed(&mut self) -> bool {
-        if !self
-            .touched
-            .iter()
-            .any(|index| self.list[*index].has_departed())
-        {
+    /// Removes those that have left for good, those that leave at about the same time together; whether it did.
+    pub(super) fn remove_departed(&mut self, now: Instant) -> bool {
+        let departed = |index: &usize| self.list[*index].has_departed();
+        if self.departed_at.is_none() && self.touched.iter().any(departed) {
+            self.departed_at = Some(now);
+        }
+        let Some(since) = self.departed_at else {
+            return false;
+        };
+        let about_to = |instance: &Instance| instance.departing && !instance.has_departed();
+        if now < since + DEPARTURE && self.list.iter().any(about_to) {
             return false;
         }
+        self.departed_at = None;
         let departed = self.list.iter().filter(|instance| instance.has_departed());
         self.bequeathed
             .extend(departed.map(|instance| instance.number));
@@ -146,6 +157,7 @@ impl Instances {
             .earliest()
             .into_iter()
             .chain(self.leases.earliest())
+            .chain(self.departed_at.map(|at| at + DEPARTURE))
             .min()
     }
 

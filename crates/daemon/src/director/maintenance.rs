@@ -67,7 +67,7 @@ impl Director {
             return;
         }
         self.maintenance.offer_at = Some(self.next_offer(now));
-        if self.handover.is_some() || self.leaving {
+        if self.handover.is_some() || self.leaving.is_some() {
             return;
         }
         for index in 0..self.instances.len() {

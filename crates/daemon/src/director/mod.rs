@@ -22,6 +22,7 @@ mod instances;
 mod journal;
 mod kernel_events;
 mod last_good;
+mod leaving;
 mod links;
 mod load;
 mod maintenance;
@@ -65,7 +66,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use config::Config;
 use control::internal::{AccessLogCounts, ToKeeper};
-use control::{EventKind, GroupStatus, ListenerStatus, Timestamp};
+use control::{GroupStatus, ListenerStatus, Timestamp};
 use linux::address::Kernel;
 use linux::channel::AsyncChannel;
 use tokio::sync::{mpsc, oneshot};
@@ -76,7 +77,7 @@ use self::facts::Facts;
 use self::inputs::Input;
 use self::instance::Instance;
 use self::instances::Instances;
-use self::journal::{Entry, Journal};
+use self::journal::Journal;
 use self::parent_settings::ParentSettings;
 use self::plane::Plane;
 use self::second_path::SecondPath;
@@ -141,7 +142,7 @@ struct Director {
     maintenance: maintenance::Maintenance,
     started_at: Instant,
     next_beat_at: Instant,
-    leaving: bool,
+    leaving: Option<leaving::Leaving>,
     residence: residence::Residence,
     notes: Vec<String>,
     /// What [`Director::judge`] saw of the data plane last.
@@ -238,9 +239,10 @@ impl Director {
         self.run_due_overrides(now);
         self.run_due_maintenance(now);
         self.record_due(now);
-        if self.instances.remove_departed() {
+        if self.instances.remove_departed(now) {
             self.close_unused_wires();
         }
+        self.run_due_leaving(now);
         self.instances.settle();
         self.refresh_watchers(now);
         if self.next_beat_at <= now {
@@ -269,7 +271,7 @@ impl Director {
 
     /// Whether this process has nothing left to do.
     fn is_finished(&self) -> bool {
-        let left = self.leaving && self.instances.is_empty();
+        let left = self.leaving.is_some() && self.instances.is_empty();
         (left && !self.hooks.hold_back(Instant::now())) || self.restart.is_gone()
     }
 
@@ -313,21 +315,6 @@ impl Director {
         self.seat(now, index);
         let notices = self.instances[index].handle(now, event, &self.wires);
         self.on_notices(notices);
-    }
-
-    /// Everything leaves on purpose; the process ends when all of it is done.
-    fn leave(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.leaving, true) {
-            return;
-        }
-        self.journal.record(Entry::new(
-            EventKind::Daemon,
-            "director",
-            "leaving on request",
-        ));
-        self.hooks.note_leaving(now, true);
-        let all: Vec<usize> = (0..self.instances.len()).collect();
-        self.dismiss(now, &all);
     }
 
     /// Judges again when the data plane, or the time since the start, is not what was judged last: most turns of the loop change neither.

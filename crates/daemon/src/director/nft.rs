@@ -1,21 +1,26 @@
 //! Running `nft`, the program that gives the kernel tables of rules, and taking away the tables of ours.
 
+use std::io::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 
 /// What the names of all our tables begin with.
 pub(super) const PREFIX: &str = "tandem_";
 /// How long one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(2);
+/// Runs at a time: hundreds of virtual routers may have something to change at once.
+static RUNS: Semaphore = Semaphore::const_new(4);
 
 /// Gives the kernel `rules`, all or none of them.
 ///
 /// # Errors
 /// A sentence: `nft` is not there, does not end in time, or says no.
 pub(super) async fn run(rules: &str) -> Result<(), String> {
+    let _turn = RUNS.acquire().await;
     let mut child = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -45,22 +50,48 @@ pub(super) async fn run(rules: &str) -> Result<(), String> {
         .to_owned())
 }
 
-/// Removes every table of ours: before the first is made, and when the process ends. Takes some milliseconds.
+/// Removes every table of ours, all in one go: before the first is made, and when the process ends. Takes some milliseconds.
 pub(super) fn remove_all() {
     let listed = std::process::Command::new("nft")
         .args(["list", "tables"])
         .stderr(Stdio::null())
         .output();
     let Ok(listed) = listed else { return };
-    for (family, table) in tables_of_ours(&String::from_utf8_lossy(&listed.stdout)) {
-        let done = std::process::Command::new("nft")
-            .args(["delete", "table", family, table])
-            .stderr(Stdio::null())
-            .status();
-        if !done.is_ok_and(|status| status.success()) {
-            tracing::warn!(table, "table not removed");
-        }
+    let rules = removal_of_all(&String::from_utf8_lossy(&listed.stdout));
+    if !rules.is_empty()
+        && let Err(error) = run_blocking(&rules)
+    {
+        tracing::warn!(error, "tables of ours not removed");
     }
+}
+
+fn run_blocking(rules: &str) -> Result<(), String> {
+    let words = |error: std::io::Error| format!("run nft: {error}");
+    let mut child = std::process::Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(words)?;
+    // It ends with the input: nothing is written back that could fill up.
+    let written = child
+        .stdin
+        .take()
+        .map(|mut stdin| stdin.write_all(rules.as_bytes()));
+    let status = child.wait().map_err(words)?;
+    written.transpose().map_err(words)?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("nft ended with {status}")),
+    }
+}
+
+/// Rules that remove those of ours among the listed tables. One that is gone by then is no error.
+fn removal_of_all(listed: &str) -> String {
+    (tables_of_ours(listed).into_iter())
+        .map(|(family, name)| format!("add table {family} {name}\ndelete table {family} {name}\n"))
+        .collect()
 }
 
 /// Family and name of those in what `nft list tables` prints, a line `table FAMILY NAME` each.
@@ -83,5 +114,11 @@ mod tests {
                       table ip tandem_x\ntable netdev mytandem_1\n";
         let ours = [("netdev", "tandem_51_3"), ("inet", "tandem_accept_51_3")];
         assert_eq!(tables_of_ours(listed), ours);
+        assert_eq!(
+            removal_of_all(listed),
+            "add table netdev tandem_51_3\ndelete table netdev tandem_51_3\n\
+             add table inet tandem_accept_51_3\ndelete table inet tandem_accept_51_3\n"
+        );
+        assert_eq!(removal_of_all("table netdev filter\n"), "");
     }
 }

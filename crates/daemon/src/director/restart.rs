@@ -159,7 +159,7 @@ impl Director {
             (self.restart.unsaid.is_some(), "a restart"),
             (self.handover.is_some(), "a handover"),
             (!self.reload.is_idle(), "a reload"),
-            (self.leaving, "a stop"),
+            (self.leaving.is_some(), "a stop"),
         ];
         if let Some((_, what)) = busy.iter().find(|(busy, _)| *busy) {
             return Err(ErrorAnswer {

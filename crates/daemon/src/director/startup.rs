@@ -229,7 +229,7 @@ async fn assemble(
         maintenance: super::maintenance::Maintenance::default(),
         started_at: now,
         next_beat_at: now,
-        leaving: false,
+        leaving: None,
         notes,
         residence: Residence::starting(now),
         judged: None,

@@ -83,7 +83,8 @@ impl Watchers {
 impl Director {
     /// Watches what the virtual routers hold or would hold, and their gateways.
     pub(super) fn refresh_watchers(&mut self, now: Instant) {
-        if !self.watchers.take_stale() {
+        // Who leaves has nothing to guard any more.
+        if self.leaving.is_some() || !self.watchers.take_stale() {
             return;
         }
         let mut wanted: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();

@@ -18,7 +18,7 @@ use crate::args::{Args, Role};
 use crate::log::last_words;
 use crate::{EXIT_CONFIGURATION, EXIT_LANGUAGE, EXIT_PERMISSION};
 
-/// How long a leaving director may take before it is killed and its will executed.
+/// How long a leaving director may take before it is killed and its will executed, unless it asks for more time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// Beat limit before the director has named one.
 const FIRST_BEAT_LIMIT: Duration = Duration::from_secs(5);
@@ -224,8 +224,11 @@ impl Keeper {
                 self.testament.forget_inherited();
                 self.replacement = None;
             }
+            ToKeeper::Leaving { limit_ms } => self.give_time(now, Duration::from_millis(limit_ms)),
             ToKeeper::Done => {
                 self.testament.revoke();
+                // Its loop turns no more.
+                self.beat_due_at = now + LEAVE_LIMIT;
                 if matches!(self.phase, Phase::Serving) {
                     self.phase = Phase::Leaving {
                         kill_at: now + LEAVE_LIMIT,
@@ -233,6 +236,17 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// A director that leaves gets on with it: the service manager is told as well, and that workers may drain after it.
+    fn give_time(&mut self, now: Instant, limit: Duration) {
+        let Phase::Leaving { kill_at } = &mut self.phase else {
+            return;
+        };
+        *kill_at = now + limit;
+        let whole = limit + DRAIN_LIMIT + LEAVE_LIMIT;
+        let whole = u32::try_from(whole.as_micros()).unwrap_or(u32::MAX);
+        let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(whole)]);
     }
 
     /// Notices children that have ended.

@@ -37,7 +37,8 @@ const DRAIN_LIMIT: usize = 4096;
 
 /// The kernel's tables of links and addresses.
 ///
-/// Requests of several tasks are sent one after the other; a request that is dropped half way harms no other.
+/// Requests of several tasks are sent one after the other; a request that is dropped half way harms no other. The time limit of one begins
+/// when it is its turn: hundreds that are made at once are no sign of a silent kernel.
 #[derive(Debug)]
 pub struct Kernel {
     pub(super) socket: AsyncFd<OwnedFd>,
@@ -101,7 +102,7 @@ impl Kernel {
         if let Some(problem) = message::problem(vip) {
             return Err(AddressError::Invalid { attempt, problem });
         }
-        within_limit(attempt, async {
+        attempted(attempt, async {
             let asked_at = Instant::now();
             let held = self.held(vip, asked_at);
             let no_prefix_route = match held {
@@ -137,7 +138,7 @@ impl Kernel {
     /// [`AddressError`]; after [`AddressError::TimedOut`] the address may be there or not.
     pub async fn remove(&self, vip: &Vip) -> Result<(), AddressError> {
         self.remember(vip, None);
-        within_limit(Attempt::Remove(*vip), async {
+        attempted(Attempt::Remove(*vip), async {
             let request = RouteNetlinkMessage::DelAddress(message::remove(vip));
             absent_is_success(self.ask(request, 0).await)
         })
@@ -149,7 +150,7 @@ impl Kernel {
     /// # Errors
     /// [`AddressError`].
     pub async fn links(&self) -> Result<Vec<Link>, AddressError> {
-        within_limit(Attempt::Links, async {
+        attempted(Attempt::Links, async {
             let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
             self.dump(request, |frame| {
                 (frame.kind == libc::RTM_NEWLINK)
@@ -166,7 +167,7 @@ impl Kernel {
     /// # Errors
     /// [`AddressError`].
     pub async fn addresses(&self) -> Result<Vec<Address>, AddressError> {
-        within_limit(Attempt::Addresses, self.list_addresses()).await
+        attempted(Attempt::Addresses, self.list_addresses()).await
     }
 
     /// Removes every address that carries [`super::OWNER_MARK`] and is not in `keep`; returns what it removed.
@@ -315,7 +316,8 @@ impl Kernel {
         let bytes = netlink::encode(request, flags, exchange.sequence);
         netlink::send(self.socket.get_ref(), &bytes)?;
         let sequence = exchange.sequence;
-        let outcome = self.answer(sequence, &mut exchange.buffer, visit).await?;
+        let answer = self.answer(sequence, &mut exchange.buffer, visit);
+        let outcome = limited(answer).await?;
         exchange.unfinished = false;
         outcome
     }
@@ -383,15 +385,21 @@ pub(super) fn absent_is_success(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-pub(super) async fn within_limit<T>(
+/// Waits for one answer of the kernel, [`TIME_LIMIT`] at most.
+async fn limited<T>(answer: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let answer = tokio::time::timeout(TIME_LIMIT, answer).await;
+    answer.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Says of `work` what was attempted, should it fail.
+pub(super) async fn attempted<T>(
     attempt: Attempt,
     work: impl Future<Output = io::Result<T>>,
 ) -> Result<T, AddressError> {
-    match tokio::time::timeout(TIME_LIMIT, work).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(AddressError::Refused { attempt, source }),
-        Err(_elapsed) => Err(AddressError::TimedOut { attempt }),
-    }
+    work.await.map_err(|source| match source.kind() {
+        io::ErrorKind::TimedOut => AddressError::TimedOut { attempt },
+        _ => AddressError::Refused { attempt, source },
+    })
 }
 
 #[cfg(test)]
@@ -403,7 +411,9 @@ mod tests {
     async fn a_silent_kernel_is_given_up_after_the_time_limit() {
         let started_at = Instant::now();
         let silent = std::future::pending::<io::Result<()>>();
-        let error = within_limit(Attempt::Links, silent).await.unwrap_err();
+        let error = attempted(Attempt::Links, limited(silent))
+            .await
+            .unwrap_err();
         assert!(matches!(error, AddressError::TimedOut { .. }));
         assert_eq!(
             error.to_string(),
@@ -411,6 +421,22 @@ mod tests {
         );
         let waited = started_at.elapsed().as_millis();
         assert!((1000..1900).contains(&waited), "{waited} ms");
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_for_their_turn_are_not_given_up() {
+        let kernel = Kernel::open().unwrap();
+        let first = kernel.exchange.lock().await;
+        let waits = async {
+            let asked = Instant::now();
+            (kernel.links().await, asked.elapsed())
+        };
+        let turn = async {
+            tokio::time::sleep(TIME_LIMIT * 5 / 4).await;
+            drop(first);
+        };
+        let ((links, waited), ()) = tokio::join!(waits, turn);
+        assert!(waited > TIME_LIMIT && !links.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use netlink_packet_route::neighbour::{
 };
 use nix::libc;
 
-use super::kernel::{absent_is_success, within_limit};
+use super::kernel::{absent_is_success, attempted};
 use super::{AddressError, Attempt, Kernel};
 
 impl Kernel {
@@ -22,7 +22,7 @@ impl Kernel {
     /// # Errors
     /// [`AddressError`].
     pub async fn forget_unanswered(&self, ifindex: u32) -> Result<Vec<IpAddr>, AddressError> {
-        within_limit(Attempt::ForgetUnanswered { ifindex }, async {
+        attempted(Attempt::ForgetUnanswered { ifindex }, async {
             let mut forgotten = Vec::new();
             for neighbour in self.unanswered(ifindex).await? {
                 let address = destination(&neighbour);

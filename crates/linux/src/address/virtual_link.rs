@@ -13,7 +13,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 
-use super::kernel::{absent_is_success, within_limit};
+use super::kernel::{absent_is_success, attempted};
 use super::{AddressError, Attempt, Kernel, Link};
 use crate::sysctl::{self, Protocol};
 
@@ -60,7 +60,7 @@ impl Kernel {
     /// [`AddressError`]; nothing is left behind then.
     pub async fn make_link(&self, wanted: &VirtualLink) -> Result<u32, AddressError> {
         let attempt = Attempt::MakeLink(wanted.name.clone());
-        within_limit(attempt, async {
+        attempted(attempt, async {
             if let Ok(old) = nix::net::if_::if_nametoindex(wanted.name.as_str()) {
                 self.delete(old).await?;
             }
@@ -102,7 +102,7 @@ impl Kernel {
     /// # Errors
     /// [`AddressError`].
     pub async fn set_link(&self, ifindex: u32, up: bool) -> Result<(), AddressError> {
-        within_limit(Attempt::SetLink { ifindex, up }, async {
+        attempted(Attempt::SetLink { ifindex, up }, async {
             let request = RouteNetlinkMessage::SetLink(switch(ifindex, up));
             let outcome = self.ask(request, 0).await;
             if up {
@@ -119,7 +119,7 @@ impl Kernel {
     /// # Errors
     /// [`AddressError`].
     pub async fn remove_link(&self, ifindex: u32) -> Result<(), AddressError> {
-        within_limit(Attempt::RemoveLink { ifindex }, self.delete(ifindex)).await
+        attempted(Attempt::RemoveLink { ifindex }, self.delete(ifindex)).await
     }
 
     async fn delete(&self, ifindex: u32) -> io::Result<()> {
