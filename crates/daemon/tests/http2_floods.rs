@@ -151,6 +151,12 @@ impl Ground {
                 return;
             }
             assert!(attempt < ATTEMPTS, "{name}: others had to wait {waited:?}");
+            // Straight to the terminal, where `scripts/test` counts it.
+            let mut terminal = std::io::stderr();
+            let _ = writeln!(
+                terminal,
+                "\nREPEATED {name} (attempt {attempt}): others had to wait {waited:?}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use node::{Node, free_port, memory_kib, read_head, wait_until};
+use node::{LIMIT, Node, free_port, memory_kib, read_head, wait_until};
 
 const MIB: u64 = 1024;
 /// A large answer.
@@ -49,9 +49,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream
 }
 

@@ -8,18 +8,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use node::{Node, Origin, free_port, wait_until};
+use node::{LIMIT, Node, Origin, free_port, wait_until};
 
 #[test]
 fn the_service_manager_hears_ready_then_the_watchdog_then_stopping() {
     let folder = tempfile::tempdir().unwrap();
     let manager = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    manager
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
     let origin = Origin::start();
     let mut node = Node::prepare(&Node::balancer_config(free_port(), &origin));
     node.environment("NOTIFY_SOCKET", folder.path().join("notify"));
@@ -61,9 +58,7 @@ fn a_broken_configuration_is_refused_with_every_error() {
 fn a_new_director_adopts_the_forwarder_and_no_connection_notices() {
     let (mut node, _origin, port) = serving();
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    connection
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    connection.set_read_timeout(Some(LIMIT)).unwrap();
     assert_eq!(ask_over(&mut connection), "200");
     let (forwarder, director) = (
         node.child("tandem-forward").unwrap(),
@@ -143,9 +138,7 @@ fn a_stop_lets_a_request_in_flight_finish() {
     });
     origin.release();
     let mut answer = String::new();
-    connection
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    connection.set_read_timeout(Some(LIMIT)).unwrap();
     connection.read_to_string(&mut answer).unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("slow"),

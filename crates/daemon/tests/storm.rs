@@ -14,10 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
-use node::{Node, free_port, memory_kib, read_head};
+use node::{LIMIT, Node, free_port, memory_kib, read_head};
 
-/// How long one answer may take; who waits longer has been cut off.
-const LIMIT: Duration = Duration::from_secs(20);
 /// Threads that ask, and requests a second of each.
 const ASKERS: usize = 5;
 const RATE: u32 = 100;

@@ -348,26 +348,26 @@ fn under_load_nobody_is_above_the_limit_and_everybody_is_served() {
 
 // ---- targets that die under load ----
 
-/// A target that can be killed and started again on its address.
+/// A target that can be killed and started again on its address, which is kept for it meanwhile.
 struct Mortal {
-    address: SocketAddr,
+    place: Arc<Place>,
     alive: Arc<AtomicBool>,
     posts: Arc<Mutex<Vec<String>>>,
     accepting: Option<JoinHandle<()>>,
 }
 
 impl Mortal {
-    fn start(address: SocketAddr, posts: &Arc<Mutex<Vec<String>>>) -> Mortal {
+    fn start(place: &Arc<Place>, posts: &Arc<Mutex<Vec<String>>>) -> Mortal {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
-        socket.bind(&address.into()).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&place.address.into()).unwrap();
         socket.listen(128).unwrap();
         let listener = std::net::TcpListener::from(socket);
-        let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         let alive = Arc::new(AtomicBool::new(true));
         let mut mortal = Mortal {
-            address,
+            place: Arc::clone(place),
             alive,
             posts: Arc::clone(posts),
             accepting: None,
@@ -489,13 +489,9 @@ fn quick_check(group: &mut GroupSettings) {
 #[test]
 fn targets_killed_and_flapping_under_load_fail_no_get_and_repeat_no_post() {
     let posts = Arc::<Mutex<Vec<String>>>::default();
-    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let steady = [
-        Mortal::start(anywhere, &posts),
-        Mortal::start(anywhere, &posts),
-    ];
-    let mut flapping = Mortal::start(anywhere, &posts);
-    let targets = [steady[0].address, flapping.address, steady[1].address];
+    let start = || Mortal::start(&Arc::new(place()), &posts);
+    let (steady, mut flapping) = ([start(), start()], start());
+    let targets = [&steady[0], &flapping, &steady[1]].map(|target| target.place.address);
     let (forwarder, place) = proxy_with(&targets, |_, group| {
         quick_check(group);
         eject_for(group, Duration::from_secs(1));
@@ -513,7 +509,7 @@ fn targets_killed_and_flapping_under_load_fail_no_get_and_repeat_no_post() {
         eventually("noticed", || {
             target(&forwarder, 1).state != TargetStanding::Up
         });
-        flapping = Mortal::start(flapping.address, &posts);
+        flapping = Mortal::start(&flapping.place, &posts);
         eventually("back", || target(&forwarder, 1).state == TargetStanding::Up);
     }
     stop.store(true, SeqCst);

@@ -333,7 +333,7 @@ pub(crate) fn proxy_with(
 
 /// Waits until what `look` sees is so.
 pub(crate) fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    let limit_at = Instant::now() + LIMIT;
+    let limit_at = Instant::now() + 3 * LIMIT;
     while !look() {
         assert!(Instant::now() < limit_at, "not so in time: {what}");
         thread::sleep(Duration::from_millis(5));

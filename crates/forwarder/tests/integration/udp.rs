@@ -82,12 +82,9 @@ fn marking(mark: u8) -> UdpOrigin {
     origin(move |bytes| vec![[&[mark], bytes].concat()])
 }
 
-/// A socket that is bound and closed: nobody listens there, and the machine says so.
-fn nobody() -> SocketAddr {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
+/// Nobody listens there while the value lives, and the machine says so.
+fn nobody() -> UdpPlace {
+    udp_place(Ipv4Addr::LOCALHOST.into())
 }
 
 fn client() -> UdpSocket {
@@ -258,7 +255,7 @@ fn the_same_source_meets_the_same_target_where_the_group_hashes() {
 fn a_machine_where_nobody_listens_is_passed_over() {
     let alive = marking(b'a');
     let dead = nobody();
-    let (forwarder, place) = proxy_with(&[dead, alive.address], |_, group| {
+    let (forwarder, place) = proxy_with(&[dead.address, alive.address], |_, group| {
         group.algorithm = Algorithm::First;
     });
     let client = client();
@@ -280,7 +277,7 @@ fn a_machine_where_nobody_listens_is_passed_over() {
 fn five_refusals_take_a_target_out_and_silence_does_not() {
     let (alive, mute) = (marking(b'a'), origin(|_| Vec::new()));
     let dead = nobody();
-    let (forwarder, place) = proxy_with(&[dead, alive.address], |_, group| {
+    let (forwarder, place) = proxy_with(&[dead.address, alive.address], |_, group| {
         group.algorithm = Algorithm::First;
     });
     for (client, round) in clients(5).iter().zip(1..) {
@@ -353,7 +350,8 @@ fn udp_check(expect: Option<&[u8]>) -> HealthSettings {
 fn checks_ask_and_judge() {
     let good = origin(|bytes| vec![[b"<", bytes, b">"].concat()]);
     let (other, mute) = (marking(b'x'), origin(|_| Vec::new()));
-    let targets = [good.address, other.address, mute.address, nobody()];
+    let dead = nobody();
+    let targets = [good.address, other.address, mute.address, dead.address];
     let (forwarder, _place) = proxy_with(&targets, |_, group| {
         group.health = udp_check(Some(b"ping>"));
     });
