@@ -168,17 +168,19 @@ pub(crate) fn run_alone<B: AsyncFnOnce(Lab) + Send + 'static>(bodies: Vec<B>) {
 }
 
 /// Runs a scenario that measures what the kernel does. Namespaces that end meanwhile hold its network lock for up to a second, so a
-/// scenario that fails is run again, four times at most; the failure is printed.
+/// scenario that fails is run again, four times at most; the failure is printed and counted.
 pub(crate) fn measured(scenario: impl Fn()) {
     for attempt in 1..=5 {
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&scenario)) {
             Ok(()) => return,
             Err(panic) if attempt == 5 => std::panic::resume_unwind(panic),
             Err(_) => {
-                // Straight to the terminal: what a test prints with macros is kept back when it passes in the end.
+                // Straight to the terminal, where `scripts/test` counts it.
+                let thread = std::thread::current();
+                let name = thread.name().unwrap_or_default();
                 let _ = writeln!(
                     std::io::stderr(),
-                    "attempt {attempt} failed; measuring again"
+                    "\nREPEATED {name} (attempt {attempt}): it failed"
                 );
             }
         }
