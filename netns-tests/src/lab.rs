@@ -135,6 +135,9 @@ pub struct Lab {
     _turn: Flock<File>,
 }
 
+/// For a namespace to be as it was asked to be.
+const LIMIT: Duration = Duration::from_secs(30);
+
 static SWEPT: Once = Once::new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -215,7 +218,7 @@ impl Lab {
             let target = std::net::SocketAddr::from((host.v4(), Address::ORIGIN));
             wait_until(
                 &format!("{} answers the client", host.name()),
-                Duration::from_secs(10),
+                LIMIT,
                 || {
                     let connected = client.enter(|| {
                         std::net::TcpStream::connect_timeout(&target, Duration::from_millis(200))
@@ -229,7 +232,7 @@ impl Lab {
             let net = self.net(host);
             wait_until(
                 &format!("{} has its link-local address", host.name()),
-                Duration::from_secs(5),
+                LIMIT,
                 || {
                     net.has_address(IpAddr::V6(host.link_local()))
                         && net

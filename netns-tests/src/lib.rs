@@ -17,6 +17,7 @@
 //! - [`Stranger`] sends single packets of any shape
 //! - [`Device`] is a node under test: [`Tandem`], [`Keepalived`] or [`Frr`]
 //! - [`compare`] measures what a request costs a proxy, ours beside others
+//! - [`Pulse`] knows how long the machine itself stood still
 //! - [`wait_until`] waits for a fact, with a limit and a sentence
 
 mod config;
@@ -32,9 +33,11 @@ mod observer;
 mod origin;
 mod prober;
 mod process;
+mod pulse;
 mod run;
 mod scale;
 mod scenario;
+mod stamp;
 mod stranger;
 mod traffic;
 mod vipwatch;
@@ -54,6 +57,7 @@ pub use observer::{Observer, Seen};
 pub use origin::{Origin, TcpEcho};
 pub use prober::{ProbeSettings, Prober};
 pub use process::{Process, code_kib, cpu_time, locked_kib, memory_kib, process_tree};
+pub use pulse::Pulse;
 pub use run::{Outcome, Probe, Run, Summary};
 pub use scale::{Crowd, Missed, ScaleMeasure, ScaleProduct, measure_scale, missed};
 pub use scenario::{Measure, Product, Scenario, measure};

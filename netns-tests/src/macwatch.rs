@@ -10,18 +10,18 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use nix::libc;
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg, setsockopt,
-    socket, sockopt,
-};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg};
 
 use crate::lab::{Host, Lab};
+use crate::stamp;
+
+/// Octets of frames that may wait to be read.
+const ROOM: usize = 32 * 1024 * 1024;
 
 /// One frame of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// When it was taken from the port: at most some milliseconds late.
+    /// When it came to the port.
     pub at: Instant,
     /// Its source hardware address.
     pub mac: [u8; 6],
@@ -87,32 +87,27 @@ impl Drop for MacWatch {
 /// A socket that gets every frame of the switch, and the index of the port.
 fn open(port: &str) -> anyhow::Result<(OwnedFd, usize)> {
     let index = nix::net::if_::if_nametoindex(port).context("find the port")?;
-    let socket = socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::EthAll,
-    )
-    .context("open a packet socket")?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 50_000))?;
-    setsockopt(&socket, sockopt::RcvBufForce, &(32 * 1024 * 1024))?;
-    Ok((socket, index as usize))
+    Ok((stamp::open(ROOM)?, index as usize))
 }
 
 fn record(socket: &OwnedFd, port: usize, stop: &AtomicBool, sent: &Mutex<Vec<Sent>>) {
     let mut buffer = [0_u8; 2048];
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     while !stop.load(Ordering::Relaxed) {
         let mut slices = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::empty();
         let received =
-            recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut slices, None, MsgFlags::empty());
-        let Ok((length, Some(from))) = received.map(|message| (message.bytes, message.address))
+            recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags);
+        let Ok(message) = received else { continue };
+        let (length, Some(from), Ok(at)) =
+            (message.bytes, message.address, stamp::arrival(&message))
         else {
             continue;
         };
         let outgoing = from.pkttype() == libc::PACKET_OUTGOING;
         if from.ifindex() == port
             && !outgoing
-            && let Some(frame) = read(&buffer[..length])
+            && let Some(frame) = read(at, &buffer[..length])
             && let Ok(mut sent) = sent.lock()
         {
             sent.push(frame);
@@ -120,7 +115,7 @@ fn record(socket: &OwnedFd, port: usize, stop: &AtomicBool, sent: &Mutex<Vec<Sen
     }
 }
 
-fn read(frame: &[u8]) -> Option<Sent> {
+fn read(at: Instant, frame: &[u8]) -> Option<Sent> {
     const ARP: u16 = 0x0806;
     let kind = u16::from_be_bytes(frame.get(12..14)?.try_into().ok()?);
     let arp_sender = || {
@@ -128,7 +123,7 @@ fn read(frame: &[u8]) -> Option<Sent> {
         Some((Ipv4Addr::from(address), frame.get(22..28)?.try_into().ok()?))
     };
     Some(Sent {
-        at: Instant::now(),
+        at,
         mac: frame.get(6..12)?.try_into().ok()?,
         kind,
         arp_sender: (kind == ARP).then(arp_sender).flatten(),

@@ -185,9 +185,9 @@ impl NetNs {
             .collect()
     }
 
-    /// Kills every process that lives in this namespace, until none is left (at most a second).
+    /// Kills every process that lives in this namespace, until none is left (at most half a minute).
     pub fn kill_all(&self) {
-        let _ = wait_until("the namespace is empty", Duration::from_secs(1), || {
+        let _ = wait_until("the namespace is empty", Duration::from_secs(30), || {
             let pids = self.pids();
             for pid in &pids {
                 let _ = kill(pid_of(*pid), Signal::SIGKILL);

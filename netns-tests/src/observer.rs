@@ -9,17 +9,16 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType,
-    recvmsg, setsockopt, socket, sockopt,
-};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg};
 
 use crate::lab::{Host, Lab};
+use crate::stamp;
 use crate::wire::{Advert, Frame, decode};
+
+/// Octets of frames that may wait to be read.
+const ROOM: usize = 8 * 1024 * 1024;
 
 /// A frame and the moment the kernel got it.
 #[derive(Clone, Debug)]
@@ -44,7 +43,7 @@ impl Observer {
     /// # Errors
     /// When no packet socket can be opened there.
     pub fn start(lab: &Lab) -> anyhow::Result<Observer> {
-        let socket = lab.net(Host::Watch).enter(open)??;
+        let socket = lab.net(Host::Watch).enter(|| stamp::open(ROOM))??;
         let (stop, seen): (Arc<AtomicBool>, Arc<Mutex<Vec<Seen>>>) =
             (Arc::default(), Arc::default());
         let (thread_stop, thread_seen) = (Arc::clone(&stop), Arc::clone(&seen));
@@ -139,20 +138,6 @@ impl Drop for Observer {
     }
 }
 
-fn open() -> anyhow::Result<OwnedFd> {
-    let socket = socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::EthAll,
-    )
-    .context("open a packet socket")?;
-    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 50_000))?;
-    setsockopt(&socket, sockopt::RcvBufForce, &(8 * 1024 * 1024))?;
-    Ok(socket)
-}
-
 fn record(socket: &OwnedFd, stop: &AtomicBool, seen: &Mutex<Vec<Seen>>) -> anyhow::Result<()> {
     let mut buffer = [0_u8; 2048];
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
@@ -167,11 +152,7 @@ fn record(socket: &OwnedFd, stop: &AtomicBool, seen: &Mutex<Vec<Seen>>) -> anyho
             continue;
         };
         let length = message.bytes;
-        let stamp = message.cmsgs()?.find_map(|found| match found {
-            ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
-            _ => None,
-        });
-        let at = stamp.map_or_else(Instant::now, instant_of);
+        let at = stamp::arrival(&message)?;
         if let Some(frame) = decode(&buffer[..length])
             && let Ok(mut seen) = seen.lock()
         {
@@ -179,13 +160,4 @@ fn record(socket: &OwnedFd, stop: &AtomicBool, seen: &Mutex<Vec<Seen>>) -> anyho
         }
     }
     Ok(())
-}
-
-/// The instant of a wall clock stamp of a moment ago.
-fn instant_of(stamp: Duration) -> Instant {
-    let wall = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = Instant::now();
-    now.checked_sub(wall.saturating_sub(stamp)).unwrap_or(now)
 }

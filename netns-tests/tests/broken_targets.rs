@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_within, measured};
-use netns_tests::{Address, Host, Lab, PairConfig, Process, Tandem, wait_until};
+use common::{LIMIT, assert_within, measured, quick_checks};
+use netns_tests::{Address, Host, Lab, Process, Tandem, wait_until};
 use nix::sys::signal::Signal;
 
 /// The port of the targets; the laboratory's own origins have another.
@@ -28,27 +28,6 @@ const WRITERS: usize = 3;
 const ANSWER: Duration = Duration::from_secs(10);
 /// From here on after an event nothing fails any more.
 const NOTICED: Duration = Duration::from_secs(1);
-
-fn config() -> PairConfig {
-    let (one, two) = (Host::Backend1.v4(), Host::Backend2.v4());
-    PairConfig {
-        listener: false,
-        extra: format!(
-            r#"
-[listener.web]
-bind = "10.0.0.10:80"
-forward = "app"
-
-[group.app]
-targets = ["{one}:{PORT}", "{two}:{PORT}"]
-health = {{ http = "/healthz", every = "200ms", timeout = "150ms", rise = 1, fall = 2 }}
-timeouts = {{ connect = "300ms" }}
-outlier = {{ eject = "1s" }}
-"#
-        ),
-        ..PairConfig::default()
-    }
-}
 
 /// What became of one request.
 struct Record {
@@ -190,7 +169,7 @@ impl<'lab> Scene<'lab> {
     fn new(lab: &'lab Lab) -> Scene<'lab> {
         let hosts = [Host::Backend1, Host::Backend2];
         let targets = hosts.map(|host| (host, start_target(lab, host))).into();
-        let (node, other) = Tandem::pair(lab, &config()).unwrap();
+        let (node, other) = Tandem::pair(lab, &quick_checks(PORT)).unwrap();
         let scene = Scene {
             lab,
             node,
@@ -282,52 +261,54 @@ fn failed(records: &[Record]) -> impl Iterator<Item = &Record> {
 
 #[test]
 fn killed_resetting_and_flapping_targets_fail_no_get_and_write_nothing_twice() {
-    let lab = Lab::new().unwrap();
-    let mut scene = Scene::new(&lab);
-    let load = Load::start(&lab);
-    load.wait_answers(200);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let mut scene = Scene::new(&lab);
+        let load = Load::start(&lab);
+        load.wait_answers(200);
 
-    scene.kill(Host::Backend1);
-    scene.wait_check(Host::Backend1, "down");
-    load.wait_answers(200);
-    scene.start(Host::Backend1);
-    scene.wait_check(Host::Backend1, "up");
-    load.wait_answers(200);
-
-    // Every segment that comes for it is answered with a reset: connections in use, kept ones, new ones.
-    scene.filter(Host::Backend2, Some("reject with tcp reset"));
-    scene.wait_check(Host::Backend2, "down");
-    load.wait_answers(200);
-    scene.filter(Host::Backend2, None);
-    scene.wait_check(Host::Backend2, "up");
-
-    for _ in 0..4 {
-        load.wait_answers(50);
         scene.kill(Host::Backend1);
-        load.wait_answers(50);
+        scene.wait_check(Host::Backend1, "down");
+        load.wait_answers(200);
         scene.start(Host::Backend1);
-    }
-    load.wait_answers(200);
+        scene.wait_check(Host::Backend1, "up");
+        load.wait_answers(200);
 
-    let records = load.finish();
-    let gets: Vec<_> = failed(&records).filter(|record| !record.is_post).collect();
-    let first = gets.iter().map(|record| record.started).min();
-    assert!(
-        gets.is_empty(),
-        "{} GETs have failed, the first {:?} ago\n{}",
-        gets.len(),
-        first.map(|first| first.elapsed()),
-        scene.node.tail()
-    );
-    for record in failed(&records) {
+        // Every segment that comes for it is answered with a reset: connections in use, kept ones, new ones.
+        scene.filter(Host::Backend2, Some("reject with tcp reset"));
+        scene.wait_check(Host::Backend2, "down");
+        load.wait_answers(200);
+        scene.filter(Host::Backend2, None);
+        scene.wait_check(Host::Backend2, "up");
+
+        for _ in 0..4 {
+            load.wait_answers(50);
+            scene.kill(Host::Backend1);
+            load.wait_answers(50);
+            scene.start(Host::Backend1);
+        }
+        load.wait_answers(200);
+
+        let records = load.finish();
+        let gets: Vec<_> = failed(&records).filter(|record| !record.is_post).collect();
+        let first = gets.iter().map(|record| record.started).min();
         assert!(
-            record.outcome.is_ok(),
-            "POST {} was not answered: {:?}",
-            record.path,
-            record.outcome
+            gets.is_empty(),
+            "{} GETs have failed, the first {:?} ago\n{}",
+            gets.len(),
+            first.map(|first| first.elapsed()),
+            scene.node.tail()
         );
-    }
-    scene.assert_written_once(&records);
+        for record in failed(&records) {
+            assert!(
+                record.outcome.is_ok(),
+                "POST {} was not answered: {:?}",
+                record.path,
+                record.outcome
+            );
+        }
+        scene.assert_written_once(&records);
+    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 
-use common::LIMIT;
+use common::{LIMIT, measured};
 use netns_tests::{Lab, wait_until};
 use pair::{Pair, said};
 
@@ -71,52 +71,54 @@ const LOADS: [(&str, &[&str], u32, &str); 3] = [
 
 #[test]
 fn curl_nghttp_and_h2load_are_served_in_every_protocol() {
-    let lab = Lab::new().unwrap();
-    let pair = Pair::start(&lab, "");
-    let (payload, file) = (payload(), lab.folder().join("payload"));
-    std::fs::write(&file, &payload).unwrap();
-    let file = file.to_str().unwrap();
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let pair = Pair::start(&lab, "");
+        let (payload, file) = (payload(), lab.folder().join("payload"));
+        std::fs::write(&file, &payload).unwrap();
+        let file = file.to_str().unwrap();
 
-    for (speech, url, version) in SPEECHES {
-        let got = pair.run(&mut pair.curl(&[speech, &format!("{url}/")]));
-        assert!(got.status.success(), "{speech}: {}", said(&got));
-        let told = said(&got);
-        assert!(told.contains(" via 10.0.0.2\n"), "{speech}: {told}");
-        assert!(
-            told.ends_with(&format!("HTTP/{version}")),
-            "{speech}: {told}"
-        );
+        for (speech, url, version) in SPEECHES {
+            let got = pair.run(&mut pair.curl(&[speech, &format!("{url}/")]));
+            assert!(got.status.success(), "{speech}: {}", said(&got));
+            let told = said(&got);
+            assert!(told.contains(" via 10.0.0.2\n"), "{speech}: {told}");
+            assert!(
+                told.ends_with(&format!("HTTP/{version}")),
+                "{speech}: {told}"
+            );
 
-        let url = format!("{url}/echo");
-        let got = pair.run(&mut pair.curl(&[speech, "--upload-file", file, &url]));
-        let words = String::from_utf8_lossy(&got.stderr);
-        assert!(got.status.success(), "{speech}: {words}\n{}", pair.logs());
-        assert!(
-            got.stdout == payload,
-            "{speech}: {} octets came back",
-            got.stdout.len()
-        );
-    }
-    for url in ["https://10.0.0.10/echo", "http://10.0.0.10:8081/echo"] {
-        let mut command = Command::new("nghttp");
-        command.args(["--no-verify-peer", "--timeout=60", "--data", file, url]);
-        let got = pair.run(&mut command);
-        let words = String::from_utf8_lossy(&got.stderr);
-        assert!(
-            got.status.success(),
-            "nghttp {url}: {words}\n{}",
-            pair.logs()
-        );
-        assert!(
-            got.stdout == payload,
-            "nghttp {url}: {} octets came back",
-            got.stdout.len()
-        );
-    }
-    pair.release();
-    for (url, words, streams, protocol) in LOADS {
-        assert_all_succeeded(&pair.run(&mut h2load(url, words, streams)), protocol, &pair);
-    }
+            let url = format!("{url}/echo");
+            let got = pair.run(&mut pair.curl(&[speech, "--upload-file", file, &url]));
+            let words = String::from_utf8_lossy(&got.stderr);
+            assert!(got.status.success(), "{speech}: {words}\n{}", pair.logs());
+            assert!(
+                got.stdout == payload,
+                "{speech}: {} octets came back",
+                got.stdout.len()
+            );
+        }
+        for url in ["https://10.0.0.10/echo", "http://10.0.0.10:8081/echo"] {
+            let mut command = Command::new("nghttp");
+            command.args(["--no-verify-peer", "--timeout=60", "--data", file, url]);
+            let got = pair.run(&mut command);
+            let words = String::from_utf8_lossy(&got.stderr);
+            assert!(
+                got.status.success(),
+                "nghttp {url}: {words}\n{}",
+                pair.logs()
+            );
+            assert!(
+                got.stdout == payload,
+                "nghttp {url}: {} octets came back",
+                got.stdout.len()
+            );
+        }
+        pair.release();
+        for (url, words, streams, protocol) in LOADS {
+            assert_all_succeeded(&pair.run(&mut h2load(url, words, streams)), protocol, &pair);
+        }
+    });
 }
 
 /// A curl that sends up what it is fed, and writes what comes back into a file.
@@ -173,51 +175,53 @@ impl Transfer {
 
 #[test]
 fn both_nodes_are_reloaded_in_the_middle_of_requests_and_transfers_and_no_client_notices() {
-    let lab = Lab::new().unwrap();
-    let pair = Pair::start(&lab, "");
-    let payload = payload();
-    let (first, second) = payload.split_at(PAYLOAD / 2);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let pair = Pair::start(&lab, "");
+        let payload = payload();
+        let (first, second) = payload.split_at(PAYLOAD / 2);
 
-    let loads: Vec<_> = LOADS
-        .iter()
-        .map(|(url, words, streams, _)| pair.client(&mut h2load(url, words, *streams)))
-        .collect();
-    let in_flight: u64 = LOADS
-        .iter()
-        .map(|(_, _, streams, _)| 4 * u64::from(*streams))
-        .sum();
-    let mut transfers: Vec<_> = SPEECHES
-        .iter()
-        .map(|(speech, url, _)| Transfer::start(&pair, speech, url))
-        .collect();
-    for transfer in &mut transfers {
-        transfer.feed(first);
-    }
-    // How much is curl's affair: while it is fed nothing, it waits for its standard input alone, and does not read.
-    wait_until("a part of the first half is back", LIMIT, || {
-        transfers.iter().all(|transfer| transfer.came_back() > 0)
-    })
-    .unwrap_or_else(|error| {
-        let back: Vec<_> = transfers.iter().map(Transfer::came_back).collect();
-        panic!("{error}: {back:?}\n{}", pair.logs())
+        let loads: Vec<_> = LOADS
+            .iter()
+            .map(|(url, words, streams, _)| pair.client(&mut h2load(url, words, *streams)))
+            .collect();
+        let in_flight: u64 = LOADS
+            .iter()
+            .map(|(_, _, streams, _)| 4 * u64::from(*streams))
+            .sum();
+        let mut transfers: Vec<_> = SPEECHES
+            .iter()
+            .map(|(speech, url, _)| Transfer::start(&pair, speech, url))
+            .collect();
+        for transfer in &mut transfers {
+            transfer.feed(first);
+        }
+        // How much is curl's affair: while it is fed nothing, it waits for its standard input alone, and does not read.
+        wait_until("a part of the first half is back", LIMIT, || {
+            transfers.iter().all(|transfer| transfer.came_back() > 0)
+        })
+        .unwrap_or_else(|error| {
+            let back: Vec<_> = transfers.iter().map(Transfer::came_back).collect();
+            panic!("{error}: {back:?}\n{}", pair.logs())
+        });
+        wait_until("every request in flight is held", LIMIT, || {
+            pair.held() == in_flight
+        })
+        .unwrap_or_else(|error| panic!("{error}: {} are\n{}", pair.held(), pair.logs()));
+
+        pair.reload();
+        assert_eq!(pair.held(), in_flight, "a reload lets go of no request");
+        pair.release();
+        for transfer in &mut transfers {
+            transfer.feed(second);
+        }
+        // Once more while it flows.
+        pair.reload();
+        for transfer in transfers {
+            transfer.finish(&payload, &pair);
+        }
+        for (load, (.., protocol)) in loads.into_iter().zip(LOADS) {
+            assert_all_succeeded(&load.wait_with_output().unwrap(), protocol, &pair);
+        }
     });
-    wait_until("every request in flight is held", LIMIT, || {
-        pair.held() == in_flight
-    })
-    .unwrap_or_else(|error| panic!("{error}: {} are\n{}", pair.held(), pair.logs()));
-
-    pair.reload();
-    assert_eq!(pair.held(), in_flight, "a reload lets go of no request");
-    pair.release();
-    for transfer in &mut transfers {
-        transfer.feed(second);
-    }
-    // Once more while it flows.
-    pair.reload();
-    for transfer in transfers {
-        transfer.finish(&payload, &pair);
-    }
-    for (load, (.., protocol)) in loads.into_iter().zip(LOADS) {
-        assert_all_succeeded(&load.wait_with_output().unwrap(), protocol, &pair);
-    }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::LIMIT;
+use common::{LIMIT, measured};
 use netns_tests::{
     Address, Device as _, Host, Lab, PairConfig, Part, Shot, Stranger, Tandem, wait_until,
 };
@@ -109,19 +109,21 @@ fn it_takes_over_when_nothing_answers_any_more_or_the_policy_says_so() {
 
 #[test]
 fn one_way_loss_is_named_with_the_hardware_address_of_the_other() {
-    let lab = Lab::new().unwrap();
-    let (one, mut two) = both(&lab, &pair());
-    two.start().unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    wait_shown(&two, "peer 10.0.0.2");
-    lose_multicasts_to(&lab, Host::Lb2, true);
-    // As VRRP has it, silence means death; but the neighbours are told twice, and that is seen.
-    two.wait_state("active", LIMIT).unwrap();
-    wait_shown(&one, "is claimed by 02:00:00:00:00:03");
-    wait_shown(&two, "is claimed by 02:00:00:00:00:02");
-    lose_multicasts_to(&lab, Host::Lb2, false);
-    two.wait_state("backup", LIMIT).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let (one, mut two) = both(&lab, &pair());
+        two.start().unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        wait_shown(&two, "peer 10.0.0.2");
+        lose_multicasts_to(&lab, Host::Lb2, true);
+        // As VRRP has it, silence means death; but the neighbours are told twice, and that is seen.
+        two.wait_state("active", LIMIT).unwrap();
+        wait_shown(&one, "is claimed by 02:00:00:00:00:03");
+        wait_shown(&two, "is claimed by 02:00:00:00:00:02");
+        lose_multicasts_to(&lab, Host::Lb2, false);
+        two.wait_state("backup", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    });
 }
 
 /// A switch that delivers multicasts to those alone who have asked for them, over IPv6, where Linux does so (ports that lose all of them, as in
@@ -129,104 +131,108 @@ fn one_way_loss_is_named_with_the_hardware_address_of_the_other() {
 /// who takes over asks again.
 #[test]
 fn a_snooping_switch_serves_the_pair_and_one_that_forgets_is_named() {
-    let lab = Lab::new().unwrap();
-    let snoops = "mcast_snooping 1 mcast_querier 1 mcast_query_response_interval 50";
-    lab.switch()
-        .ip(&format!("link set dev br0 type bridge {snoops}"))
-        .unwrap();
-    let config = PairConfig {
-        listener: false,
-        ..PairConfig::ipv6()
-    };
-    let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
-    let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
-    one.start().unwrap();
-    lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
-    two.start().unwrap();
-    let registered = |host: Host| {
-        let known = lab.switch().bridge("mdb show dev br0").unwrap();
-        let mut lines = known.lines();
-        lines.any(|line| {
-            line.contains("ff02::12") && line.contains(&format!("port {}", host.name()))
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let snoops = "mcast_snooping 1 mcast_querier 1 mcast_query_response_interval 50";
+        lab.switch()
+            .ip(&format!("link set dev br0 type bridge {snoops}"))
+            .unwrap();
+        let config = PairConfig {
+            listener: false,
+            ..PairConfig::ipv6()
+        };
+        let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+        let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+        one.start().unwrap();
+        lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
+        two.start().unwrap();
+        let registered = |host: Host| {
+            let known = lab.switch().bridge("mdb show dev br0").unwrap();
+            let mut lines = known.lines();
+            lines.any(|line| {
+                line.contains("ff02::12") && line.contains(&format!("port {}", host.name()))
+            })
+        };
+        wait_until("both are registered", LIMIT, || {
+            registered(Host::Lb1) && registered(Host::Lb2)
         })
-    };
-    wait_until("both are registered", LIMIT, || {
-        registered(Host::Lb1) && registered(Host::Lb2)
-    })
-    .unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    wait_shown(&two, "peer fe80::ff:fe00:2");
-    wait_shown(&two, "heard");
+        .unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        wait_shown(&two, "peer fe80::ff:fe00:2");
+        wait_shown(&two, "heard");
 
-    let before = two.last_transition().unwrap();
-    // Nobody asks, and in time the switch forgets. (It is told twice by who joins, unasked.)
-    wait_until("the backup takes over", LIMIT, || {
-        // It may have been forgotten already.
-        let _ = lab.switch().bridge("mdb del dev br0 port lb2 grp ff02::12");
-        two.last_transition().unwrap() != before
-    })
-    .unwrap();
-    wait_shown(&one, "is active with priority 100, ours is 200");
-    wait_until("it is registered again", LIMIT, || registered(Host::Lb2)).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
-    wait_shown(&two, "backup -> active: no active router heard for");
-    wait_shown(
-        &two,
-        "active -> backup: fe80::ff:fe00:2 is active with priority 200",
-    );
+        let before = two.last_transition().unwrap();
+        // Nobody asks, and in time the switch forgets. (It is told twice by who joins, unasked.)
+        wait_until("the backup takes over", LIMIT, || {
+            // It may have been forgotten already.
+            let _ = lab.switch().bridge("mdb del dev br0 port lb2 grp ff02::12");
+            two.last_transition().unwrap() != before
+        })
+        .unwrap();
+        wait_shown(&one, "is active with priority 100, ours is 200");
+        wait_until("it is registered again", LIMIT, || registered(Host::Lb2)).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
+        wait_shown(&two, "backup -> active: no active router heard for");
+        wait_shown(
+            &two,
+            "active -> backup: fe80::ff:fe00:2 is active with priority 200",
+        );
+    });
 }
 
 /// Somebody else's router has the number of ours. Without keys it is believed, as the RFC has it; but it is named.
 #[test]
 fn strangers_with_our_virtual_router_id_are_named() {
-    let lab = Lab::new().unwrap();
-    let config = pair();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let before = [&one, &two].map(|node| node.last_transition().unwrap());
-    let theirs = ["10.0.0.77".parse().unwrap()];
-    let mut stranger = Stranger::new(&lab).unwrap();
-    let advertises = |priority: u8, vrid: u8| {
-        Shot::v3(vrid, &theirs).but(|shot| {
-            shot.priority = priority;
-            shot.interval = [0, 10];
-        })
-    };
-    let mut meanwhile = |shot: &Shot, what: &str, done: &dyn Fn() -> bool| {
-        wait_until(what, LIMIT, || {
-            stranger.shoot(shot).unwrap();
-            done()
-        })
-        .map_err(|error| format!("{error:#}\n{}\n{}", shown(&one), shown(&two)))
-        .unwrap();
-    };
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = pair();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap());
+        let theirs = ["10.0.0.77".parse().unwrap()];
+        let mut stranger = Stranger::new(&lab).unwrap();
+        let advertises = |priority: u8, vrid: u8| {
+            Shot::v3(vrid, &theirs).but(|shot| {
+                shot.priority = priority;
+                shot.interval = [0, 10];
+            })
+        };
+        let mut meanwhile = |shot: &Shot, what: &str, done: &dyn Fn() -> bool| {
+            wait_until(what, LIMIT, || {
+                stranger.shoot(shot).unwrap();
+                done()
+            })
+            .map_err(|error| format!("{error:#}\n{}\n{}", shown(&one), shown(&two)))
+            .unwrap();
+        };
 
-    // Another number is another virtual router: counted, in case somebody looks for it.
-    meanwhile(&advertises(254, 99), "an unknown id is counted", &|| {
-        shown(&one).contains("unknown vrid") || shown(&one).contains("unknown_vrid")
+        // Another number is another virtual router: counted, in case somebody looks for it.
+        meanwhile(&advertises(254, 99), "an unknown id is counted", &|| {
+            shown(&one).contains("unknown vrid") || shown(&one).contains("unknown_vrid")
+        });
+        // Ours, and a lower priority: nothing moves, and both nodes say who it is and what is odd about it.
+        let list = "10.0.0.100 lists other addresses: 10.0.0.77";
+        meanwhile(&advertises(50, config.vrid), "it is named", &|| {
+            shown(&one).contains(list)
+                && shown(&two).contains(list)
+                && shown(&one).contains("10.0.0.100 is active with priority 50, ours is 200")
+        });
+        let after = [&one, &two].map(|node| node.last_transition().unwrap());
+        assert_eq!(after, before, "{}", one.tail());
+        // A better one is obeyed. What decided is told, and what was odd.
+        meanwhile(&advertises(254, config.vrid), "it is obeyed", &|| {
+            one.state() == "backup" && lab.holders(Address::VIP4).is_empty()
+        });
+        let (_, why, _) = one.cli(&["why", "main"]).unwrap();
+        assert!(
+            why.contains("10.0.0.100 is active with priority 254, ours is 200"),
+            "{why}"
+        );
+        assert!(why.contains("10.0.0.77"), "{why}");
+        // It goes; the pair is a pair again.
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
     });
-    // Ours, and a lower priority: nothing moves, and both nodes say who it is and what is odd about it.
-    let list = "10.0.0.100 lists other addresses: 10.0.0.77";
-    meanwhile(&advertises(50, config.vrid), "it is named", &|| {
-        shown(&one).contains(list)
-            && shown(&two).contains(list)
-            && shown(&one).contains("10.0.0.100 is active with priority 50, ours is 200")
-    });
-    let after = [&one, &two].map(|node| node.last_transition().unwrap());
-    assert_eq!(after, before, "{}", one.tail());
-    // A better one is obeyed. What decided is told, and what was odd.
-    meanwhile(&advertises(254, config.vrid), "it is obeyed", &|| {
-        one.state() == "backup" && lab.holders(Address::VIP4).is_empty()
-    });
-    let (_, why, _) = one.cli(&["why", "main"]).unwrap();
-    assert!(
-        why.contains("10.0.0.100 is active with priority 254, ours is 200"),
-        "{why}"
-    );
-    assert!(why.contains("10.0.0.77"), "{why}");
-    // It goes; the pair is a pair again.
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
 }
 
 #[test]
@@ -334,49 +340,53 @@ fn pair_with_second_path<'lab>(lab: &'lab Lab, evidence: &str) -> (Tandem<'lab>,
 
 #[test]
 fn a_peer_that_lives_on_the_second_path_is_not_replaced_if_the_policy_says_so() {
-    let lab = Lab::new().unwrap();
-    let (one, two) = pair_with_second_path(&lab, "peer_lives = \"hold\"");
-    lose_multicasts_to(&lab, Host::Lb2, true);
-    two.wait_state("fault", LIMIT).unwrap();
-    let why = "on the second path that it is active: a fault between the nodes";
-    assert!(shown(&two).contains(why), "{}", shown(&two));
-    assert!(shown(&two).contains("fault between:"), "{}", shown(&two));
-    assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
-    let metrics = two.metrics().unwrap();
-    assert!(
-        metrics.contains("tandem_pair_sync_age_seconds{peer=\"lb1\"} "),
-        "{metrics}"
-    );
-    // It is heard again.
-    lose_multicasts_to(&lab, Host::Lb2, false);
-    two.wait_state("backup", LIMIT).unwrap();
-    // A fault between the nodes, and then the peer dies.
-    lose_multicasts_to(&lab, Host::Lb2, true);
-    two.wait_state("fault", LIMIT).unwrap();
-    one.kill(Part::All).unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
-    let (code, out, _) = two.cli(&["status"]).unwrap();
-    assert_eq!(code, 3, "degraded: the second path is silent\n{out}");
-    assert!(out.contains("no heartbeat: lb1"), "{out}");
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let (one, two) = pair_with_second_path(&lab, "peer_lives = \"hold\"");
+        lose_multicasts_to(&lab, Host::Lb2, true);
+        two.wait_state("fault", LIMIT).unwrap();
+        let why = "on the second path that it is active: a fault between the nodes";
+        assert!(shown(&two).contains(why), "{}", shown(&two));
+        assert!(shown(&two).contains("fault between:"), "{}", shown(&two));
+        assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+        let metrics = two.metrics().unwrap();
+        assert!(
+            metrics.contains("tandem_pair_sync_age_seconds{peer=\"lb1\"} "),
+            "{metrics}"
+        );
+        // It is heard again.
+        lose_multicasts_to(&lab, Host::Lb2, false);
+        two.wait_state("backup", LIMIT).unwrap();
+        // A fault between the nodes, and then the peer dies.
+        lose_multicasts_to(&lab, Host::Lb2, true);
+        two.wait_state("fault", LIMIT).unwrap();
+        one.kill(Part::All).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+        let (code, out, _) = two.cli(&["status"]).unwrap();
+        assert_eq!(code, 3, "degraded: the second path is silent\n{out}");
+        assert!(out.contains("no heartbeat: lb1"), "{out}");
+    });
 }
 
 #[test]
 fn by_default_it_is_replaced_and_the_fault_is_named() {
-    let lab = Lab::new().unwrap();
-    let (one, two) = pair_with_second_path(&lab, "peer_lives = \"promote\"");
-    lose_multicasts_to(&lab, Host::Lb2, true);
-    two.wait_state("active", LIMIT).unwrap();
-    wait_shown(&two, "a fault between the nodes; taking over all the same");
-    lose_multicasts_to(&lab, Host::Lb2, false);
-    two.wait_state("backup", LIMIT).unwrap();
-    // A peer that dies says nothing more, on either path: no delay and no such alarm.
-    one.kill(Part::All).unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    assert_eq!(
-        shown(&two).matches("fault between:").count(),
-        1,
-        "{}",
-        shown(&two)
-    );
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let (one, two) = pair_with_second_path(&lab, "peer_lives = \"promote\"");
+        lose_multicasts_to(&lab, Host::Lb2, true);
+        two.wait_state("active", LIMIT).unwrap();
+        wait_shown(&two, "a fault between the nodes; taking over all the same");
+        lose_multicasts_to(&lab, Host::Lb2, false);
+        two.wait_state("backup", LIMIT).unwrap();
+        // A peer that dies says nothing more, on either path: no delay and no such alarm.
+        one.kill(Part::All).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        assert_eq!(
+            shown(&two).matches("fault between:").count(),
+            1,
+            "{}",
+            shown(&two)
+        );
+    });
 }

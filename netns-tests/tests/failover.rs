@@ -7,7 +7,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, assert_lost, assert_within, measured, probe, watch_on};
+use common::{
+    LIMIT, assert_blackout, assert_lost, assert_measured, assert_within, measured, probe, watch_on,
+};
 use netns_tests::{
     Address, Device as _, Host, Lab, Observer, PairConfig, Part, Tandem, VipWatch, wait_until,
 };
@@ -39,12 +41,12 @@ fn kill_and_watch(part: Part, bound_ms: f64) {
     // From the last advertisement on, which is at most an interval before the event; and no longer than clients were without service.
     let most = Duration::from_millis(150) + Duration::from_secs_f64(summary.blackout_ms / 1000.0);
     assert_within("the outage as told", Duration::from_secs_f64(outage), most);
+    // The part that died may be back just then, and takes the address over from the other node.
+    wait_until("one node has the address at the end", LIMIT, || {
+        lab.holders(Address::VIP4).len() == 1
+    })
+    .unwrap();
     let log = watch.log();
-    assert_eq!(
-        lab.holders(Address::VIP4).len(),
-        1,
-        "one node has the address at the end"
-    );
     if matches!(part, Part::Keeper | Part::All) {
         let gone = log
             .lost_after(Host::Lb1, killed)
@@ -142,11 +144,9 @@ fn a_frozen_node_loses_the_address_and_listens_when_it_wakes() {
         let (run, summary) = watch_on(prober, frozen);
         assert_blackout(&summary, 400.0, [&one, &two]);
         let interruptions = run.interruptions(frozen, Duration::from_millis(50));
-        assert_eq!(
-            interruptions.len(),
-            1,
-            "the freeze is the only interruption: {interruptions:?}"
-        );
+        assert_measured(interruptions.len() == 1, || {
+            format!("the freeze is the only interruption: {interruptions:?}")
+        });
 
         let first = observer
             .adverts(Host::Lb1.v4(), thawed)

@@ -108,10 +108,8 @@ fn a_group_moves_as_one_and_is_not_split_by_a_silent_wire() {
         let lab = Lab::new().unwrap();
         second_wire(&lab);
         let [one, two] = started(&lab);
+        Tandem::wait_pair([&one, &two], &config(true)).unwrap();
         wait_both(&lab, Host::Lb1);
-        one.wait_ready(LIMIT).unwrap();
-        two.wait_ready(LIMIT).unwrap();
-        two.wait_state("backup", LIMIT).unwrap();
 
         // The second wire drops everything with the carrier up: an alarm there, and no transition.
         let before = [states(&one), states(&two)];
@@ -142,10 +140,8 @@ fn a_handover_of_one_is_one_of_the_group_and_the_last_will_is_of_all() {
         let lab = Lab::new().unwrap();
         second_wire(&lab);
         let [one, two] = started(&lab);
+        Tandem::wait_pair([&one, &two], &config(true)).unwrap();
         wait_both(&lab, Host::Lb1);
-        one.wait_ready(LIMIT).unwrap();
-        two.wait_ready(LIMIT).unwrap();
-        two.wait_state("backup", LIMIT).unwrap();
 
         // The key goes and comes by reloads: nothing moves.
         let prober = probe(&lab, &config(true));

@@ -59,84 +59,86 @@ fn hooks(node: &Tandem<'_>) -> Value {
 
 #[test]
 fn hooks_are_told_each_change_in_order_and_the_fifo_as_keepalived_tells_it() {
-    let lab = Lab::new().unwrap();
-    let (program, said) = hook(
-        &lab,
-        "echo \"$TANDEM_NODE $* $(id -un) $TANDEM_VIPS\" >> SAID\n[ $5 != fault ] || { echo no way >&2; exit 3; }",
-    );
-    let config = PairConfig {
-        extra: format!(
-            "\n[vrrp.main.hooks]\ntransition = [\"{path}\", \"any\"]\nactive = [\"{path}\", \"act\"]\n",
-            path = program.display()
-        ),
-        ..PairConfig::default()
-    };
-    let (mut one, two) = Tandem::pair(&lab, &config).unwrap();
-    let before = settled(&one, &said).len();
-    let fifo = lab.folder().join("notify.fifo");
-    let text = config.tandem(Host::Lb1);
-    let fifo_key = format!("[global]\nnotify_fifo = \"{}\"\n", fifo.display());
-    one.write_config(&text.replace("[global]\n", &fifo_key))
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let (program, said) = hook(
+            &lab,
+            "echo \"$TANDEM_NODE $* $(id -un) $TANDEM_VIPS\" >> SAID\n[ $5 != fault ] || { echo no way >&2; exit 3; }",
+        );
+        let config = PairConfig {
+            extra: format!(
+                "\n[vrrp.main.hooks]\ntransition = [\"{path}\", \"any\"]\nactive = [\"{path}\", \"act\"]\n",
+                path = program.display()
+            ),
+            ..PairConfig::default()
+        };
+        let (mut one, two) = Tandem::pair(&lab, &config).unwrap();
+        let before = settled(&one, &said).len();
+        let fifo = lab.folder().join("notify.fifo");
+        let text = config.tandem(Host::Lb1);
+        let fifo_key = format!("[global]\nnotify_fifo = \"{}\"\n", fifo.display());
+        one.write_config(&text.replace("[global]\n", &fifo_key))
+            .unwrap();
+        let (code, out, err) = one.cli(&["reload"]).unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+        wait_until("the fifo is there", LIMIT, || fifo.exists()).unwrap();
+        // Both ends, so that opening does not wait for the writer.
+        let both = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&fifo);
+        let mut told = BufReader::new(both.unwrap());
+        let mut told = || {
+            let mut line = String::new();
+            told.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        };
+
+        lab.cut_cable(Host::Lb1).unwrap();
+        one.wait_state("fault", LIMIT).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        assert_eq!(told(), "INSTANCE \"main\" FAULT 200");
+        wait_until("the hook has failed", LIMIT, || {
+            hooks(&one)["last"]["to"] == "fault"
+        })
         .unwrap();
-    let (code, out, err) = one.cli(&["reload"]).unwrap();
-    assert_eq!(code, 0, "{out}{err}");
-    wait_until("the fifo is there", LIMIT, || fifo.exists()).unwrap();
-    // Both ends, so that opening does not wait for the writer.
-    let both = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&fifo);
-    let mut told = BufReader::new(both.unwrap());
-    let mut told = || {
-        let mut line = String::new();
-        told.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    };
+        let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
+        assert!(shown.contains("code 3: no way"), "{shown}");
+        let (_, status, _) = one.cli(&["status"]).unwrap();
+        assert!(status.contains("! hook of main failed"), "{status}");
+        lab.mend_cable(Host::Lb1).unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        assert_eq!(told(), "INSTANCE \"main\" BACKUP 200");
+        assert_eq!(told(), "INSTANCE \"main\" MASTER 200");
+        one.stop(LIMIT).unwrap();
+        assert_eq!(told(), "INSTANCE \"main\" STOP 200");
 
-    lab.cut_cable(Host::Lb1).unwrap();
-    one.wait_state("fault", LIMIT).unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    assert_eq!(told(), "INSTANCE \"main\" FAULT 200");
-    wait_until("the hook has failed", LIMIT, || {
-        hooks(&one)["last"]["to"] == "fault"
-    })
-    .unwrap();
-    let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
-    assert!(shown.contains("code 3: no way"), "{shown}");
-    let (_, status, _) = one.cli(&["status"]).unwrap();
-    assert!(status.contains("! hook of main failed"), "{status}");
-    lab.mend_cable(Host::Lb1).unwrap();
-    one.wait_state("active", LIMIT).unwrap();
-    assert_eq!(told(), "INSTANCE \"main\" BACKUP 200");
-    assert_eq!(told(), "INSTANCE \"main\" MASTER 200");
-    one.stop(LIMIT).unwrap();
-    assert_eq!(told(), "INSTANCE \"main\" STOP 200");
-
-    let user = "nobody";
-    let vips = "10.0.0.10/24";
-    let expected: Vec<String> = [
-        "any main active fault fault",
-        "any main fault backup recovered",
-        "act main backup active preempting",
-        "any main backup active preempting",
-        "any main active initialize shutdown",
-    ]
-    .iter()
-    .map(|words| format!("lb1 {words} {user} {vips}"))
-    .collect();
-    assert_eq!(
-        of_lb1(&said)[before..],
-        expected,
-        "in order, to the last word"
-    );
-    let events = std::fs::read_to_string(one.state_dir().join("journal.jsonl")).unwrap();
-    let ran = events
-        .lines()
-        .filter(|line| line.contains("\"kind\":\"hook\""));
-    assert!(
-        ran.count() >= before + expected.len() - 1,
-        "outcomes are in the journal:\n{events}"
-    );
+        let user = "nobody";
+        let vips = "10.0.0.10/24";
+        let expected: Vec<String> = [
+            "any main active fault fault",
+            "any main fault backup recovered",
+            "act main backup active preempting",
+            "any main backup active preempting",
+            "any main active initialize shutdown",
+        ]
+        .iter()
+        .map(|words| format!("lb1 {words} {user} {vips}"))
+        .collect();
+        assert_eq!(
+            of_lb1(&said)[before..],
+            expected,
+            "in order, to the last word"
+        );
+        let events = std::fs::read_to_string(one.state_dir().join("journal.jsonl")).unwrap();
+        let ran = events
+            .lines()
+            .filter(|line| line.contains("\"kind\":\"hook\""));
+        assert!(
+            ran.count() >= before + expected.len() - 1,
+            "outcomes are in the journal:\n{events}"
+        );
+    });
 }
 
 #[test]

@@ -3,78 +3,80 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::{
+    LIMIT, assert_at_least, assert_measured, assert_not_before, assert_within, measured, probe,
+};
 use netns_tests::{
     Address, Device as _, Host, Injector, Junk, Keepalived, Lab, Observer, PairConfig, Part,
-    ProbeSettings, Prober, VipWatch, wait_until,
+    VipWatch, wait_until, within,
 };
-
-const LIMIT: Duration = Duration::from_secs(15);
 
 /// What a busy machine may add to a timer of Keepalived's.
 const SLACK: Duration = Duration::from_millis(500);
 
-fn probe(lab: &Lab) -> Prober {
-    let settings = ProbeSettings::new((Address::VIP4, Address::HTTP));
-    let prober = Prober::start(lab.net(Host::Client), settings).unwrap();
-    prober.wait_steady(300, LIMIT).unwrap();
-    prober
-}
-
 #[test]
 fn the_prober_sees_the_takeover_after_a_cut_cable() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (_one, two) = Keepalived::pair(&lab, &config).unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
-    let prober = probe(&lab);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (_one, two) = Keepalived::pair(&lab, &config).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+        let prober = probe(&lab, &config);
 
-    let cut = Instant::now();
-    lab.partition(Host::Lb1).unwrap();
-    wait_until("lb2 has the address", LIMIT, || {
-        watch.log().gained_after(Host::Lb2, cut).is_some()
-    })
-    .unwrap();
-    prober.wait_steady(300, LIMIT).unwrap();
-    let run = prober.finish().unwrap();
-    let summary = run.summary(Some(cut));
+        let cut = Instant::now();
+        lab.partition(Host::Lb1).unwrap();
+        let is_cut = Instant::now();
+        wait_until("lb2 has the address", LIMIT, || {
+            watch.log().gained_after(Host::Lb2, cut).is_some()
+        })
+        .unwrap();
+        prober.wait_steady(300, LIMIT).unwrap();
+        let run = prober.finish().unwrap();
+        let summary = run.summary(Some(cut));
 
-    // Down interval of priority 100 at 100 ms: 361 ms after the last advertisement, which was 0 to 100 ms before the cut;
-    // the upper end leaves room for Keepalived on a busy machine.
-    assert!((230.0..500.0).contains(&summary.blackout_ms), "{summary:?}");
-    assert!(
-        summary.lost > 100,
-        "an outage of a quarter second costs probes: {summary:?}"
-    );
-    assert!(
-        summary.backends.len() == 2,
-        "both origins answer: {summary:?}"
-    );
-    assert!(
-        summary.nodes.contains_key(&Host::Lb2.v4().into()),
-        "lb2 answers: {summary:?}"
-    );
-    assert!(
-        !observer.announcements(Address::VIP4, cut).is_empty(),
-        "lb2 told the neighbours"
-    );
-    assert!(
-        observer
-            .adverts(Host::Lb1.v4(), cut + Duration::from_millis(50))
-            .is_empty(),
-        "lb1 is cut off"
-    );
-    assert!(
-        observer.longest_silence(Host::Lb2.v4(), cut, Instant::now()) > Duration::from_millis(200)
-    );
+        // Down interval of priority 100 at 100 ms: 361 ms after the last advertisement, which was 0 to 100 ms before the cut;
+        // the upper end leaves room for Keepalived on a busy machine.
+        assert_measured((230.0..500.0).contains(&summary.blackout_ms), || {
+            format!("{summary:?}")
+        });
+        assert_measured(summary.lost > 100, || {
+            format!("an outage of a quarter second costs probes: {summary:?}")
+        });
+        assert!(
+            summary.backends.len() == 2,
+            "both origins answer: {summary:?}"
+        );
+        assert!(
+            summary.nodes.contains_key(&Host::Lb2.v4().into()),
+            "lb2 answers: {summary:?}"
+        );
+        wait_until("lb2 tells the neighbours", LIMIT, || {
+            !observer.announcements(Address::VIP4, cut).is_empty()
+        })
+        .unwrap();
+        assert!(
+            observer.adverts(Host::Lb1.v4(), is_cut).is_empty(),
+            "lb1 is cut off"
+        );
+        assert!(
+            observer.longest_silence(Host::Lb2.v4(), cut, Instant::now())
+                > Duration::from_millis(200)
+        );
 
-    // Cut off, both hold it; healed, one gives it up.
-    assert_eq!(lab.holders(Address::VIP4), [Host::Lb1, Host::Lb2]);
-    lab.heal(Host::Lb1).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    assert!(two.said("Entering MASTER STATE"));
+        // Cut off, both hold it; healed, one gives it up.
+        assert_eq!(lab.holders(Address::VIP4), [Host::Lb1, Host::Lb2]);
+        lab.heal(Host::Lb1).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        wait_until("lb2 says it, too", LIMIT, || {
+            two.said("Entering MASTER STATE")
+        })
+        .unwrap();
+    });
 }
 
 #[test]
@@ -116,42 +118,38 @@ fn the_vip_watch_sees_an_address_left_behind() {
 /// Known of Keepalived: junk that comes faster than its interval silences it.
 #[test]
 fn the_injector_silences_keepalived() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
-        listener: false,
-        ..PairConfig::default()
-    };
-    let mut one = Keepalived::new(&lab, Host::Lb1, &config).unwrap();
-    one.start().unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let calm = Instant::now();
-    wait_until("twenty advertisements", LIMIT, || {
-        observer.adverts(Host::Lb1.v4(), calm).len() >= 20
-    })
-    .unwrap();
-    let silence = observer.longest_silence(Host::Lb1.v4(), calm, calm + Duration::from_secs(1));
-    assert!(
-        silence < Duration::from_millis(750),
-        "calm, one each 100 ms: {silence:?}"
-    );
-
-    let begun = Instant::now();
-    let length = Duration::from_secs(2);
-    let sent = Injector::start(&lab, &[Junk::Ttl], config.vrid, 5000, length)
-        .unwrap()
-        .finish()
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
+            listener: false,
+            ..PairConfig::default()
+        };
+        let mut one = Keepalived::new(&lab, Host::Lb1, &config).unwrap();
+        one.start().unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let calm = Instant::now();
+        wait_until("twenty advertisements", LIMIT, || {
+            observer.adverts(Host::Lb1.v4(), calm).len() >= 20
+        })
         .unwrap();
-    assert!(sent > 8000, "sent {sent}");
-    wait_until("the observer has seen the junk", LIMIT, || {
-        observer.adverts(Host::Client.v4(), begun).len() as u64 >= sent * 9 / 10
-    })
-    .unwrap();
-    let silence = observer.longest_silence(Host::Lb1.v4(), begun, begun + length);
-    assert!(
-        silence > Duration::from_millis(1500),
-        "longest silence {silence:?}"
-    );
+        let silence = observer.longest_silence(Host::Lb1.v4(), calm, calm + Duration::from_secs(1));
+        assert_within("one each 100 ms", silence, Duration::from_millis(750));
+
+        let begun = Instant::now();
+        let length = Duration::from_secs(2);
+        let sent = Injector::start(&lab, &[Junk::Ttl], config.vrid, 5000, length)
+            .unwrap()
+            .finish()
+            .unwrap();
+        assert_at_least("packets", sent as f64, 8000.0);
+        wait_until("the observer has seen the junk", LIMIT, || {
+            observer.adverts(Host::Client.v4(), begun).len() as u64 >= sent * 9 / 10
+        })
+        .unwrap();
+        let silence = observer.longest_silence(Host::Lb1.v4(), begun, begun + length);
+        assert_not_before("silenced for", silence, Duration::from_millis(1500));
+    });
 }
 
 fn keepalived_elects_the_preferred_node(config: PairConfig) {
@@ -167,9 +165,12 @@ fn keepalived_elects_the_preferred_node(config: PairConfig) {
     lab.wait_holder(config.address(), Host::Lb2, LIMIT + 3 * config.interval)
         .unwrap();
     // After priority 0 the backup waits its skew time, less than an interval (version 2: than a second).
-    let gained = watch.log().gained_after(Host::Lb2, stopped).unwrap();
+    let gained = within("the watch has seen it", LIMIT, || {
+        watch.log().gained_after(Host::Lb2, stopped)
+    });
+    let gained = gained.unwrap();
     let skew = config.down_interval(Host::Lb2) - 3 * config.interval;
-    assert!(gained <= skew + SLACK, "after {gained:?}, skew {skew:?}");
+    assert_within("after a farewell", gained, skew + SLACK);
     wait_until("lb2 tells the neighbours", LIMIT, || {
         observer
             .announcements(config.address(), stopped)
@@ -181,12 +182,12 @@ fn keepalived_elects_the_preferred_node(config: PairConfig) {
 
 #[test]
 fn keepalived_version_2_with_a_password_is_configured_right() {
-    keepalived_elects_the_preferred_node(PairConfig::v2_password());
+    measured(|| keepalived_elects_the_preferred_node(PairConfig::v2_password()));
 }
 
 #[test]
 fn keepalived_version_3_ipv6_is_configured_right() {
-    keepalived_elects_the_preferred_node(PairConfig::ipv6());
+    measured(|| keepalived_elects_the_preferred_node(PairConfig::ipv6()));
 }
 
 /// Killed without a chance to clean up, a laboratory leaves nothing behind.

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::LIMIT;
+use common::{LIMIT, measured};
 use netns_tests::{
     Address, Device as _, Host, Lab, Observer, PairConfig, Tandem, wait_until, within,
 };
@@ -135,46 +135,48 @@ fn a_link_under_a_bridge_is_a_fault_until_it_leaves() {
 
 #[test]
 fn a_master_may_come_later_and_change_its_ports_and_its_hardware_address() {
-    let lab = Lab::new().unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let config = config();
-    let net = lab.net(Host::Lb1);
-    let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
-    let text = config.tandem(Host::Lb1);
-    let on_master = text.replace(
-        "interface = \"eth0\"",
-        "interface = { lb1 = \"br9\", lb2 = \"eth0\" }",
-    );
-    assert_ne!(text, on_master);
-    one.write_config(&on_master).unwrap();
-    let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
-    one.start().unwrap();
-    two.start().unwrap();
-    assert_out(&lab, &one, &two, "interface br9 does not exist");
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let config = config();
+        let net = lab.net(Host::Lb1);
+        let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+        let text = config.tandem(Host::Lb1);
+        let on_master = text.replace(
+            "interface = \"eth0\"",
+            "interface = { lb1 = \"br9\", lb2 = \"eth0\" }",
+        );
+        assert_ne!(text, on_master);
+        one.write_config(&on_master).unwrap();
+        let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+        one.start().unwrap();
+        two.start().unwrap();
+        assert_out(&lab, &one, &two, "interface br9 does not exist");
 
-    net.ip_batch(
-        "addr flush dev eth0\nlink add br9 type bridge mcast_snooping 0 forward_delay 0\n\
+        net.ip_batch(
+            "addr flush dev eth0\nlink add br9 type bridge mcast_snooping 0 forward_delay 0\n\
          link set eth0 master br9\nlink set br9 up\naddr add 10.0.0.2/24 dev br9\n",
-    )
-    .unwrap();
-    assert_back(&lab, &observer, &one, &two);
+        )
+        .unwrap();
+        assert_back(&lab, &observer, &one, &two);
 
-    // Another hardware address while it is Active: the neighbours are told again.
-    let since = Instant::now();
-    net.ip("link set br9 address 02:00:00:00:00:99").unwrap();
-    within("the new hardware address is announced", LIMIT, || {
-        let announced = observer.announcements(Address::VIP4, since);
-        announced
-            .iter()
-            .any(|(_, mac)| *mac == [2, 0, 0, 0, 0, 0x99])
-            .then_some(())
-    })
-    .unwrap();
-    assert_eq!(one.state(), "active", "{}", one.tail());
+        // Another hardware address while it is Active: the neighbours are told again.
+        let since = Instant::now();
+        net.ip("link set br9 address 02:00:00:00:00:99").unwrap();
+        within("the new hardware address is announced", LIMIT, || {
+            let announced = observer.announcements(Address::VIP4, since);
+            announced
+                .iter()
+                .any(|(_, mac)| *mac == [2, 0, 0, 0, 0, 0x99])
+                .then_some(())
+        })
+        .unwrap();
+        assert_eq!(one.state(), "active", "{}", one.tail());
 
-    // Its only port leaves: no carrier.
-    net.ip("link set eth0 nomaster").unwrap();
-    assert_out(&lab, &one, &two, "interface br9 has no carrier");
-    net.ip("link set eth0 master br9").unwrap();
-    assert_back(&lab, &observer, &one, &two);
+        // Its only port leaves: no carrier.
+        net.ip("link set eth0 nomaster").unwrap();
+        assert_out(&lab, &one, &two, "interface br9 has no carrier");
+        net.ip("link set eth0 master br9").unwrap();
+        assert_back(&lab, &observer, &one, &two);
+    });
 }

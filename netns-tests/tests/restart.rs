@@ -191,7 +191,10 @@ fn a_director_that_does_not_go_on_is_replaced_by_the_peer_with_a_farewell() {
             why.contains("said that it leaves") || why.contains("priority"),
             "{why}"
         );
-        assert!(watch.log().gained_after(Host::Lb2, asked).is_some());
+        wait_until("lb2 has the address", LIMIT, || {
+            watch.log().gained_after(Host::Lb2, asked).is_some()
+        })
+        .unwrap();
         let (_, summary) = watch_on(prober, asked);
         assert_blackout(&summary, 2000.0, [&one, &two]);
     });
@@ -199,21 +202,23 @@ fn a_director_that_does_not_go_on_is_replaced_by_the_peer_with_a_farewell() {
 
 #[test]
 fn version_2_refuses_and_says_what_to_do() {
-    let lab = Lab::new().unwrap();
-    let (one, two) = Tandem::pair(&lab, &PairConfig::v2_password()).unwrap();
-    let before = [&one, &two].map(|node| node.last_transition().unwrap());
-    let director = one.pids(Part::Director);
-    let (code, out, err) = one.cli(&["restart"]).unwrap();
-    assert_ne!(code, 0, "{out}{err}");
-    let said = format!("{out}{err}");
-    assert!(said.contains("main speaks VRRPv2"), "{said}");
-    assert!(said.contains("tandem handover"), "{said}");
-    assert_eq!(one.pids(Part::Director), director);
-    // The backup is not active for anything: it may be restarted at any time.
-    let (code, out, err) = two.cli(&["restart"]).unwrap();
-    assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("active for nothing"), "{out}");
-    assert_eq!(one.last_transition().unwrap(), before[0]);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let (one, two) = Tandem::pair(&lab, &PairConfig::v2_password()).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap());
+        let director = one.pids(Part::Director);
+        let (code, out, err) = one.cli(&["restart"]).unwrap();
+        assert_ne!(code, 0, "{out}{err}");
+        let said = format!("{out}{err}");
+        assert!(said.contains("main speaks VRRPv2"), "{said}");
+        assert!(said.contains("tandem handover"), "{said}");
+        assert_eq!(one.pids(Part::Director), director);
+        // The backup is not active for anything: it may be restarted at any time.
+        let (code, out, err) = two.cli(&["restart"]).unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(out.contains("active for nothing"), "{out}");
+        assert_eq!(one.last_transition().unwrap(), before[0]);
+    });
 }
 
 #[test]
@@ -253,45 +258,47 @@ fn keepalived_waits_through_the_pause_as_well() {
 
 #[test]
 fn a_group_of_both_families_goes_on_as_one() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
-        extra: format!(
-            "\n[vrrp.second]\ninterface = \"eth0\"\nvrid = 52\ngroup = \"edge\"\nvips = [\"{}/64\", \"{}/64\"]\nadvert_interval = \"100ms\"\npreempt = true\npriority = {{ lb1 = 200, lb2 = 100 }}\n",
-            Address::VIP6_LINK_LOCAL,
-            Address::VIP6
-        ),
-        ..PairConfig::default()
-    };
-    let nodes = [Host::Lb1, Host::Lb2].map(|host| {
-        let mut node = Tandem::new(&lab, host, &config).unwrap();
-        let text = config.tandem(host);
-        node.write_config(&text.replace("[vrrp.main]", "[vrrp.main]\ngroup = \"edge\""))
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
+            extra: format!(
+                "\n[vrrp.second]\ninterface = \"eth0\"\nvrid = 52\ngroup = \"edge\"\nvips = [\"{}/64\", \"{}/64\"]\nadvert_interval = \"100ms\"\npreempt = true\npriority = {{ lb1 = 200, lb2 = 100 }}\n",
+                Address::VIP6_LINK_LOCAL,
+                Address::VIP6
+            ),
+            ..PairConfig::default()
+        };
+        let nodes = [Host::Lb1, Host::Lb2].map(|host| {
+            let mut node = Tandem::new(&lab, host, &config).unwrap();
+            let text = config.tandem(host);
+            node.write_config(&text.replace("[vrrp.main]", "[vrrp.main]\ngroup = \"edge\""))
+                .unwrap();
+            node.start().unwrap();
+            node
+        });
+        let [one, two] = &nodes;
+        one.wait_state("active", LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        one.wait_ready(LIMIT).unwrap();
+        lab.wait_holder(Address::VIP6, Host::Lb1, LIMIT).unwrap();
+        let before = two.last_transition().unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let asked = Instant::now();
+        let (code, out, err) = one.cli(&["restart"]).unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(out.contains("still active for main, second"), "{out}");
+        for source in [
+            Host::Lb1.v4().into(),
+            std::net::IpAddr::V6(Host::Lb1.link_local()),
+        ] {
+            wait_until("it advertises as before", LIMIT, || {
+                observer.adverts(source, asked).len() > 20
+            })
             .unwrap();
-        node.start().unwrap();
-        node
+        }
+        for address in [Address::VIP4.into(), std::net::IpAddr::V6(Address::VIP6)] {
+            lab.wait_holder(address, Host::Lb1, LIMIT).unwrap();
+        }
+        assert_eq!(two.last_transition().unwrap(), before, "{}", two.tail());
     });
-    let [one, two] = &nodes;
-    one.wait_state("active", LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    one.wait_ready(LIMIT).unwrap();
-    lab.wait_holder(Address::VIP6, Host::Lb1, LIMIT).unwrap();
-    let before = two.last_transition().unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let asked = Instant::now();
-    let (code, out, err) = one.cli(&["restart"]).unwrap();
-    assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("still active for main, second"), "{out}");
-    for source in [
-        Host::Lb1.v4().into(),
-        std::net::IpAddr::V6(Host::Lb1.link_local()),
-    ] {
-        wait_until("it advertises as before", LIMIT, || {
-            observer.adverts(source, asked).len() > 20
-        })
-        .unwrap();
-    }
-    for address in [Address::VIP4.into(), std::net::IpAddr::V6(Address::VIP6)] {
-        lab.wait_holder(address, Host::Lb1, LIMIT).unwrap();
-    }
-    assert_eq!(two.last_transition().unwrap(), before, "{}", two.tail());
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::LIMIT;
+use common::{LIMIT, measured};
 use netns_tests::{Host, Lab, PairConfig, Tandem};
 use serde_json::Value;
 
@@ -32,61 +32,63 @@ fn end(told: &Value) -> (&str, &str, Option<u64>) {
 
 #[test]
 fn what_is_told_is_what_happens_and_nothing_is_touched() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
         extra: "\n[vrrp.main.track]\nforwarder = true\nscripts = { disk = { run = [\"/bin/true\"], every = \"1s\", weight = -150 } }\n".to_owned(),
         ..PairConfig::default()
     };
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let before = [&one, &two].map(|node| node.last_transition().unwrap());
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap());
 
-    // The other one waits for three intervals and its skew: 360.9 ms at priority 100.
-    let told = simulate(&one, &["eth0", "down"]);
-    let (ours, theirs, taken) = end(&told);
-    assert_eq!((ours, theirs), ("fault", "active"), "{told}");
-    assert!((250..=361).contains(&taken.unwrap()), "{told}");
-    // With a farewell, a pair moves at once.
-    let told = simulate(&one, &["forwarder", "down"]);
-    assert_eq!(end(&told), ("fault", "active", Some(0)), "{told}");
-    // 200 - 150 is less than 100, and the other one preempts after its down interval.
-    let told = simulate(&one, &["track", "disk", "fail"]);
-    assert_eq!(told["priority_then"], 50, "{told}");
-    let (ours, theirs, taken) = end(&told);
-    assert_eq!((ours, theirs), ("backup", "active"), "{told}");
-    assert!(taken.unwrap() <= 361, "{told}");
-    let told = simulate(&one, &["peer", "priority", "100"]);
-    assert_eq!(end(&told), ("active", "backup", None), "{told}");
-    // What an operator may order, and from whom the address goes: lb1 has never heard lb2, but knows where it is.
-    let told = simulate(&one, &["handover"]);
-    assert_eq!(end(&told), ("backup", "active", Some(0)), "{told}");
-    assert!(
-        told.to_string().contains("handed over to 10.0.0.3"),
-        "{told}"
-    );
-    let told = simulate(&one, &["stop"]);
-    assert_eq!(end(&told), ("initialize", "active", Some(0)), "{told}");
-    let told = simulate(&two, &["peer", "silent"]);
-    assert_eq!(end(&told).0, "active", "{told}");
-    let (code, out, _) = two.cli(&["simulate", "maint", "on"]).unwrap();
-    assert_eq!(code, 0);
-    assert!(
-        out.contains("priority 100 -> 1") && out.contains("nothing moves"),
-        "{out}"
-    );
-    let (code, out, err) = one.cli(&["simulate", "eth7", "down"]).unwrap();
-    assert_ne!(code, 0);
-    assert!(
-        format!("{out}{err}").contains("runs on or tracks `eth7`"),
-        "{out}{err}"
-    );
+        // The other one waits for three intervals and its skew: 360.9 ms at priority 100.
+        let told = simulate(&one, &["eth0", "down"]);
+        let (ours, theirs, taken) = end(&told);
+        assert_eq!((ours, theirs), ("fault", "active"), "{told}");
+        assert!((250..=361).contains(&taken.unwrap()), "{told}");
+        // With a farewell, a pair moves at once.
+        let told = simulate(&one, &["forwarder", "down"]);
+        assert_eq!(end(&told), ("fault", "active", Some(0)), "{told}");
+        // 200 - 150 is less than 100, and the other one preempts after its down interval.
+        let told = simulate(&one, &["track", "disk", "fail"]);
+        assert_eq!(told["priority_then"], 50, "{told}");
+        let (ours, theirs, taken) = end(&told);
+        assert_eq!((ours, theirs), ("backup", "active"), "{told}");
+        assert!(taken.unwrap() <= 361, "{told}");
+        let told = simulate(&one, &["peer", "priority", "100"]);
+        assert_eq!(end(&told), ("active", "backup", None), "{told}");
+        // What an operator may order, and from whom the address goes: lb1 has never heard lb2, but knows where it is.
+        let told = simulate(&one, &["handover"]);
+        assert_eq!(end(&told), ("backup", "active", Some(0)), "{told}");
+        assert!(
+            told.to_string().contains("handed over to 10.0.0.3"),
+            "{told}"
+        );
+        let told = simulate(&one, &["stop"]);
+        assert_eq!(end(&told), ("initialize", "active", Some(0)), "{told}");
+        let told = simulate(&two, &["peer", "silent"]);
+        assert_eq!(end(&told).0, "active", "{told}");
+        let (code, out, _) = two.cli(&["simulate", "maint", "on"]).unwrap();
+        assert_eq!(code, 0);
+        assert!(
+            out.contains("priority 100 -> 1") && out.contains("nothing moves"),
+            "{out}"
+        );
+        let (code, out, err) = one.cli(&["simulate", "eth7", "down"]).unwrap();
+        assert_ne!(code, 0);
+        assert!(
+            format!("{out}{err}").contains("runs on or tracks `eth7`"),
+            "{out}{err}"
+        );
 
-    let after = [&one, &two].map(|node| node.last_transition().unwrap());
-    assert_eq!(before, after, "a simulation moved something");
-    // And so it comes.
-    lab.cut_cable(Host::Lb1).unwrap();
-    one.wait_state("fault", LIMIT).unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    let told = simulate(&one, &["eth0", "up"]);
-    assert_eq!(told["state"], "fault", "{told}");
-    assert_ne!(told["state_then"], "fault", "{told}");
+        let after = [&one, &two].map(|node| node.last_transition().unwrap());
+        assert_eq!(before, after, "a simulation moved something");
+        // And so it comes.
+        lab.cut_cable(Host::Lb1).unwrap();
+        one.wait_state("fault", LIMIT).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        let told = simulate(&one, &["eth0", "up"]);
+        assert_eq!(told["state"], "fault", "{told}");
+        assert_ne!(told["state_then"], "fault", "{told}");
+    });
 }

@@ -7,7 +7,7 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use common::LIMIT;
+use common::{LIMIT, measured};
 use netns_tests::{Address, Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
 use serde_json::Value;
 
@@ -67,11 +67,7 @@ fn sticky_pair<'lab>(lab: &'lab Lab, config: &PairConfig) -> (Tandem<'lab>, Tand
         node
     };
     let (one, two) = (node(Host::Lb1), node(Host::Lb2));
-    one.wait_state("active", LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    one.wait_ready(LIMIT).unwrap();
-    two.wait_ready(LIMIT).unwrap();
-    lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
+    Tandem::wait_pair([&one, &two], config).unwrap();
     (one, two)
 }
 
@@ -84,73 +80,78 @@ fn counted(node: &Tandem<'_>, what: &str) -> u64 {
 
 #[test]
 fn a_cookie_of_one_node_is_honoured_by_the_other() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
-        extra: "sticky = { cookie = \"T\", ttl = \"1h\" }\n".to_owned(),
-        ..PairConfig::default()
-    };
-    let (one, two) = sticky_pair(&lab, &config);
-    // Six visitors, some with each target.
-    let visitors: Vec<Answer> = (0..6).map(|_| ask(&lab, &config, "a=b").unwrap()).collect();
-    assert!(
-        visitors
-            .iter()
-            .any(|visitor| visitor.target != visitors[0].target)
-    );
-    let come_back = |node: Host| {
-        for visitor in &visitors {
-            let again = ask(&lab, &config, visitor.cookie.as_deref().unwrap()).unwrap();
-            assert_eq!((&again.target, again.cookie), (&visitor.target, None));
-            assert_eq!(again.node, node.v4().to_string());
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
+            extra: "sticky = { cookie = \"T\", ttl = \"1h\" }\n".to_owned(),
+            ..PairConfig::default()
+        };
+        let (one, two) = sticky_pair(&lab, &config);
+        // Six visitors, some with each target.
+        let visitors: Vec<Answer> = (0..6).map(|_| ask(&lab, &config, "a=b").unwrap()).collect();
+        assert!(
+            visitors
+                .iter()
+                .any(|visitor| visitor.target != visitors[0].target)
+        );
+        let come_back = |node: Host| {
+            for visitor in &visitors {
+                let again = ask(&lab, &config, visitor.cookie.as_deref().unwrap()).unwrap();
+                assert_eq!((&again.target, again.cookie), (&visitor.target, None));
+                assert_eq!(again.node, node.v4().to_string());
+            }
+        };
+        come_back(Host::Lb1);
+        wait_until("each is counted", LIMIT, || {
+            (counted(&one, "new_total"), counted(&one, "hit_total")) == (6, 6)
+        })
+        .unwrap();
+
+        // The key is changed in two steps, without anybody noticing: first each node learns to read what the new one makes.
+        for (keys, node) in [
+            (format!("{OLD}{NEW}"), &one),
+            (format!("{OLD}{NEW}"), &two),
+            (format!("{NEW}{OLD}"), &two),
+        ] {
+            node.write_keys(&keys).unwrap();
+            let (code, out, err) = node.cli(&["--json", "reload"]).unwrap();
+            assert_eq!(code, 0, "{out}{err}");
+            let done: Value = serde_json::from_str(&out).unwrap();
+            assert_eq!(done["outcome"], "applied", "{done:#}");
+            assert_eq!(done["changes"][0], "pair: key (changed in place)");
         }
-    };
-    come_back(Host::Lb1);
-    assert_eq!(
-        (counted(&one, "new_total"), counted(&one, "hit_total")),
-        (6, 6)
-    );
+        one.kill(Part::All).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        wait_until("lb2 serves", LIMIT, || ask(&lab, &config, "a=b").is_some()).unwrap();
+        come_back(Host::Lb2);
+        assert_eq!(counted(&two, "moved_total"), 0);
+        assert_eq!(counted(&two, "refused_total"), 0);
 
-    // The key is changed in two steps, without anybody noticing: first each node learns to read what the new one makes.
-    for (keys, node) in [
-        (format!("{OLD}{NEW}"), &one),
-        (format!("{OLD}{NEW}"), &two),
-        (format!("{NEW}{OLD}"), &two),
-    ] {
-        node.write_keys(&keys).unwrap();
-        let (code, out, err) = node.cli(&["--json", "reload"]).unwrap();
+        // A target that fails its check loses its clients, who are bound to the other from then on.
+        let lost = &visitors[0];
+        let host = if lost.target == "backend1" {
+            Host::Backend1
+        } else {
+            Host::Backend2
+        };
+        lab.origin(host).unwrap().set_healthy(false);
+        wait_until("the visitor is moved", LIMIT, || {
+            let answer = ask(&lab, &config, lost.cookie.as_deref().unwrap()).unwrap();
+            answer.target != lost.target && answer.cookie.is_some()
+        })
+        .unwrap();
+        wait_until("that is counted", LIMIT, || {
+            counted(&two, "moved_total") >= 1
+        })
+        .unwrap();
+        let (code, out, err) = two.cli(&["targets", "app"]).unwrap();
         assert_eq!(code, 0, "{out}{err}");
-        let done: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(done["outcome"], "applied", "{done:#}");
-        assert_eq!(done["changes"][0], "pair: key (changed in place)");
-    }
-    one.kill(Part::All).unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    wait_until("lb2 serves", LIMIT, || ask(&lab, &config, "a=b").is_some()).unwrap();
-    come_back(Host::Lb2);
-    assert_eq!(counted(&two, "moved_total"), 0);
-    assert_eq!(counted(&two, "refused_total"), 0);
-
-    // A target that fails its check loses its clients, who are bound to the other from then on.
-    let lost = &visitors[0];
-    let host = if lost.target == "backend1" {
-        Host::Backend1
-    } else {
-        Host::Backend2
-    };
-    lab.origin(host).unwrap().set_healthy(false);
-    wait_until("the visitor is moved", LIMIT, || {
-        let answer = ask(&lab, &config, lost.cookie.as_deref().unwrap()).unwrap();
-        answer.target != lost.target && answer.cookie.is_some()
-    })
-    .unwrap();
-    assert!(counted(&two, "moved_total") >= 1);
-    let (code, out, err) = two.cli(&["targets", "app"]).unwrap();
-    assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("sticky T") && out.contains(" moved"), "{out}");
-    let metrics = two.metrics().unwrap();
-    let moved = "tandem_sticky_requests_total{group=\"app\",outcome=\"moved\"} ";
-    let moved = metrics.lines().find_map(|line| line.strip_prefix(moved));
-    assert!(moved.is_some_and(|count| count != "0"), "{metrics}");
+        assert!(out.contains("sticky T") && out.contains(" moved"), "{out}");
+        let metrics = two.metrics().unwrap();
+        let moved = "tandem_sticky_requests_total{group=\"app\",outcome=\"moved\"} ";
+        let moved = metrics.lines().find_map(|line| line.strip_prefix(moved));
+        assert!(moved.is_some_and(|count| count != "0"), "{metrics}");
+    });
 }
 
 #[test]

@@ -38,63 +38,66 @@ fn count(node: &Tandem<'_>, table: &str, name: &str) -> u64 {
 
 #[test]
 fn a_takeover_is_told_in_words_and_survives_the_director() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (_one, two) = Tandem::pair(&lab, &config).unwrap();
-    wait_until("some advertisements were heard", LIMIT, || {
-        let (_, out, _) = two.cli(&["--json", "vrrp"]).unwrap_or_default();
-        let routers: Value = serde_json::from_str(&out).unwrap_or_default();
-        routers[0]["counters"]["accepted"].as_u64() >= Some(20)
-    })
-    .unwrap();
-    lab.partition(Host::Lb1).unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-
-    let story = complete_story(&two);
-    assert_eq!(story["cause"], "silence", "{story}");
-    let last = facts(&story, "heard").pop().unwrap()["at_us"]
-        .as_i64()
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (_one, two) = Tandem::pair(&lab, &config).unwrap();
+        wait_until("some advertisements were heard", LIMIT, || {
+            let (_, out, _) = two.cli(&["--json", "vrrp"]).unwrap_or_default();
+            let routers: Value = serde_json::from_str(&out).unwrap_or_default();
+            routers[0]["counters"]["accepted"].as_u64() >= Some(20)
+        })
         .unwrap();
-    let claim = facts(&story, "claim").pop().unwrap()["at_us"]
-        .as_i64()
+        lab.partition(Host::Lb1).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+
+        let story = complete_story(&two);
+        assert_eq!(story["cause"], "silence", "{story}");
+        let last = facts(&story, "heard").pop().unwrap()["at_us"]
+            .as_i64()
+            .unwrap();
+        let claim = facts(&story, "claim").pop().unwrap()["at_us"]
+            .as_i64()
+            .unwrap();
+        // Three intervals of 100 ms and the skew of priority 100, 60.9 ms.
+        assert!(claim - last >= 360_000, "{story}");
+        // Each advertisement counts once: not more of them than intervals, but for a reply or two.
+        for run in facts(&story, "heard") {
+            let number = |key: &str| run[key].as_i64().unwrap();
+            let intervals = (number("at_us") - number("first_us")) / 100_000;
+            assert!(number("count") <= intervals + 3, "{run}");
+        }
+        for kind in ["claimed", "announced", "timer", "decision"] {
+            assert!(!facts(&story, kind).is_empty(), "{kind}: {story}");
+        }
+
+        let (code, words, _) = two.cli(&["why", "main"]).unwrap();
+        assert_eq!(code, 0);
+        for part in [
+            "main  BACKUP -> ACTIVE on lb2",
+            "silence of the active router",
+            "last heard: 10.0.0.2 with priority 200",
+            "3 intervals of 100ms (learned)",
+            "until the kernel had confirmed the addresses",
+        ] {
+            assert!(words.contains(part), "{part} is missing:\n{words}");
+        }
+
+        // The next director has read it from the disk.
+        let seq = story["seq"].as_u64().unwrap().to_string();
+        two.kill(Part::Director).unwrap();
+        wait_until("the next director tells it", LIMIT, || {
+            two.cli(&["why", &seq]).is_ok_and(|(code, out, _)| {
+                code == 0 && out.contains("silence of the active router")
+            })
+        })
         .unwrap();
-    // Three intervals of 100 ms and the skew of priority 100, 60.9 ms.
-    assert!(claim - last >= 360_000, "{story}");
-    // Each advertisement counts once: not more of them than intervals, but for a reply or two.
-    for run in facts(&story, "heard") {
-        let number = |key: &str| run[key].as_i64().unwrap();
-        let intervals = (number("at_us") - number("first_us")) / 100_000;
-        assert!(number("count") <= intervals + 3, "{run}");
-    }
-    for kind in ["claimed", "announced", "timer", "decision"] {
-        assert!(!facts(&story, kind).is_empty(), "{kind}: {story}");
-    }
-
-    let (code, words, _) = two.cli(&["why", "main"]).unwrap();
-    assert_eq!(code, 0);
-    for part in [
-        "main  BACKUP -> ACTIVE on lb2",
-        "silence of the active router",
-        "last heard: 10.0.0.2 with priority 200",
-        "3 intervals of 100ms (learned)",
-        "until the kernel had confirmed the addresses",
-    ] {
-        assert!(words.contains(part), "{part} is missing:\n{words}");
-    }
-
-    // The next director has read it from the disk.
-    let seq = story["seq"].as_u64().unwrap().to_string();
-    two.kill(Part::Director).unwrap();
-    wait_until("the next director tells it", LIMIT, || {
-        two.cli(&["why", &seq])
-            .is_ok_and(|(code, out, _)| code == 0 && out.contains("silence of the active router"))
-    })
-    .unwrap();
-    let (_, list, _) = two.cli(&["why", "--list"]).unwrap();
-    assert!(
-        list.contains("backup -> active  no active router"),
-        "{list}"
-    );
+        let (_, list, _) = two.cli(&["why", "--list"]).unwrap();
+        assert!(
+            list.contains("backup -> active  no active router"),
+            "{list}"
+        );
+    });
 }
 
 /// No advertisement may be later than half an interval.
@@ -183,34 +186,36 @@ fn a_storm_of_kernel_events_moves_nothing() {
 
 #[test]
 fn two_nodes_that_sleep_for_ten_seconds_wake_as_one() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig::default();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    one.freeze(Part::All).unwrap();
-    let slept = two.freeze(Part::All).unwrap();
-    // The length of the sleep is the scenario.
-    std::thread::sleep((slept + Duration::from_secs(10)).saturating_duration_since(Instant::now()));
-    assert!(
-        lab.holders(Address::VIP4).is_empty(),
-        "the lease ended in the sleep"
-    );
-    two.thaw(Part::All).unwrap();
-    let woke = one.thaw(Part::All).unwrap();
-    wait_until("lb1 advertises again", LIMIT, || {
-        !observer.adverts(Host::Lb1.v4(), woke).is_empty()
-    })
-    .unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    one.wait_state("active", LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    assert!(
-        watch.log().longest_overlap(woke) <= Duration::from_secs(1),
-        "both had the address"
-    );
-    let (_, all, _) = one.cli(&["why", "main", "--all"]).unwrap();
-    assert!(all.contains("this process did not run for"), "{all}");
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig::default();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let watch = VipWatch::start(&lab, Address::VIP4).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        one.freeze(Part::All).unwrap();
+        let slept = two.freeze(Part::All).unwrap();
+        // The length of the sleep is the scenario.
+        std::thread::sleep(
+            (slept + Duration::from_secs(10)).saturating_duration_since(Instant::now()),
+        );
+        assert!(
+            lab.holders(Address::VIP4).is_empty(),
+            "the lease ended in the sleep"
+        );
+        two.thaw(Part::All).unwrap();
+        let woke = one.thaw(Part::All).unwrap();
+        wait_until("lb1 advertises again", LIMIT, || {
+            !observer.adverts(Host::Lb1.v4(), woke).is_empty()
+        })
+        .unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        let overlap = watch.log().longest_overlap(woke);
+        assert_within("both had the address", overlap, Duration::from_secs(1));
+        let (_, all, _) = one.cli(&["why", "main", "--all"]).unwrap();
+        assert!(all.contains("this process did not run for"), "{all}");
+    });
 }
 
 #[test]
@@ -228,10 +233,7 @@ fn a_clock_that_jumps_by_an_hour_moves_nothing() {
         two.give_clock().unwrap();
         one.start().unwrap();
         two.start().unwrap();
-        one.wait_state("active", LIMIT).unwrap();
-        two.wait_state("backup", LIMIT).unwrap();
-        one.wait_ready(LIMIT).unwrap();
-        two.wait_ready(LIMIT).unwrap();
+        Tandem::wait_pair([&one, &two], &config).unwrap();
         let before = [&one, &two].map(|node| node.last_transition().unwrap());
         let observer = Observer::start(&lab).unwrap();
         let prober = probe(&lab, &config);

@@ -7,36 +7,11 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_within, measured};
-use netns_tests::{
-    Address, Host, Lab, Outcome, PairConfig, ProbeSettings, Prober, Tandem, wait_until,
-};
+use common::{LIMIT, assert_within, measured, quick_checks};
+use netns_tests::{Address, Host, Lab, Outcome, ProbeSettings, Prober, Tandem, wait_until};
 
 /// How long a target that has vanished may be felt: checks each 200 ms.
 const NOTICED: Duration = Duration::from_secs(1);
-
-/// The pair of the README with checks that notice within [`NOTICED`], and short ejections: a check that passes ends none.
-fn config() -> PairConfig {
-    let (one, two) = (Host::Backend1.v4(), Host::Backend2.v4());
-    let (http, origin) = (Address::HTTP, Address::ORIGIN);
-    PairConfig {
-        listener: false,
-        extra: format!(
-            r#"
-[listener.web]
-bind = "10.0.0.10:{http}"
-forward = "app"
-
-[group.app]
-targets = ["{one}:{origin}", "{two}:{origin}"]
-health = {{ http = "/healthz", every = "200ms", timeout = "150ms", fall = 2 }}
-timeouts = {{ connect = "300ms" }}
-outlier = {{ eject = "1s" }}
-"#
-        ),
-        ..PairConfig::default()
-    }
-}
 
 /// The checks of the target at `host` as the node shows them.
 fn check_of(node: &Tandem<'_>, host: Host) -> String {
@@ -53,7 +28,7 @@ fn check_of(node: &Tandem<'_>, host: Host) -> String {
 fn a_target_behind_a_black_hole_costs_no_request_and_after_a_second_no_time() {
     measured(|| {
         let lab = Lab::new().unwrap();
-        let (one, _two) = Tandem::pair(&lab, &config()).unwrap();
+        let (one, _two) = Tandem::pair(&lab, &quick_checks(Address::ORIGIN)).unwrap();
         let prober = Prober::start(
             lab.net(Host::Client),
             ProbeSettings {

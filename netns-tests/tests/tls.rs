@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use common::{LIMIT, certificate};
+use common::{LIMIT, certificate, measured};
 use netns_tests::{Device as _, Host, Lab, PairConfig, Part, Tandem, wait_until};
 
 const KEY: &str = "1 hex:202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f\n";
@@ -41,11 +41,7 @@ fn secure_pair<'lab>(lab: &'lab Lab, config: &PairConfig) -> (Tandem<'lab>, Tand
         node
     };
     let (one, two) = (node(Host::Lb1), node(Host::Lb2));
-    one.wait_state("active", LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    one.wait_ready(LIMIT).unwrap();
-    two.wait_ready(LIMIT).unwrap();
-    lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
+    Tandem::wait_pair([&one, &two], config).unwrap();
     (one, two)
 }
 
@@ -86,55 +82,61 @@ fn served_by(told: &str) -> Option<&str> {
 
 #[test]
 fn sessions_go_on_on_the_other_node_and_after_a_restart_and_cookies_stay_with_tls() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
-        extra: "sticky = { cookie = \"T\", ttl = \"1h\" }\n".to_owned(),
-        ..PairConfig::default()
-    };
-    let (one, two) = secure_pair(&lab, &config);
-    let session = |version: &str| lab.folder().join(version).display().to_string();
-    let versions = [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")];
-    for (word, version) in versions {
-        let told = s_client(&lab, &config, &[word, "-sess_out", &session(version)]);
-        assert!(told.contains(&format!("New, {version}")), "{told}");
-        assert_eq!(served_by(&told), Some("10.0.0.2"), "{told}");
-        let cookie = told.lines().find(|line| line.starts_with("Set-Cookie: T="));
-        assert!(cookie.unwrap_or("").contains("; Secure"), "{told}");
-    }
-    // A client comes back with the session it had first, whoever has made it.
-    let come_back = |node: &str| {
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
+            extra: "sticky = { cookie = \"T\", ttl = \"1h\" }\n".to_owned(),
+            ..PairConfig::default()
+        };
+        let (one, two) = secure_pair(&lab, &config);
+        let session = |version: &str| lab.folder().join(version).display().to_string();
+        let versions = [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")];
         for (word, version) in versions {
-            let told = s_client(&lab, &config, &[word, "-sess_in", &session(version)]);
-            assert!(told.contains(&format!("Reused, {version}")), "{told}");
-            assert_eq!(served_by(&told), Some(node), "{told}");
+            let told = s_client(&lab, &config, &[word, "-sess_out", &session(version)]);
+            assert!(told.contains(&format!("New, {version}")), "{told}");
+            assert_eq!(served_by(&told), Some("10.0.0.2"), "{told}");
+            let cookie = told.lines().find(|line| line.starts_with("Set-Cookie: T="));
+            assert!(cookie.unwrap_or("").contains("; Secure"), "{told}");
         }
-    };
-    let hand_over = |from: &Tandem<'_>, to: &Tandem<'_>, host| {
-        let (code, out, err) = from.cli(&["handover"]).unwrap();
-        assert_eq!(code, 0, "tandem handover: {out}{err}");
-        to.wait_state("active", LIMIT).unwrap();
-        lab.wait_holder(config.address(), host, LIMIT).unwrap();
-    };
-    hand_over(&one, &two, Host::Lb2);
-    come_back("10.0.0.3");
+        // A client comes back with the session it had first, whoever has made it.
+        let come_back = |node: &str| {
+            for (word, version) in versions {
+                let told = s_client(&lab, &config, &[word, "-sess_in", &session(version)]);
+                assert!(told.contains(&format!("Reused, {version}")), "{told}");
+                assert_eq!(served_by(&told), Some(node), "{told}");
+            }
+        };
+        let hand_over = |from: &Tandem<'_>, to: &Tandem<'_>, host| {
+            let (code, out, err) = from.cli(&["handover"]).unwrap();
+            assert_eq!(code, 0, "tandem handover: {out}{err}");
+            to.wait_state("active", LIMIT).unwrap();
+            lab.wait_holder(config.address(), host, LIMIT).unwrap();
+        };
+        hand_over(&one, &two, Host::Lb2);
+        come_back("10.0.0.3");
 
-    let pid = || one.status().unwrap()["forwarder"]["pid"].as_u64();
-    let before = pid();
-    one.kill(Part::Forwarder).unwrap();
-    wait_until("another forwarder runs", LIMIT, || {
-        pid().is_some() && pid() != before
-    })
-    .unwrap();
-    one.wait_ready(LIMIT).unwrap();
-    hand_over(&two, &one, Host::Lb1);
-    come_back("10.0.0.2");
-    let listener = |node: &Tandem<'_>| {
-        let status = node.status().unwrap();
-        let mut all = status["listeners"].as_array().unwrap().clone().into_iter();
-        all.find(|listener| listener["name"] == "secure").unwrap()
-    };
-    assert_eq!(listener(&one)["resumed_total"], 2, "{:#}", listener(&one));
-    assert_eq!(listener(&two)["resumed_total"], 2, "{:#}", listener(&two));
+        let pid = || one.status().unwrap()["forwarder"]["pid"].as_u64();
+        let before = pid();
+        one.kill(Part::Forwarder).unwrap();
+        wait_until("another forwarder runs", LIMIT, || {
+            pid().is_some() && pid() != before
+        })
+        .unwrap();
+        one.wait_ready(LIMIT).unwrap();
+        hand_over(&two, &one, Host::Lb1);
+        come_back("10.0.0.2");
+        let listener = |node: &Tandem<'_>| {
+            let status = node.status().unwrap();
+            let mut all = status["listeners"].as_array().unwrap().clone().into_iter();
+            all.find(|listener| listener["name"] == "secure").unwrap()
+        };
+        for node in [&one, &two] {
+            wait_until("both sessions are counted", LIMIT, || {
+                listener(node)["resumed_total"] == 2
+            })
+            .unwrap_or_else(|error| panic!("{error}: {:#}", listener(node)));
+        }
+    });
 }
 
 /// The serial number of the certificate that a node has in use.

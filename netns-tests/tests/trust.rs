@@ -7,7 +7,7 @@ mod common;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_blackout, assert_within, measured, probe, watch_on};
+use common::{LIMIT, assert_at_least, assert_blackout, assert_within, measured, probe, watch_on};
 use netns_tests::{
     Address, Device, Host, Injector, Junk, Lab, Observer, PairConfig, Part, Tandem, get, wait_until,
 };
@@ -64,44 +64,49 @@ fn send_with_ttl(lab: &Lab, host: Host, ttl: u8) {
 
 #[test]
 fn what_comes_through_routers_is_believed_as_far_as_the_file_says() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
-        unicast: true,
-        ..signed()
-    };
-    let mut nodes = [Host::Lb1, Host::Lb2].map(|host| {
-        let node = Tandem::new(&lab, host, &config).unwrap();
-        let text = config.tandem(host);
-        let routed = text.replace("vrid = 51\n", "vrid = 51\nunicast_min_ttl = 254\n");
-        assert_ne!(text, routed);
-        node.write_config(&routed).unwrap();
-        node
-    });
-    send_with_ttl(&lab, Host::Lb1, 254);
-    for node in &mut nodes {
-        node.start().unwrap();
-    }
-    let [one, two] = &nodes;
-    one.wait_state("active", LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    let accepted = || -> u64 {
-        let routers = get(&two.socket(), "/vrrp").unwrap();
-        routers[0]["counters"]["accepted"].as_u64().unwrap()
-    };
-    let heard = accepted();
-    wait_until("advertisements are believed", LIMIT, || {
-        accepted() >= heard + 5
-    })
-    .unwrap();
-    assert!(rejects(two)["hop_limit"].is_null(), "{}", rejects(two));
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
+            unicast: true,
+            ..signed()
+        };
+        let mut nodes = [Host::Lb1, Host::Lb2].map(|host| {
+            let node = Tandem::new(&lab, host, &config).unwrap();
+            let text = config.tandem(host);
+            let routed = text.replace("vrid = 51\n", "vrid = 51\nunicast_min_ttl = 254\n");
+            assert_ne!(text, routed);
+            node.write_config(&routed).unwrap();
+            node
+        });
+        send_with_ttl(&lab, Host::Lb1, 254);
+        for node in &mut nodes {
+            node.start().unwrap();
+        }
+        let [one, two] = &nodes;
+        one.wait_state("active", LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        let accepted = || -> u64 {
+            let routers = get(&two.socket(), "/vrrp").unwrap();
+            routers[0]["counters"]["accepted"].as_u64().unwrap()
+        };
+        let heard = accepted();
+        wait_until("advertisements are believed", LIMIT, || {
+            accepted() >= heard + 5
+        })
+        .unwrap();
+        assert!(rejects(two)["hop_limit"].is_null(), "{}", rejects(two));
 
-    // One router more than the file knows of.
-    send_with_ttl(&lab, Host::Lb1, 253);
-    two.wait_state("active", LIMIT).unwrap();
-    assert!(rejects(two)["hop_limit"].as_u64().unwrap() >= 3);
-    send_with_ttl(&lab, Host::Lb1, 255);
-    two.wait_state("backup", LIMIT).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        // One router more than the file knows of.
+        send_with_ttl(&lab, Host::Lb1, 253);
+        two.wait_state("active", LIMIT).unwrap();
+        wait_until("they are counted", LIMIT, || {
+            rejects(two)["hop_limit"].as_u64() >= Some(3)
+        })
+        .unwrap();
+        send_with_ttl(&lab, Host::Lb1, 255);
+        two.wait_state("backup", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    });
 }
 
 fn signed() -> PairConfig {
@@ -126,14 +131,15 @@ fn what_is_not_signed_moves_nothing_and_a_signed_pair_fails_over() {
             .finish()
             .unwrap();
         let own = observer.adverts(Host::Lb1.v4(), begun).len();
+        let most = begun.elapsed().as_millis() / config.interval.as_millis() + 4;
         assert!(
-            own <= 14,
-            "{own} advertisements in a second: junk was answered"
+            own as u128 <= most,
+            "{own} advertisements, at most {most} are its own: junk was answered"
         );
         let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
         assert_eq!(after, before, "{}", one.tail());
         let missing = rejects(&one)["trailer_missing"].as_u64().unwrap();
-        assert!(missing >= 700, "{missing} counted");
+        assert_at_least("counted", missing as f64, 700.0);
         let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
         assert!(shown.contains("unauthenticated: "), "{shown}");
 
@@ -214,32 +220,34 @@ fn a_rollout_and_a_rotation_by_reload_cost_nothing() {
 
 #[test]
 fn a_better_router_of_strangers_with_our_vrid_takes_nothing_from_a_signed_pair() {
-    let lab = Lab::new().unwrap();
-    let (one, two) = Tandem::pair(&lab, &signed()).unwrap();
-    let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
-    let strangers = PairConfig {
-        vips: vec![("10.0.0.99".parse().unwrap(), 24)],
-        priorities: (254, 254),
-        listener: false,
-        pair: false,
-        ..PairConfig::default()
-    };
-    // Keepalived would not do: one that gets anything it refuses never takes over.
-    let mut stranger = Tandem::new(&lab, Host::Backend1, &strangers).unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let begun = Instant::now();
-    stranger.start().unwrap();
-    wait_until("the stranger advertises", LIMIT, || {
-        observer.adverts(Host::Backend1.v4(), begun).len() >= 10
-    })
-    .unwrap();
-    let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
-    assert_eq!(after, before, "{}", one.tail());
-    let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
-    assert!(shown.contains("10.0.0.21"), "{shown}");
-    assert!(
-        rejects(&one)["trailer_missing"].as_u64() >= Some(5),
-        "{shown}"
-    );
-    assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let (one, two) = Tandem::pair(&lab, &signed()).unwrap();
+        let before = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        let strangers = PairConfig {
+            vips: vec![("10.0.0.99".parse().unwrap(), 24)],
+            priorities: (254, 254),
+            listener: false,
+            pair: false,
+            ..PairConfig::default()
+        };
+        // Keepalived would not do: one that gets anything it refuses never takes over.
+        let mut stranger = Tandem::new(&lab, Host::Backend1, &strangers).unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let begun = Instant::now();
+        stranger.start().unwrap();
+        wait_until("the stranger advertises", LIMIT, || {
+            observer.adverts(Host::Backend1.v4(), begun).len() >= 10
+        })
+        .unwrap();
+        let after = [&one, &two].map(|node| node.last_transition().unwrap().to_string());
+        assert_eq!(after, before, "{}", one.tail());
+        let (_, shown, _) = one.cli(&["vrrp"]).unwrap();
+        assert!(shown.contains("10.0.0.21"), "{shown}");
+        assert!(
+            rejects(&one)["trailer_missing"].as_u64() >= Some(5),
+            "{shown}"
+        );
+        assert_eq!(lab.holders(Address::VIP4), [Host::Lb1]);
+    });
 }

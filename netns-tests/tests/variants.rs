@@ -83,10 +83,7 @@ fn a_pair_in_unicast_fails_over() {
             node.start().unwrap();
         }
         let (one, two) = (&nodes[0], &nodes[1]);
-        one.wait_state("active", LIMIT).unwrap();
-        two.wait_state("backup", LIMIT).unwrap();
-        one.wait_ready(LIMIT).unwrap();
-        two.wait_ready(LIMIT).unwrap();
+        Tandem::wait_pair([one, two], &config).unwrap();
 
         let prober = probe(&lab, &config);
         let asked = Instant::now();
@@ -151,26 +148,29 @@ fn a_tcp_listener_relays_both_ways_and_keeps_half_closed_connections() {
 
 #[test]
 fn a_tracked_interface_moves_the_priority_and_the_reason_is_shown() {
-    let lab = Lab::new().unwrap();
-    for host in [Host::Lb1, Host::Lb2] {
-        lab.net(host)
-            .ip("link add eth1 type veth peer name far1")
-            .unwrap();
-        lab.net(host).ip("link set far1 up").unwrap();
-        lab.net(host).ip("link set eth1 up").unwrap();
-    }
-    let config = PairConfig {
-        extra: "\n[vrrp.main.track]\ninterfaces = [{ name = \"eth1\", weight = -150 }]\n".into(),
-        ..PairConfig::default()
-    };
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    lab.net(Host::Lb1).ip("link set eth1 down").unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    one.wait_state("backup", LIMIT).unwrap();
-    let (code, shown, err) = one.cli(&["vrrp"]).unwrap();
-    assert_eq!(code, 0, "{err}");
-    assert!(shown.contains("200 - 150 eth1 is down = 50"), "{shown}");
-    lab.net(Host::Lb1).ip("link set eth1 up").unwrap();
-    one.wait_state("active", LIMIT).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        for host in [Host::Lb1, Host::Lb2] {
+            lab.net(host)
+                .ip("link add eth1 type veth peer name far1")
+                .unwrap();
+            lab.net(host).ip("link set far1 up").unwrap();
+            lab.net(host).ip("link set eth1 up").unwrap();
+        }
+        let config = PairConfig {
+            extra: "\n[vrrp.main.track]\ninterfaces = [{ name = \"eth1\", weight = -150 }]\n"
+                .into(),
+            ..PairConfig::default()
+        };
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        lab.net(Host::Lb1).ip("link set eth1 down").unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        one.wait_state("backup", LIMIT).unwrap();
+        let (code, shown, err) = one.cli(&["vrrp"]).unwrap();
+        assert_eq!(code, 0, "{err}");
+        assert!(shown.contains("200 - 150 eth1 is down = 50"), "{shown}");
+        lab.net(Host::Lb1).ip("link set eth1 up").unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+    });
 }

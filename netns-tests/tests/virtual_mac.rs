@@ -81,65 +81,67 @@ fn setting(lab: &Lab, host: Host, key: &str) -> String {
 
 #[test]
 fn neighbours_know_the_virtual_mac_over_failovers_and_a_backup_sends_nothing_from_it() {
-    let rounds = std::env::var("TANDEM_FAILOVERS")
-        .ok()
-        .map_or(FAILOVERS, |text| text.parse().unwrap());
-    let lab = Lab::new().unwrap();
-    let config = both_families();
-    let watches = [Host::Lb1, Host::Lb2].map(|host| MacWatch::start(&lab, host).unwrap());
-    let began = Instant::now();
-    let (one, two) = Tandem::pair(&lab, &config).unwrap();
-    let mut active = Host::Lb1;
-    for round in 0..=rounds {
-        let (holder, other) = if active == Host::Lb1 {
-            (&one, &two)
-        } else {
-            (&two, &one)
-        };
-        holder.wait_state("active", LIMIT).unwrap();
-        other.wait_state("backup", LIMIT).unwrap();
-        lab.wait_holder(Address::VIP4, active, LIMIT).unwrap();
-        let settled = Instant::now();
-        // The host has to ask for the client: its question must not name the address with its own hardware address.
-        lab.net(active).ip("neigh flush dev eth0").unwrap();
-        for (address, mac) in [
-            (IpAddr::V4(Address::VIP4), MAC_V4),
-            (IpAddr::V6(Address::VIP6), MAC_V6),
-        ] {
-            connect(&lab, address);
-            assert_eq!(neighbour(&lab, address), mac, "round {round}, {address}");
+    measured(|| {
+        let rounds = std::env::var("TANDEM_FAILOVERS")
+            .ok()
+            .map_or(FAILOVERS, |text| text.parse().unwrap());
+        let lab = Lab::new().unwrap();
+        let config = both_families();
+        let watches = [Host::Lb1, Host::Lb2].map(|host| MacWatch::start(&lab, host).unwrap());
+        let began = Instant::now();
+        let (one, two) = Tandem::pair(&lab, &config).unwrap();
+        let mut active = Host::Lb1;
+        for round in 0..=rounds {
+            let (holder, other) = if active == Host::Lb1 {
+                (&one, &two)
+            } else {
+                (&two, &one)
+            };
+            holder.wait_state("active", LIMIT).unwrap();
+            other.wait_state("backup", LIMIT).unwrap();
+            lab.wait_holder(Address::VIP4, active, LIMIT).unwrap();
+            let settled = Instant::now();
+            // The host has to ask for the client: its question must not name the address with its own hardware address.
+            lab.net(active).ip("neigh flush dev eth0").unwrap();
+            for (address, mac) in [
+                (IpAddr::V4(Address::VIP4), MAC_V4),
+                (IpAddr::V6(Address::VIP6), MAC_V6),
+            ] {
+                connect(&lab, address);
+                assert_eq!(neighbour(&lab, address), mac, "round {round}, {address}");
+            }
+            let frames = |host: Host| &watches[usize::from(host == Host::Lb2)];
+            within(
+                "the active node advertises from the virtual MAC",
+                LIMIT,
+                || (frames(active).virtual_frames(settled).len() >= 3).then_some(()),
+            )
+            .unwrap();
+            let silent = frames(active.other()).virtual_frames(settled);
+            assert!(silent.is_empty(), "round {round}: {silent:?}");
+            if round < rounds {
+                let (code, out, err) = holder.cli(&["handover"]).unwrap();
+                assert_eq!(code, 0, "{out}{err}");
+                active = active.other();
+            }
         }
-        let frames = |host: Host| &watches[usize::from(host == Host::Lb2)];
-        within(
-            "the active node advertises from the virtual MAC",
-            LIMIT,
-            || (frames(active).virtual_frames(settled).len() >= 3).then_some(()),
-        )
-        .unwrap();
-        let silent = frames(active.other()).virtual_frames(settled);
-        assert!(silent.is_empty(), "round {round}: {silent:?}");
-        if round < rounds {
-            let (code, out, err) = holder.cli(&["handover"]).unwrap();
-            assert_eq!(code, 0, "{out}{err}");
-            active = active.other();
+        for watch in &watches {
+            let said = watch.sent(began);
+            let wrong = said.iter().filter_map(|sent| sent.arp_sender);
+            let wrong: Vec<_> = wrong
+                .filter(|(address, mac)| *address == Address::VIP4 && *mac != MAC_V4_OCTETS)
+                .collect();
+            assert!(wrong.is_empty(), "{wrong:?}");
         }
-    }
-    for watch in &watches {
-        let said = watch.sent(began);
-        let wrong = said.iter().filter_map(|sent| sent.arp_sender);
-        let wrong: Vec<_> = wrong
-            .filter(|(address, mac)| *address == Address::VIP4 && *mac != MAC_V4_OCTETS)
-            .collect();
-        assert!(wrong.is_empty(), "{wrong:?}");
-    }
-    let vips = virtual_links(&lab, active);
-    assert!(
-        vips.contains("tandem: virtual router 51 (main) on eth0"),
-        "{vips}"
-    );
-    let (code, shown, _) = one.cli(&["vrrp"]).unwrap();
-    assert_eq!(code, 0);
-    assert!(shown.contains(MAC_V4) && shown.contains(MAC_V6), "{shown}");
+        let vips = virtual_links(&lab, active);
+        assert!(
+            vips.contains("tandem: virtual router 51 (main) on eth0"),
+            "{vips}"
+        );
+        let (code, shown, _) = one.cli(&["vrrp"]).unwrap();
+        assert_eq!(code, 0);
+        assert!(shown.contains(MAC_V4) && shown.contains(MAC_V6), "{shown}");
+    });
 }
 
 #[test]
@@ -173,47 +175,49 @@ fn a_planned_move_loses_nothing_and_a_death_no_more_than_without() {
 
 #[test]
 fn the_host_gets_its_settings_back_after_a_stop_and_after_a_kill() {
-    let lab = Lab::new().unwrap();
-    let net = lab.net(Host::Lb1);
-    net.sysctl("ipv4/conf/eth0/arp_announce", "1").unwrap();
-    let (mut one, two) = Tandem::pair(&lab, &config()).unwrap();
-    let both = || {
-        (
-            setting(&lab, Host::Lb1, "arp_ignore"),
-            setting(&lab, Host::Lb1, "arp_announce"),
-        )
-    };
-    let (before, held) = (("0".into(), "1".into()), ("1".into(), "2".into()));
-    assert_eq!(both(), held);
-    // Somebody loads the settings of the host again: ours are back before the address is.
-    net.sysctl("ipv4/conf/eth0/arp_announce", "0").unwrap();
-    for node in [&one, &two] {
-        node.wait_ready(LIMIT).unwrap();
-        let (code, out, err) = node.cli(&["handover"]).unwrap();
-        assert_eq!(code, 0, "{out}{err}");
-    }
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    assert_eq!(both(), held);
-    one.stop(LIMIT).unwrap();
-    assert_eq!(both(), before);
-    assert_eq!(virtual_links(&lab, Host::Lb1), "");
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let net = lab.net(Host::Lb1);
+        net.sysctl("ipv4/conf/eth0/arp_announce", "1").unwrap();
+        let (mut one, two) = Tandem::pair(&lab, &config()).unwrap();
+        let both = || {
+            (
+                setting(&lab, Host::Lb1, "arp_ignore"),
+                setting(&lab, Host::Lb1, "arp_announce"),
+            )
+        };
+        let (before, held) = (("0".into(), "1".into()), ("1".into(), "2".into()));
+        assert_eq!(both(), held);
+        // Somebody loads the settings of the host again: ours are back before the address is.
+        net.sysctl("ipv4/conf/eth0/arp_announce", "0").unwrap();
+        for node in [&one, &two] {
+            node.wait_ready(LIMIT).unwrap();
+            let (code, out, err) = node.cli(&["handover"]).unwrap();
+            assert_eq!(code, 0, "{out}{err}");
+        }
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        assert_eq!(both(), held);
+        one.stop(LIMIT).unwrap();
+        assert_eq!(both(), before);
+        assert_eq!(virtual_links(&lab, Host::Lb1), "");
 
-    // Killed, it leaves its link behind, without the address once the lease is over.
-    two.wait_state("active", LIMIT).unwrap();
-    one.start().unwrap();
-    one.wait_state("active", LIMIT).unwrap();
-    one.kill(Part::All).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
-    assert_eq!(both(), held);
-    assert!(virtual_links(&lab, Host::Lb1).contains(MAC_V4));
+        // Killed, it leaves its link behind, without the address once the lease is over.
+        two.wait_state("active", LIMIT).unwrap();
+        one.start().unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        one.kill(Part::All).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb2, LIMIT).unwrap();
+        assert_eq!(both(), held);
+        assert!(virtual_links(&lab, Host::Lb1).contains(MAC_V4));
 
-    // The next run, which wants no virtual MAC, takes away what that one left.
-    one.write_config(&PairConfig::default().tandem(Host::Lb1))
-        .unwrap();
-    one.start().unwrap();
-    one.wait_ready(LIMIT).unwrap();
-    assert_eq!(both(), before);
-    assert_eq!(virtual_links(&lab, Host::Lb1), "");
+        // The next run, which wants no virtual MAC, takes away what that one left.
+        one.write_config(&PairConfig::default().tandem(Host::Lb1))
+            .unwrap();
+        one.start().unwrap();
+        one.wait_ready(LIMIT).unwrap();
+        assert_eq!(both(), before);
+        assert_eq!(virtual_links(&lab, Host::Lb1), "");
+    });
 }
 
 #[test]
@@ -259,62 +263,66 @@ fn the_interface_may_vanish_and_the_virtual_link_comes_again() {
 
 #[test]
 fn announcements_carry_the_virtual_mac() {
-    let lab = Lab::new().unwrap();
-    let observer = Observer::start(&lab).unwrap();
-    let began = Instant::now();
-    // Without a listener, whose start would be a fault of its own.
-    let config = PairConfig {
-        listener: false,
-        ..both_families()
-    };
-    let (one, _two) = Tandem::pair(&lab, &config).unwrap();
-    // Making the links is no fault.
-    let routers = netns_tests::get(&one.socket(), "/vrrp").unwrap();
-    let changes = routers[0]["transitions"].as_array().unwrap();
-    let states: Vec<_> = changes.iter().rev().map(|change| &change["to"]).collect();
-    assert_eq!(states, ["backup", "active"], "{changes:#?}");
-    for (address, mac) in [
-        (IpAddr::V4(Address::VIP4), MAC_V4_OCTETS),
-        (IpAddr::V6(Address::VIP6), [0, 0, 0x5e, 0, 2, 0x33]),
-        (
-            IpAddr::V6(Address::VIP6_LINK_LOCAL),
-            [0, 0, 0x5e, 0, 2, 0x33],
-        ),
-    ] {
-        let announced = within(&format!("{address} is announced"), LIMIT, || {
-            let announced = observer.announcements(address, began);
-            (!announced.is_empty()).then_some(announced)
-        });
-        let announced = announced.unwrap();
-        assert!(
-            announced.iter().all(|(_, found)| *found == mac),
-            "{address}: {announced:?}"
-        );
-    }
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let observer = Observer::start(&lab).unwrap();
+        let began = Instant::now();
+        // Without a listener, whose start would be a fault of its own.
+        let config = PairConfig {
+            listener: false,
+            ..both_families()
+        };
+        let (one, _two) = Tandem::pair(&lab, &config).unwrap();
+        // Making the links is no fault.
+        let routers = netns_tests::get(&one.socket(), "/vrrp").unwrap();
+        let changes = routers[0]["transitions"].as_array().unwrap();
+        let states: Vec<_> = changes.iter().rev().map(|change| &change["to"]).collect();
+        assert_eq!(states, ["backup", "active"], "{changes:#?}");
+        for (address, mac) in [
+            (IpAddr::V4(Address::VIP4), MAC_V4_OCTETS),
+            (IpAddr::V6(Address::VIP6), [0, 0, 0x5e, 0, 2, 0x33]),
+            (
+                IpAddr::V6(Address::VIP6_LINK_LOCAL),
+                [0, 0, 0x5e, 0, 2, 0x33],
+            ),
+        ] {
+            let announced = within(&format!("{address} is announced"), LIMIT, || {
+                let announced = observer.announcements(address, began);
+                (!announced.is_empty()).then_some(announced)
+            });
+            let announced = announced.unwrap();
+            assert!(
+                announced.iter().all(|(_, found)| *found == mac),
+                "{address}: {announced:?}"
+            );
+        }
+    });
 }
 
 /// Frames of the peer come from the very MAC that our own link has: the kernel must not keep them from the interface below.
 #[test]
 fn a_peer_with_the_same_virtual_mac_is_heard_while_active() {
-    let lab = Lab::new().unwrap();
-    let config = PairConfig {
-        pair: false,
-        listener: false,
-        ..both_families()
-    };
-    let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
-    two.start().unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    // The better one comes while the other is Active, and later they both are, unheard of each other.
-    let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
-    one.start().unwrap();
-    one.wait_state("active", LIMIT).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    lab.partition(Host::Lb1).unwrap();
-    two.wait_state("active", LIMIT).unwrap();
-    assert_eq!(one.state(), "active");
-    lab.heal(Host::Lb1).unwrap();
-    two.wait_state("backup", LIMIT).unwrap();
-    lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
-    assert_eq!(one.state(), "active");
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let config = PairConfig {
+            pair: false,
+            listener: false,
+            ..both_families()
+        };
+        let mut two = Tandem::new(&lab, Host::Lb2, &config).unwrap();
+        two.start().unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        // The better one comes while the other is Active, and later they both are, unheard of each other.
+        let mut one = Tandem::new(&lab, Host::Lb1, &config).unwrap();
+        one.start().unwrap();
+        one.wait_state("active", LIMIT).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        lab.partition(Host::Lb1).unwrap();
+        two.wait_state("active", LIMIT).unwrap();
+        assert_eq!(one.state(), "active");
+        lab.heal(Host::Lb1).unwrap();
+        two.wait_state("backup", LIMIT).unwrap();
+        lab.wait_holder(Address::VIP4, Host::Lb1, LIMIT).unwrap();
+        assert_eq!(one.state(), "active");
+    });
 }

@@ -159,7 +159,7 @@ impl Device for Frr<'_> {
             let _ = std::fs::remove_file(self.zserv());
             self.zebra = Some(self.start_one("zebra")?);
             let zserv = self.zserv();
-            wait_until("zebra has its socket", Duration::from_secs(10), || {
+            wait_until("zebra has its socket", Duration::from_secs(30), || {
                 zserv.exists()
             })
             .with_context(|| self.log().join("\n"))?;

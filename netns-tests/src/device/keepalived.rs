@@ -64,7 +64,7 @@ impl<'lab> Keepalived<'lab> {
     /// Both nodes of a pair, started, lb1 Active with its proxy answering, lb2's proxy running.
     ///
     /// # Errors
-    /// When they do not come to that within fifteen seconds.
+    /// When they do not come to that within half a minute.
     pub fn pair(
         lab: &'lab Lab,
         config: &PairConfig,
@@ -73,7 +73,7 @@ impl<'lab> Keepalived<'lab> {
         let mut two = Keepalived::new(lab, Host::Lb2, config)?;
         one.start()?;
         two.start()?;
-        let limit = Duration::from_secs(15);
+        let limit = Duration::from_secs(30);
         lab.wait_holder(config.address(), Host::Lb1, limit)
             .with_context(|| one.log().join("\n"))?;
         wait_until("lb2's Keepalived is Backup", limit, || {
@@ -109,7 +109,7 @@ impl<'lab> Keepalived<'lab> {
             &mut command,
         )?);
         let address = std::net::SocketAddr::from((self.host.v4(), crate::lab::Address::HTTP));
-        wait_until("HAProxy listens", Duration::from_secs(5), || {
+        wait_until("HAProxy listens", Duration::from_secs(30), || {
             let tried = self.lab.net(Host::Client).enter(|| {
                 std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
             });

@@ -14,7 +14,11 @@ pub use tandem::Tandem;
 pub(crate) use tandem::program;
 
 use crate::lab::Host;
-use crate::process::pid_of;
+use crate::process::{alive, pid_of};
+use crate::wait::wait_until;
+
+/// For processes that were killed to be gone.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A part of a node that can die or hang by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,16 +90,20 @@ pub trait Device {
 
     /// Kills a part (SIGKILL) and returns the moment just before. Several processes are stopped first: one that saw
     /// another die could still act on it, and a node that dies whole has nobody left for that. Parents die last: the
-    /// death of one orphans its process group, and the kernel continues what is stopped in it.
+    /// death of one orphans its process group, and the kernel continues what is stopped in it. What was stopped is dead on return.
     ///
     /// # Errors
     /// When there is no such process.
     fn kill(&self, part: Part) -> anyhow::Result<Instant> {
         if part == Part::All {
             let moment = self.signal(part, Signal::SIGSTOP)?;
-            for pid in self.pids(part).into_iter().rev() {
-                kill(pid_of(pid), Signal::SIGKILL)?;
+            let pids = self.pids(part);
+            for pid in pids.iter().rev() {
+                kill(pid_of(*pid), Signal::SIGKILL)?;
             }
+            wait_until("all of them are dead", LIMIT, || {
+                !pids.iter().any(|pid| alive(*pid))
+            })?;
             return Ok(moment);
         }
         self.signal(part, Signal::SIGKILL)

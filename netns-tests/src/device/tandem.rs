@@ -66,7 +66,7 @@ impl<'lab> Tandem<'lab> {
     /// Both nodes of a pair, started, lb1 Active and lb2 ready to take over.
     ///
     /// # Errors
-    /// When they do not come to that within ten seconds.
+    /// When they do not come to that within half a minute.
     pub fn pair(
         lab: &'lab Lab,
         config: &PairConfig,
@@ -75,13 +75,22 @@ impl<'lab> Tandem<'lab> {
         let mut two = Tandem::new(lab, Host::Lb2, config)?;
         one.start()?;
         two.start()?;
-        let limit = Duration::from_secs(10) + 4 * config.interval;
+        Tandem::wait_pair([&one, &two], config)?;
+        Ok((one, two))
+    }
+
+    /// Waits until the first of two started nodes is Active with the address, and the other ready to take over.
+    ///
+    /// # Errors
+    /// When they do not come to that within half a minute.
+    pub fn wait_pair([one, two]: [&Tandem<'lab>; 2], config: &PairConfig) -> anyhow::Result<()> {
+        let limit = Duration::from_secs(30) + 4 * config.interval;
         one.wait_state("active", limit)?;
         two.wait_state("backup", limit)?;
         one.wait_ready(limit)?;
         two.wait_ready(limit)?;
-        lab.wait_holder(config.address(), Host::Lb1, limit)?;
-        Ok((one, two))
+        one.lab.wait_holder(config.address(), one.host, limit)?;
+        Ok(())
     }
 
     /// From the next start on its state directory is on a disk without an octet of room, seen by this node alone.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use netns_tests::{Host, Lab, wait_until};
 
-use crate::common::LIMIT;
+use crate::common::{LIMIT, measured};
 use crate::pair::Pair;
 
 /// More requests than can be answered while this runs, how many of them are under way at once, and for how many milliseconds each.
@@ -66,55 +66,57 @@ impl Asking {
 
 #[test]
 fn no_request_fails_while_nodes_leave_one_after_the_other() {
-    let lab = Lab::new().unwrap();
-    let mut pair = Pair::start(&lab, "");
-    let asking = SPEECHES.map(|(speech, _)| Asking::start(&pair, speech));
-    let go_on = |pair: &Pair<'_>, what: &str| {
-        let before = asking.each_ref().map(Asking::done);
-        wait_until(&format!("both are served {what}"), LIMIT, || {
-            let mut both = asking.iter().zip(before);
-            both.all(|(now, before)| now.done() > before + 200)
-        })
-        .unwrap_or_else(|error| {
-            let now = asking.each_ref().map(Asking::done);
-            panic!("{error}: {before:?}, {now:?}\n{}", pair.logs())
-        });
-    };
-    go_on(&pair, "at first");
-    // From the one that is active to the other, each time another way.
-    pair.wait_steered(Host::Lb2);
-    pair.order(Host::Lb1, &["handover"]);
-    go_on(&pair, "after a handover");
-    pair.wait_steered(Host::Lb1);
-    pair.order(Host::Lb2, &["maint", "on", "--why", "kernel"]);
-    go_on(&pair, "with a node in maintenance");
-    pair.order(Host::Lb2, &["maint", "off"]);
-    pair.wait_steered(Host::Lb2);
-    pair.stop(Host::Lb1);
-    go_on(&pair, "with a node that was stopped");
-    pair.start_again(Host::Lb1);
-    // Preferred, it takes the addresses back by itself.
-    lab.wait_holder(pair.address(), Host::Lb1, LIMIT).unwrap();
-    go_on(&pair, "after it has come back");
+    measured(|| {
+        let lab = Lab::new().unwrap();
+        let mut pair = Pair::start(&lab, "");
+        let asking = SPEECHES.map(|(speech, _)| Asking::start(&pair, speech));
+        let go_on = |pair: &Pair<'_>, what: &str| {
+            let before = asking.each_ref().map(Asking::done);
+            wait_until(&format!("both are served {what}"), LIMIT, || {
+                let mut both = asking.iter().zip(before);
+                both.all(|(now, before)| now.done() > before + 200)
+            })
+            .unwrap_or_else(|error| {
+                let now = asking.each_ref().map(Asking::done);
+                panic!("{error}: {before:?}, {now:?}\n{}", pair.logs())
+            });
+        };
+        go_on(&pair, "at first");
+        // From the one that is active to the other, each time another way.
+        pair.wait_steered(Host::Lb2);
+        pair.order(Host::Lb1, &["handover"]);
+        go_on(&pair, "after a handover");
+        pair.wait_steered(Host::Lb1);
+        pair.order(Host::Lb2, &["maint", "on", "--why", "kernel"]);
+        go_on(&pair, "with a node in maintenance");
+        pair.order(Host::Lb2, &["maint", "off"]);
+        pair.wait_steered(Host::Lb2);
+        pair.stop(Host::Lb1);
+        go_on(&pair, "with a node that was stopped");
+        pair.start_again(Host::Lb1);
+        // Preferred, it takes the addresses back by itself.
+        lab.wait_holder(pair.address(), Host::Lb1, LIMIT).unwrap();
+        go_on(&pair, "after it has come back");
 
-    for (asking, (speech, version)) in asking.into_iter().zip(SPEECHES) {
-        let lines = asking.end();
-        let good = format!("200 {version} 0 ");
-        let bad: Vec<_> = lines
-            .iter()
-            .filter(|line| !line.starts_with(&good))
-            .collect();
-        let (all, some) = (lines.len(), &bad[..bad.len().min(20)]);
-        let _ = writeln!(
-            std::io::stderr(),
-            "{speech}: {all} requests, {} failed",
-            bad.len()
-        );
-        assert!(
-            bad.is_empty() && all > 1000,
-            "{speech}: {} of {all}: {some:?}\n{}",
-            bad.len(),
-            pair.logs()
-        );
-    }
+        for (asking, (speech, version)) in asking.into_iter().zip(SPEECHES) {
+            let lines = asking.end();
+            let good = format!("200 {version} 0 ");
+            let bad: Vec<_> = lines
+                .iter()
+                .filter(|line| !line.starts_with(&good))
+                .collect();
+            let (all, some) = (lines.len(), &bad[..bad.len().min(20)]);
+            let _ = writeln!(
+                std::io::stderr(),
+                "{speech}: {all} requests, {} failed",
+                bad.len()
+            );
+            assert!(
+                bad.is_empty() && all > 1000,
+                "{speech}: {} of {all}: {some:?}\n{}",
+                bad.len(),
+                pair.logs()
+            );
+        }
+    });
 }

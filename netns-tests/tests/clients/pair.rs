@@ -29,12 +29,7 @@ impl<'lab> Pair<'lab> {
             node.start().unwrap();
             node
         });
-        nodes[0].wait_state("active", LIMIT).unwrap();
-        nodes[1].wait_state("backup", LIMIT).unwrap();
-        for node in &nodes {
-            node.wait_ready(LIMIT).unwrap();
-        }
-        lab.wait_holder(config.address(), Host::Lb1, LIMIT).unwrap();
+        Tandem::wait_pair(nodes.each_ref(), &config).unwrap();
         Pair {
             lab,
             config,
