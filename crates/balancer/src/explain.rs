@@ -65,7 +65,7 @@ impl Listener {
     /// If the path can be understood in two ways.
     pub fn judge(&self, view: &RequestView<'_>) -> Result<Vec<Judged<'_>>, Ambiguous> {
         let mut room = String::new();
-        let path = normalise(view.path, Reading::Strict, &mut room)?;
+        let path = normalise(view.path, Reading::STRICT, &mut room)?;
         let view = RequestView { path, ..*view };
         let mut judged = Vec::new();
         for rule in self.rules() {

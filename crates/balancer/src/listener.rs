@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::group::Group;
-use crate::normal::{Ambiguous, Reading, has_two_readings, normalise};
+use crate::normal::{Ambiguous, Reading, normalise};
 use crate::plan::PlanError;
 use crate::redirect::Redirect;
 use crate::rule::index::{Cost, Index};
@@ -191,9 +191,11 @@ impl Listener {
             let path = normalise(view.path, reading, room)?;
             Ok(self.first(&RequestView { path, ..*view }, cost))
         };
-        let number = read(Reading::Strict)?;
-        if has_two_readings(view.path) && read(Reading::Lenient)? != number {
-            return Err(Ambiguous);
+        let number = read(Reading::STRICT)?;
+        for reading in Reading::others(view.path) {
+            if read(reading)? != number {
+                return Err(Ambiguous);
+            }
         }
         Ok(self.at(number))
     }

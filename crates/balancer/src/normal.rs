@@ -4,16 +4,48 @@
 //! unreserved characters are decoded, dot segments are removed (RFC 3986 §6.2.2, §5.2.4) and several slashes count as one.
 //! The target still gets the path as it was sent.
 //!
-//! Targets disagree whether `%2f`, `%5c` and `\` separate segments. Such a path has two readings, and who routes by it
-//! has to look at both ([`Reading`]).
+//! Targets disagree whether `%2f`, `%5c` and `\` separate segments, and whether `..;x` climbs: each takes some of them so, and
+//! not others. Such a path has several readings, and who routes by it has to look at each ([`Reading::others`]).
 
-/// What separates segments, besides `/`.
+/// What a target takes for more than it is; [`Reading::STRICT`] is none of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reading {
-    /// Nothing.
-    Strict,
-    /// `%2f`, `%5c` and `\`.
-    Lenient,
+pub struct Reading(u8);
+
+/// `\` separates segments.
+const BACKSLASH: u8 = 1;
+/// `%2f` does.
+const ESCAPED_SLASH: u8 = 1 << 1;
+/// `%5c` does.
+const ESCAPED_BACKSLASH: u8 = 1 << 2;
+/// The parameters of a segment are no part of it, so that `..;x` is `..`.
+const PARAMETERS: u8 = 1 << 3;
+
+impl Reading {
+    /// Segments are separated by `/` alone, and nothing of them is left out.
+    pub const STRICT: Self = Self(0);
+
+    /// Every other way to read this path: nearly always none, sixteen less one at most.
+    pub fn others(path: &str) -> impl Iterator<Item = Self> {
+        let written = path.bytes().map(|byte| match byte {
+            b'\\' => BACKSLASH,
+            b';' => PARAMETERS,
+            _ => 0,
+        });
+        let escaped = escapes(path).map(|(_, byte)| match byte {
+            b'/' => ESCAPED_SLASH,
+            b'\\' => ESCAPED_BACKSLASH,
+            b';' => PARAMETERS,
+            _ => 0,
+        });
+        let doubts = written.chain(escaped).fold(0, |all, one| all | one);
+        (1..=doubts)
+            .filter(move |some| some & !doubts == 0)
+            .map(Self)
+    }
+
+    fn takes(self, what: u8) -> bool {
+        self.0 & what != 0
+    }
 }
 
 /// A path that climbs out of a segment of which nobody knows whether it is there (`/a//../x`).
@@ -37,7 +69,7 @@ pub fn normalise<'a>(
     let mut unsure = false;
     while let Some(text) = rest {
         let (segment, after) = split_segment(text, reading);
-        match Segment::of(segment) {
+        match Segment::of(segment, reading) {
             Segment::Empty => unsure |= after.is_some(),
             Segment::Here => {}
             Segment::Up if unsure => return Err(Ambiguous),
@@ -49,18 +81,12 @@ pub fn normalise<'a>(
             }
         }
         // A path that ends with `/`, `/.` or `/..` names what is inside.
-        if after.is_none() && Segment::of(segment) != Segment::Named {
+        if after.is_none() && Segment::of(segment, reading) != Segment::Named {
             room.push('/');
         }
         rest = after;
     }
     Ok(room)
-}
-
-/// True if the path has a second reading ([`Reading::Lenient`]).
-pub fn has_two_readings(path: &str) -> bool {
-    path.bytes().any(|byte| byte == b'\\')
-        || escapes(path).any(|(_, byte)| matches!(byte, b'/' | b'\\'))
 }
 
 /// The text with its unreserved characters decoded, as a pattern must be written to match anything.
@@ -87,7 +113,7 @@ enum Segment {
 }
 
 impl Segment {
-    fn of(text: &str) -> Segment {
+    fn of(text: &str, reading: Reading) -> Segment {
         let mut rest = text;
         let mut dots = 0;
         while let Some(after) = ["%2e", "%2E", "."]
@@ -96,7 +122,10 @@ impl Segment {
         {
             (rest, dots) = (after, dots + 1);
         }
-        match (rest.is_empty(), dots) {
+        let parameters =
+            || rest.starts_with(';') || rest.starts_with("%3b") || rest.starts_with("%3B");
+        let ends = rest.is_empty() || dots > 0 && reading.takes(PARAMETERS) && parameters();
+        match (ends, dots) {
             (true, 0) => Segment::Empty,
             (true, 1) => Segment::Here,
             (true, 2) => Segment::Up,
@@ -107,17 +136,18 @@ impl Segment {
 
 /// The first segment, and what follows the separator after it.
 fn split_segment(text: &str, reading: Reading) -> (&str, Option<&str>) {
-    let encoded = |at: usize| match reading {
-        Reading::Strict => None,
-        Reading::Lenient => match text.as_bytes().get(at..at + 3)? {
-            [b'%', b'2', b'f' | b'F'] | [b'%', b'5', b'c' | b'C'] => Some(3),
-            _ => None,
-        },
+    let encoded = |at: usize| {
+        let what = match text.as_bytes().get(at..at + 3)? {
+            [b'%', b'2', b'f' | b'F'] => ESCAPED_SLASH,
+            [b'%', b'5', b'c' | b'C'] => ESCAPED_BACKSLASH,
+            _ => return None,
+        };
+        reading.takes(what).then_some(3)
     };
     for (at, byte) in text.bytes().enumerate() {
         let separator = match byte {
             b'/' => Some(1),
-            b'\\' if reading == Reading::Lenient => Some(1),
+            b'\\' if reading.takes(BACKSLASH) => Some(1),
             b'%' => encoded(at),
             _ => None,
         };
@@ -207,35 +237,47 @@ mod tests {
         ];
         for (path, expected) in rows {
             assert_eq!(
-                normal(path, Reading::Strict),
+                normal(path, Reading::STRICT),
                 Ok(expected.to_owned()),
                 "{path}"
             );
         }
         for path in ["/a//../x", "/a//./../x", "//../x"] {
-            assert_eq!(normal(path, Reading::Strict), Err(Ambiguous), "{path}");
+            assert_eq!(normal(path, Reading::STRICT), Err(Ambiguous), "{path}");
         }
     }
 
+    fn others(path: &str) -> Vec<String> {
+        let normal = |reading| normal(path, reading).unwrap_or_else(|_| "ambiguous".to_owned());
+        Reading::others(path).map(normal).collect()
+    }
+
     #[test]
-    fn the_second_reading() {
-        for (path, expected) in [
-            ("/public/..%2fadmin", "/admin"),
-            ("/public/..%5Cadmin", "/admin"),
-            ("/public/..\\admin", "/admin"),
-            ("/admin%2fx", "/admin/x"),
-        ] {
-            assert!(has_two_readings(path));
-            assert_eq!(normal(path, Reading::Lenient), Ok(expected.to_owned()));
-            assert_ne!(normal(path, Reading::Strict), Ok(expected.to_owned()));
+    fn every_other_reading() {
+        let rows: [(&str, &[&str]); 9] = [
+            ("/public/..%2fadmin", &["/admin"]),
+            ("/public/..%5Cadmin", &["/admin"]),
+            ("/public/..\\admin", &["/admin"]),
+            ("/admin%2fx", &["/admin/x"]),
+            ("/public/..;/admin", &["/admin"]),
+            ("/public/%2e.%3bx=1/admin", &["/admin"]),
+            ("/a;b/c", &["/a;b/c"]),
+            // A target may take one of them for a separator and not the other.
+            (
+                "/x\\y%2f..%2fadmin",
+                &["/x/y%2F..%2Fadmin", "/admin", "/x/admin"],
+            ),
+            ("/a/%2e%2e/b%2", &[]),
+        ];
+        for (path, expected) in rows {
+            assert_eq!(others(path), expected, "{path}");
         }
-        assert!(!has_two_readings("/a/%2e%2e/b%2"));
+        assert_eq!(others("/\\%2f%5c;").len(), 15);
     }
 
     proptest! {
         #[test]
-        fn the_normal_form_is_normal(path in "/[a./%2eEfF5c\\\\é]{0,16}", lenient in any::<bool>()) {
-            let reading = if lenient { Reading::Lenient } else { Reading::Strict };
+        fn the_normal_form_is_normal(path in "/[a./%2eEfF5c;\\\\é]{0,16}", reading in (0u8..16).prop_map(Reading)) {
             if let Ok(once) = normal(&path, reading) {
                 prop_assert!(once.starts_with('/'));
                 prop_assert!(once.split('/').all(|part| part != "." && part != ".."), "{}", once);

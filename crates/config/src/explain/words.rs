@@ -8,7 +8,7 @@ use super::Question;
 /// The path as rules see it.
 pub(super) fn normal_path(path: &str) -> String {
     let mut room = String::new();
-    normalise(path, Reading::Strict, &mut room).map_or_else(|_| path.to_owned(), str::to_owned)
+    normalise(path, Reading::STRICT, &mut room).map_or_else(|_| path.to_owned(), str::to_owned)
 }
 
 /// `set X-Api-Edge: 1`, `remove X-Internal`.
