@@ -5,6 +5,7 @@
 //! those with which live traffic goes well. An order to drain or maintain is never overridden. Among targets of one standing the group's algorithm decides. A target that has as much
 //! to do as it may have is passed over; if all of that standing have, the request has to wait.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -327,6 +328,13 @@ impl Group {
         }
     }
 
+    /// True if there is another target to try than this one and those tried before.
+    pub fn has_other(&self, now: Instant, than: TargetId, tried: &[TargetId]) -> bool {
+        let is_other = |target: &&Arc<Target>| target.id != than && !tried.contains(&target.id);
+        let mut others = self.targets.iter().filter(is_other);
+        others.any(|target| self.standing(target, now).is_some())
+    }
+
     /// True if a target that may be picked has a place to give.
     pub fn has_place(&self, now: Instant) -> bool {
         let Some(standing) = self.best_standing(now, &[]) else {
@@ -357,7 +365,7 @@ impl Group {
         Some(Lease {
             target: Arc::clone(target),
             random,
-            probe,
+            probe: Cell::new(probe),
             ended: false,
         })
     }
@@ -475,8 +483,8 @@ pub struct Lease {
     target: Arc<Target>,
     /// For the jitter of an ejection.
     random: u64,
-    /// It is the one that tries a target taken out.
-    probe: bool,
+    /// It is the one that tries a target taken out, and nothing has come of that yet.
+    probe: Cell<bool>,
     ended: bool,
 }
 
@@ -486,11 +494,24 @@ impl Lease {
         &self.target
     }
 
+    /// True if it tries a target that was taken out, and nobody else is sent there until it is known what comes of that.
+    pub fn is_trial(&self) -> bool {
+        self.probe.get()
+    }
+
+    /// Says before the end that the target serves: what it was tried with may last for hours, and others need not wait so long.
+    pub fn serves(&self, now: Instant) {
+        if self.probe.take() {
+            let Target { state, guard, .. } = &*self.target;
+            guard.observe(now, state, Outcome::Ok, true, self.random);
+        }
+    }
+
     /// Gives the target back and says how it went.
     pub fn finish(mut self, now: Instant, outcome: Outcome) {
         self.ended = true;
         let Target { state, guard, .. } = &*self.target;
-        guard.observe(now, state, outcome, self.probe, self.random);
+        guard.observe(now, state, outcome, self.probe.get(), self.random);
         state.ended(Some(outcome));
         guard.queue.call_next();
     }
@@ -500,7 +521,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if !self.ended {
             let Target { state, guard, .. } = &*self.target;
-            if self.probe {
+            if self.probe.get() {
                 guard.give_up_probe(state);
             }
             state.ended(None);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use balancer::{
     Action, Group, HashKey, Lease, Listener, NoPick, PickKey, RequestView, Route, Rule, TargetId,
@@ -24,6 +24,9 @@ use crate::stream::Stream;
 use crate::upstream::{Announced, Upstream};
 use crate::waiting;
 use crate::worker::Worker;
+
+/// How long a connection that tries a target has to last if nothing comes back on it: some only listen.
+const TRIAL: Duration = Duration::from_secs(1);
 
 /// A connection as it comes in.
 #[derive(Debug)]
@@ -138,8 +141,16 @@ async fn forward(
             &mut alarm
         ));
         let (state, on_down) = (lease.target().state(), group.settings().on_down);
+        let tried_at = lease.is_trial().then(Instant::now);
         unless_left(state, on_down, (&mut slot, local.ip()), |cx| {
-            relaying.as_mut().poll(cx)
+            let moving = relaying.as_mut().poll(cx);
+            if let Some(tried_at) = tried_at.filter(|_| lease.is_trial() && moving.is_pending()) {
+                let now = Instant::now();
+                if moved.down.count() > 0 || now - tried_at >= TRIAL {
+                    lease.serves(now);
+                }
+            }
+            moving
         })
         .await
     };

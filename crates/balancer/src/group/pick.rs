@@ -25,6 +25,8 @@ impl<'g> Candidates<'g> {
     /// One of them, by the group's algorithm; `None` if their health changed in the meantime.
     pub(super) fn choose(&self, random: u64, key: Option<PickKey>) -> Option<&'g Arc<Target>> {
         match &self.group.settings.algorithm {
+            // Where nobody has a place, turns are not gone through for one, nor is the ring: they are long.
+            Algorithm::RoundRobin | Algorithm::ConsistentHash { .. } if !self.has_any() => None,
             Algorithm::RoundRobin => self.turn(random, |_| true),
             Algorithm::LeastConnections => self.least_connections(random),
             Algorithm::PowerOfTwo => self.power_of_two(random),
@@ -49,6 +51,10 @@ impl<'g> Candidates<'g> {
             .targets
             .iter()
             .filter(move |target| candidates.allows(target))
+    }
+
+    fn has_any(&self) -> bool {
+        self.first().is_some()
     }
 
     /// The first in the order of the file.

@@ -132,10 +132,10 @@ impl<'c> Exchange<'c> {
 
     /// True if the target was found dead and nothing is to be hoped for from it: the request can go elsewhere, or nothing
     /// at all is heard of the target. One that refuses new connections may still finish what it has.
-    pub(crate) fn gives_up(&self, watch: &Watch<'_>) -> bool {
+    pub(crate) fn gives_up(&self, watch: &Watch<'_>, elsewhere: impl FnOnce() -> bool) -> bool {
         let waits = matches!(self.phase, Phase::Head) && !self.response_seen;
-        let can_move = self.send.method.is_idempotent() && !self.send.streamed;
-        waits && watch.is_dead() && (can_move || watch.is_silent())
+        let can_move = || self.send.method.is_idempotent() && !self.send.streamed && elsewhere();
+        waits && watch.is_dead() && (watch.is_silent() || can_move())
     }
 
     /// How it ends when the target must be left before the answer is whole.

@@ -68,7 +68,7 @@ async fn answer(
         let cookies = &mut sending.changes.cookies;
         sticking.met(group, target, &connection.worker, cookies);
         let (outcome, retry, cause) =
-            match attempt(connection, group, target, sending, (now, fresh)).await {
+            match attempt(connection, (group, &lease, &tried), sending, (now, fresh)).await {
                 Tried::Ended(outcome, after) => {
                     lease.finish(connection.client.record.ended_by_now(), outcome);
                     return after;
@@ -197,11 +197,11 @@ fn describe<'a>(sending: &'a Sending, failed: &Failed, moves: usize, tries: u32)
 
 async fn attempt(
     connection: &mut Connection,
-    group: &Group,
-    target: &Target,
+    (group, lease, tried): (&Group, &Lease, &[TargetId]),
     sending: &mut Sending,
     (now, fresh): (Instant, bool),
 ) -> Tried {
+    let target = &**lease.target();
     let mut upstream = match open(connection, group, target, (now, fresh)).await {
         Ok(upstream) => upstream,
         Err(error) => return Tried::Failed(Failed::to_connect(error.outcome()), error.cause()),
@@ -231,8 +231,12 @@ async fn attempt(
         if watch.must_leave() || slot.is_cut(local.ip()) {
             return Poll::Ready(exchange.abandon());
         }
-        if exchange.gives_up(&watch) {
+        let elsewhere = || group.has_other(Instant::now(), target.id(), tried);
+        if exchange.gives_up(&watch, elsewhere) {
             return Poll::Ready(End::Failed(Fault::Dead));
+        }
+        if lease.is_trial() && (200..500).contains(&exchange.status()) {
+            lease.serves(Instant::now());
         }
         Poll::Pending
     });
@@ -265,6 +269,7 @@ async fn attempt(
         }
         End::Switched => {
             // However long the tunnel lasts, this was the answer.
+            lease.serves(Instant::now());
             connection.client.record.clock(Instant::now(), true);
             let on_down = group.settings().on_down;
             let switched = Switched {

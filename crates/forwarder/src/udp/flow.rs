@@ -30,6 +30,8 @@ use crate::worker::Worker;
 /// Targets tried for one datagram, should each say at once that it cannot be reached.
 const MAX_TARGETS: usize = 3;
 
+/// How long a flow that tries a target has to go on without an error if no answer comes.
+const TRIAL: Duration = Duration::from_secs(1);
 /// How long a target may leave unanswered what the client goes on to ask, where the number of answers is known.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -87,7 +89,8 @@ impl Link {
     fn expected(&self) -> u64 {
         let responses = self.group.settings().udp.responses;
         responses.map_or(u64::MAX, |responses| {
-            (self.asked.get() * u64::from(responses)).saturating_sub(self.answered.get())
+            let asked_for = self.asked.get().saturating_mul(u64::from(responses));
+            asked_for.saturating_sub(self.answered.get())
         })
     }
 
@@ -100,6 +103,13 @@ impl Link {
 
     fn is_dead(&self) -> bool {
         Watch::since(self.lease.target().state(), self.falls).is_dead()
+    }
+
+    /// One that tries a target has gone on for long enough without an error: some targets never answer.
+    fn look_at_trial(&self) {
+        if self.lease.is_trial() && self.silent_since.get().elapsed() >= TRIAL {
+            self.lease.serves(Instant::now());
+        }
     }
 
     /// Gives the target back; `reachable` if nothing says otherwise.
@@ -378,6 +388,9 @@ impl Flow {
         self.touch();
         self.unlink_lost();
         self.unlink_mute();
+        if let Some(link) = &*self.link.borrow() {
+            link.look_at_trial();
+        }
         self.reach(worker, listener)
     }
 
@@ -506,6 +519,9 @@ impl Flow {
             bytes += answer.bytes.len() as u64;
         }
         link.answered.set(link.answered.get() + count as u64);
+        if count > 0 && link.lease.is_trial() {
+            link.lease.serves(Instant::now());
+        }
         link.silent_since.set(Instant::now());
         self.note(|record| {
             record.bytes_out += bytes;

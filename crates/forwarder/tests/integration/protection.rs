@@ -112,6 +112,114 @@ fn a_probe_that_hangs_is_one_request() {
     });
 }
 
+/// A target nobody listens at, until somebody does: one of two, the other is well.
+fn comes_up_later() -> (Place, std::net::TcpListener) {
+    let place = dead_place();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&place.address.into()).unwrap();
+    (place, socket.into())
+}
+
+/// Takes connections from here on, and answers what it is sent with its own name.
+fn come_up(listener: std::net::TcpListener) {
+    Socket::from(listener.try_clone().unwrap())
+        .listen(128)
+        .unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let (mut stream, mut piece) = (stream, [0; 64]);
+                while stream.read(&mut piece).is_ok_and(|count| count > 0) {
+                    stream.write_all(b"late").unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn one_long_connection_that_tries_a_target_does_not_keep_the_others_away() {
+    let (late, listener) = comes_up_later();
+    let steady = Origin::start(|mut stream, _| {
+        let mut piece = [0; 64];
+        while stream.read(&mut piece).is_ok_and(|count| count > 0) {
+            stream.write_all(b"good").unwrap();
+        }
+    });
+    let (forwarder, place) = proxy_with(&[late.address, steady.address], |listener, group| {
+        listener.protocol = Protocol::Tcp;
+        eject_for(group, Duration::from_millis(300));
+    });
+    let connect = || {
+        let mut client = Client::connect(place.address);
+        client.send("x");
+        let mut word = [0; 4];
+        client.stream.read_exact(&mut word).unwrap();
+        (client, word == *b"late")
+    };
+    eventually("taken out", || {
+        connect();
+        target(&forwarder, 0).state == TargetStanding::Ejected
+    });
+    come_up(listener);
+    // The one that tries it stays, as connections to databases do.
+    let mut kept = Vec::new();
+    eventually("tried", || {
+        let (client, late) = connect();
+        kept.push(client);
+        late
+    });
+    eventually("the others follow", || {
+        let (client, late) = connect();
+        kept.push(client);
+        late
+    });
+    assert_eq!(target(&forwarder, 0).state, TargetStanding::Up);
+}
+
+#[test]
+fn a_tunnel_that_tries_a_target_does_not_keep_the_others_away() {
+    let (good, _) = with_status(200);
+    let tunnels = Arc::<AtomicBool>::default();
+    let opens = Arc::clone(&tunnels);
+    let door = Origin::start(move |mut stream, _| {
+        let mut input = Vec::new();
+        while let Some(request) = read_request(&mut stream, &mut input) {
+            if request.has_line("Upgrade: websocket") && opens.load(SeqCst) {
+                let head = "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+                stream.write_all(head.as_bytes()).unwrap();
+                let _ = stream.read_to_end(&mut Vec::new());
+                return;
+            }
+            let status = if opens.load(SeqCst) { 200 } else { 503 };
+            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let (forwarder, place) = proxy_with(&[door.address, good.address], |_, group| {
+        eject_for(group, Duration::from_millis(300));
+    });
+    let mut client = Client::connect(place.address);
+    eventually("taken out", || {
+        client.get("/");
+        target(&forwarder, 0).state == TargetStanding::Ejected
+    });
+    tunnels.store(true, SeqCst);
+    let mut open = Vec::new();
+    eventually("tried by a tunnel", || {
+        let mut client = Client::connect(place.address);
+        client
+            .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        let switched = client.head().unwrap().status == 101;
+        open.push(client);
+        switched
+    });
+    eventually("back for all", || {
+        target(&forwarder, 0).state == TargetStanding::Up
+    });
+}
+
 #[test]
 fn connections_that_are_refused_take_a_tcp_target_out() {
     let (dead, alive) = (dead_place(), Origin::answering("a"));
@@ -625,12 +733,19 @@ fn when_a_target_freezes_what_waits_for_it_goes_elsewhere_at_once_but_a_post_doe
 }
 
 #[test]
-fn a_post_to_one_that_says_it_is_leaving_is_waited_for() {
+fn one_that_says_it_is_leaving_is_waited_for_by_a_post_and_by_whoever_has_nobody_else() {
+    for method in ["POST", "GET"] {
+        waited_for(method);
+    }
+}
+
+fn waited_for(method: &str) {
     // Its check answers 503 while it finishes what it has.
     let (leaving, begun) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
     let (is_leaving, has_begun) = (Arc::clone(&leaving), Arc::clone(&begun));
     let origin = Origin::http(move |request| {
-        if request.head.starts_with("POST ") {
+        let is_check = request.head.starts_with("GET /check ");
+        if !is_check {
             has_begun.store(true, SeqCst);
             let limit_at = Instant::now() + LIMIT;
             while !is_leaving.load(SeqCst) && Instant::now() < limit_at {
@@ -638,7 +753,7 @@ fn a_post_to_one_that_says_it_is_leaving_is_waited_for() {
             }
             std::thread::sleep(Duration::from_millis(400));
         }
-        let status = if is_leaving.load(SeqCst) && request.head.starts_with("GET ") {
+        let status = if is_leaving.load(SeqCst) && is_check {
             503
         } else {
             200
@@ -647,18 +762,20 @@ fn a_post_to_one_that_says_it_is_leaving_is_waited_for() {
     });
     let (forwarder, place) = proxy_with(&[origin.address], |_, group| {
         quick_check(group);
-        group.health.check = Check::http("/");
+        group.health.check = Check::http("/check");
         group.health.timeout = Duration::from_secs(2);
     });
     eventually("checked", || forwarder.snapshot().groups[0].usable == 1);
     let mut client = Client::connect(place.address);
-    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nxy");
+    client.send(format!(
+        "{method} / HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nxy"
+    ));
     eventually("at the target", || begun.load(SeqCst));
     leaving.store(true, SeqCst);
     eventually("down", || {
         target(&forwarder, 0).state == TargetStanding::Down
     });
-    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.answer().status, 200, "{method}");
 }
 
 #[test]
