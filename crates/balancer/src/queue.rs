@@ -2,7 +2,8 @@
 //!
 //! Whoever finds every target at its limit takes a place in the line and waits to be called; the first of the line tries
 //! at once, as a place may have become free meanwhile. Whoever gives back a place calls the first that was not called.
-//! A call that was not made use of goes on to the next. Nobody overtakes: while there is a line, newcomers join it.
+//! A call that was not made use of goes on to the next. Nobody overtakes: while there is a line, newcomers join it, and there are no more
+//! calls than free places.
 //!
 //! The lock guards the line alone: who gives back a place and sees by the counter that nobody waits does not touch it.
 
@@ -85,10 +86,22 @@ impl Queue {
         })
     }
 
-    /// Calls the first that has not been called. To be called whenever a place becomes free.
+    /// Calls the first that has not been called. To be called once for each place that becomes free.
     pub fn call_next(&self) {
         if self.waiting() > 0 {
             let waker = self.line().call(0);
+            wake(waker);
+        }
+    }
+
+    /// Calls the first, unless somebody is called already and has still to try: a free place that is merely seen is perhaps that one's, and
+    /// whoever gets it looks again for the next.
+    pub fn call_for_what_is_free(&self) {
+        if self.waiting() > 0 {
+            let mut line = self.line();
+            let is_called = line.places.values().any(|waiting| waiting.called);
+            let waker = if is_called { None } else { line.call(0) };
+            drop(line);
             wake(waker);
         }
     }

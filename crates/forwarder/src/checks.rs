@@ -134,7 +134,7 @@ fn look_after(plan: &Plan, settle: bool) {
     for group in plan.groups() {
         let queue = group.queue();
         if queue.waiting() > 0 && (group.has_place(now) || group.usable(now) == 0) {
-            queue.call_next();
+            queue.call_for_what_is_free();
         }
         if settle {
             let percent = group.settings().retry.budget;

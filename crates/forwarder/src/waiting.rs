@@ -52,7 +52,7 @@ pub(crate) async fn wait(
     drop(ticket);
     match &leased {
         Ok(_) if group.queue().waiting() > 0 && group.has_place(Instant::now()) => {
-            group.queue().call_next();
+            group.queue().call_for_what_is_free();
         }
         Err(Cause::QueueTimeout) => group.queue().count_timeout(),
         Ok(_) | Err(_) => {}

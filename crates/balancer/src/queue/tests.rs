@@ -72,6 +72,24 @@ fn places_are_given_in_order() {
     assert!(!waiters.iter().any(Waiter::is_called));
 }
 
+/// A place that somebody sees free, while the one it was given to has not come to take it, is no second place: the next in the line would
+/// be there first.
+#[test]
+fn what_is_seen_free_is_given_to_nobody_else_while_one_is_called() {
+    let queue = Arc::<Queue>::default();
+    let (one, two) = (Waiter::join(&queue), Waiter::join(&queue));
+    queue.call_next();
+    queue.call_for_what_is_free();
+    assert_eq!((one.bell.rings(), two.bell.rings()), (1, 0));
+    assert!(!two.is_called());
+    assert!(one.is_called());
+    drop(one);
+    queue.call_for_what_is_free();
+    assert!(two.is_called());
+    drop(two);
+    queue.call_for_what_is_free();
+}
+
 #[test]
 fn a_call_to_one_who_leaves_goes_to_the_next() {
     let queue = Arc::<Queue>::default();
