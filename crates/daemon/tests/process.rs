@@ -42,6 +42,39 @@ fn the_service_manager_hears_ready_then_the_watchdog_then_stopping() {
 }
 
 #[test]
+fn a_service_manager_that_does_not_read_keeps_the_keeper_from_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"x", &path).is_ok() {}
+    let origin = Origin::start();
+    let port = free_port();
+    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
+    node.environment("NOTIFY_SOCKET", &path);
+    node.start();
+    node.wait_for_service(port);
+    let director = node.child("tandem-director").unwrap();
+    node::kill(director);
+    wait_until("another director runs", || {
+        node.child("tandem-director")
+            .is_some_and(|pid| pid != director)
+    });
+    manager.set_nonblocking(true).unwrap();
+    let mut said = String::new();
+    wait_until("the manager hears that the service is ready", || {
+        let mut buffer = [0; 4096];
+        while let Ok(count) = manager.recv(&mut buffer) {
+            said.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        said.contains("READY=1")
+    });
+    node.terminate();
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+#[test]
 fn a_broken_configuration_is_refused_with_every_error() {
     let mut node =
         Node::prepare("[listener.web]\nbind = \"127.0.0.1:1\"\nforward = \"nobody\"\nbnid = 1\n");

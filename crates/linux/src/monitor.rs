@@ -13,6 +13,7 @@ use rustix::net::{SocketFlags, sockopt};
 use socket2::{SockFilter, SockRef};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use crate::address::message::{parse_address, parse_link};
 use crate::address::{Address, Link};
@@ -44,7 +45,8 @@ pub enum Change {
     AddressAdded(Address),
     /// An address was removed, by somebody or because its lease ran out.
     AddressRemoved(Address),
-    /// Changes were lost: list links and addresses anew and compare.
+    /// Changes were lost, and those that still waited are thrown away with them: list links and addresses anew and compare. What is told
+    /// afterwards is newer than this.
     Overrun,
 }
 
@@ -55,7 +57,12 @@ pub struct Monitor {
     buffer: Vec<u8>,
     /// Told by the kernel in one datagram, not yet by us; so at most as many as one datagram holds.
     pending: VecDeque<Change>,
+    /// After a failure nothing is read before.
+    rest_until: Option<Instant>,
 }
+
+/// Datagrams thrown away after an overrun at most: more than the largest buffer holds.
+const DISCARDED: usize = 65_536;
 
 impl Monitor {
     /// Starts to listen, in the network namespace of the calling thread. Must be called inside a tokio runtime.
@@ -81,6 +88,7 @@ impl Monitor {
             socket: watch(socket, Interest::READABLE)?,
             buffer: vec![0; netlink::BUFFER],
             pending: VecDeque::new(),
+            rest_until: None,
         })
     }
 
@@ -96,6 +104,10 @@ impl Monitor {
     /// The next change, in the order of the kernel. Nothing is lost when the future is dropped before it is ready.
     pub async fn next(&mut self) -> Change {
         loop {
+            if let Some(at) = self.rest_until {
+                tokio::time::sleep_until(at).await;
+                self.rest_until = None;
+            }
             if let Some(change) = self.pending.pop_front() {
                 return change;
             }
@@ -108,14 +120,26 @@ impl Monitor {
             match received {
                 Ok(len) => self.pending.extend(changes(&self.buffer[..len])),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.discard();
                     return Change::Overrun;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Whatever it was, changes may have been lost with it.
                 Err(_) => {
-                    tokio::time::sleep(FAILURE_DELAY).await;
-                    return Change::Overrun;
+                    self.pending.push_back(Change::Overrun);
+                    self.rest_until = Some(Instant::now() + FAILURE_DELAY);
                 }
+            }
+        }
+    }
+
+    /// Throws away what waits: it is older than what the caller is about to ask for.
+    fn discard(&mut self) {
+        for _ in 0..DISCARDED {
+            match netlink::receive(self.socket.get_ref(), &mut self.buffer) {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(_) => return,
             }
         }
     }

@@ -46,6 +46,20 @@ pub(super) enum Order {
     AcceptAgain(String),
 }
 
+impl Order {
+    fn takes_away(&self) -> bool {
+        match self {
+            Self::Release { .. } | Self::RemoveLinks | Self::AcceptAgain(_) => true,
+            Self::Claim { .. }
+            | Self::AddAgain { .. }
+            | Self::Restore { .. }
+            | Self::Prolong { .. }
+            | Self::MakeLinks(_)
+            | Self::Refuse(_) => false,
+        }
+    }
+}
+
 /// What became of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -110,10 +124,11 @@ impl Addresses {
         }
     }
 
-    /// Queues an order; false when the kernel is so slow that the queue is full.
+    /// Queues an order; false when the kernel is so slow that the queue is full. What takes away is taken in any case: it ends what was
+    /// claimed, and claims were refused before.
     pub(super) fn order(&self, order: Order) -> bool {
         let mut line = self.line.borrow_mut();
-        if line.waiting.len() >= QUEUED_ORDERS {
+        if line.waiting.len() >= QUEUED_ORDERS && !order.takes_away() {
             return false;
         }
         line.waiting.push_back(order);

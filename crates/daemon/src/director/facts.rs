@@ -150,6 +150,11 @@ impl Facts {
         self.links.values().find(|link| link.name == name)
     }
 
+    /// Whether there is a link of this index.
+    pub(super) fn knows(&self, ifindex: u32) -> bool {
+        self.links.contains_key(&ifindex)
+    }
+
     /// The name of a link; its index in words if it is not known.
     pub(super) fn name_of(&self, ifindex: u32) -> String {
         match self.links.get(&ifindex) {

@@ -33,8 +33,8 @@ pub(super) enum Input {
     Heartbeat,
     /// A link or an address has changed.
     Change(Change),
-    /// The kernel has listed everything again.
-    Listed(Listed),
+    /// The kernel has listed everything again, or has not.
+    Listed(Option<Listed>),
     /// An order about addresses has been carried out.
     Outcome(u64, Outcome),
     /// The keeper says something.
@@ -65,23 +65,21 @@ pub(super) struct Listed {
 
 /// Where the tasks and threads beside the loop send what they have.
 pub(super) struct Handles {
-    pub(super) listed: mpsc::Sender<Listed>,
+    pub(super) listed: mpsc::Sender<Option<Listed>>,
     pub(super) loaded: mpsc::Sender<std::io::Result<Box<Loaded>>>,
 }
 
 impl Handles {
     /// Asks the kernel for everything; the answer comes as [`Input::Listed`].
-    pub(super) fn list_again(&self, kernel: Rc<Kernel>) {
+    pub(super) fn list(&self, kernel: Rc<Kernel>) {
         let listed = self.listed.clone();
         tokio::task::spawn_local(async move {
-            match list(&kernel).await {
-                // The director may have ended meanwhile.
-                Ok(answer) => drop(listed.send(answer).await),
-                Err(error) => tracing::warn!(
-                    error = super::addresses::words(&error),
-                    "links and addresses not listed"
-                ),
-            }
+            let answer = list(&kernel).await.inspect_err(|error| {
+                let error = super::addresses::words(error);
+                tracing::warn!(error, "links and addresses not listed");
+            });
+            // The director may have ended meanwhile.
+            drop(listed.send(answer.ok()).await);
         });
     }
 }
@@ -115,7 +113,7 @@ pub(super) struct Sources {
     pub(super) plane: mpsc::Receiver<(u64, FromForwarder)>,
     pub(super) runner: mpsc::Receiver<(u64, FromRunner)>,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) listed: mpsc::Receiver<Listed>,
+    pub(super) listed: mpsc::Receiver<Option<Listed>>,
     pub(super) loaded: mpsc::Receiver<std::io::Result<Box<Loaded>>>,
     pub(super) kept: mpsc::Receiver<Kept>,
     pub(super) certificates: mpsc::Receiver<Vec<Found>>,

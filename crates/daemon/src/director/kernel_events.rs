@@ -1,6 +1,5 @@
 //! What the kernel says: changes of links and addresses, whole listings, and answers to what was asked of it.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -14,9 +13,10 @@ use super::{Director, inputs};
 impl Director {
     pub(super) fn on_change(&mut self, now: Instant, change: &Change) {
         if matches!(change, Change::Overrun) {
-            self.handles.list_again(Rc::clone(&self.kernel));
+            self.list_again();
             return;
         }
+        self.listing.note(change);
         if let Change::Link(link) = change
             && link.running
             && self.facts.link_fact(&link.name) != LinkFact::Running
@@ -65,12 +65,17 @@ impl Director {
         }
     }
 
-    pub(super) fn on_listed(&mut self, now: Instant, listed: inputs::Listed) {
-        let links: BTreeSet<u32> = listed.links.iter().map(|link| link.index).collect();
+    pub(super) fn on_listed(&mut self, now: Instant, listed: Option<inputs::Listed>) {
+        let Some(listed) = listed else {
+            return self.listing.fail(now);
+        };
         self.facts.replace(listed.links, listed.addresses);
+        for change in self.listing.arrive(now) {
+            self.facts.apply(&change);
+        }
         for index in 0..self.instances.len() {
-            let gone = self.instances[index].virtual_indexes();
-            for gone in gone.into_iter().filter(|link| !links.contains(link)) {
+            let known = self.instances[index].virtual_indexes();
+            for gone in known.into_iter().filter(|link| !self.facts.knows(*link)) {
                 self.instances[index].note_link_gone(gone);
             }
         }

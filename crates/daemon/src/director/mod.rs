@@ -24,6 +24,7 @@ mod kernel_events;
 mod last_good;
 mod leaving;
 mod links;
+mod listing;
 mod load;
 mod maintenance;
 mod metrics;
@@ -136,6 +137,7 @@ struct Director {
     exposition: exposition::Exposition,
     figures: Figures,
     reload: reload::Reload,
+    listing: listing::Listing,
     handover: Option<orders::Handover>,
     overrides: overrides::Overrides,
     questions: questions::Questions,
@@ -209,6 +211,7 @@ impl Director {
             self.hooks.deadline(),
             self.restart.deadline(),
             self.residence.deadline(),
+            self.listing.deadline(),
             Some(self.next_beat_at),
         ]
         .into_iter()
@@ -236,6 +239,7 @@ impl Director {
         self.run_due_runner(now);
         self.run_due_restart(now);
         self.expire_reload(now);
+        self.run_due_listing(now);
         self.run_due_overrides(now);
         self.run_due_maintenance(now);
         self.record_due(now);

@@ -223,6 +223,7 @@ async fn assemble(
         exposition: super::exposition::Exposition::new(asking),
         figures: Figures::default(),
         reload: Reload::default(),
+        listing: super::listing::Listing::default(),
         handover: None,
         overrides,
         questions: super::questions::Questions::default(),

@@ -12,6 +12,7 @@
 //! ```
 
 mod child;
+mod manager;
 mod replace;
 mod supervise;
 mod will;

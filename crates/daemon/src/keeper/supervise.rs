@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use control::internal::{FromKeeper, LANGUAGE, ToKeeper};
 use linux::process::SinglePages;
 use nix::sys::signal::Signal;
-use sd_notify::NotifyState;
 
 use super::child::{Backoff, Image, Running, status_words};
+use super::manager::Manager;
 use super::replace::Replacement;
 use super::will::{self, Testament};
 use super::worker::{DRAIN_LIMIT, Worker};
@@ -37,6 +37,7 @@ enum Phase {
 
 pub(super) struct Keeper {
     args: Args,
+    manager: Manager,
     phase: Phase,
     director: Option<Running>,
     director_backoff: Backoff,
@@ -57,6 +58,7 @@ impl Keeper {
     pub(super) fn new(args: Args) -> std::io::Result<Self> {
         Ok(Self {
             args,
+            manager: Manager::of_environment(),
             phase: Phase::Serving,
             director: None,
             director_backoff: Backoff::default(),
@@ -156,7 +158,7 @@ impl Keeper {
         };
         if request == FromKeeper::Stop {
             if matches!(self.phase, Phase::Serving) {
-                let _ = sd_notify::notify(&[NotifyState::Stopping]);
+                self.manager.stopping();
                 self.phase = Phase::Leaving {
                     kill_at: Instant::now() + LEAVE_LIMIT,
                 };
@@ -193,7 +195,7 @@ impl Keeper {
         match message {
             ToKeeper::Beat => {
                 self.beat_due_at = now + self.beat_limit;
-                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+                self.manager.feed(now);
             }
             ToKeeper::Sender { id, kind } => self.testament.add_sender(id, kind, fds),
             ToKeeper::SenderGone(id) => self.testament.remove_sender(id),
@@ -211,7 +213,7 @@ impl Keeper {
             ToKeeper::RestartRunner => self.runner.kill_hung(),
             ToKeeper::Ready(status) => {
                 self.director_was_ready = true;
-                let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+                self.manager.ready(&status);
             }
             ToKeeper::Replace { routers, limit_ms } => {
                 let limit = Duration::from_millis(limit_ms);
@@ -244,9 +246,7 @@ impl Keeper {
             return;
         };
         *kill_at = now + limit;
-        let whole = limit + DRAIN_LIMIT + LEAVE_LIMIT;
-        let whole = u32::try_from(whole.as_micros()).unwrap_or(u32::MAX);
-        let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(whole)]);
+        self.manager.needs_time(limit + DRAIN_LIMIT + LEAVE_LIMIT);
     }
 
     /// Notices children that have ended.
