@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 
 use crate::health::{HealthChange, HealthMachine};
+use crate::latency::{Histogram, Timings};
 use crate::passive::{Ejection, Guard, Passive, Phase, Verdict};
 use crate::settings::TargetSettings;
 
@@ -204,8 +205,7 @@ pub struct TargetState {
     errors_total: AtomicU64,
     /// Its answers by the first digit of their status, from 1 on.
     answers: [AtomicU64; 5],
-    first_byte_us: AtomicU64,
-    first_bytes: AtomicU64,
+    first_byte: Histogram,
     health: AtomicU8,
     order: AtomicU8,
     why: ArcSwapOption<String>,
@@ -229,8 +229,7 @@ impl Default for TargetState {
             requests_total: AtomicU64::new(0),
             errors_total: AtomicU64::new(0),
             answers: Default::default(),
-            first_byte_us: AtomicU64::new(0),
-            first_bytes: AtomicU64::new(0),
+            first_byte: Histogram::default(),
             health: AtomicU8::new(Health::Unknown.to_u8()),
             order: AtomicU8::new(Order::Ready.to_u8()),
             why: ArcSwapOption::empty(),
@@ -289,15 +288,12 @@ impl TargetState {
 
     /// Counts how long it took to begin an answer.
     pub fn count_first_byte(&self, took: Duration) {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.first_byte_us.fetch_add(took_us, Relaxed);
-        self.first_bytes.fetch_add(1, Relaxed);
+        self.first_byte.observe(took);
     }
 
-    /// How many answers it has begun, and how long that took in all.
-    pub fn first_bytes(&self) -> (u64, Duration) {
-        let took = Duration::from_micros(self.first_byte_us.load(Relaxed));
-        (self.first_bytes.load(Relaxed), took)
+    /// How long it took to begin its answers.
+    pub fn first_byte(&self) -> Timings {
+        self.first_byte.read()
     }
 
     /// What the last checks have found.

@@ -2,6 +2,7 @@
 
 mod explain;
 pub(crate) mod orders;
+mod reload;
 
 use std::time::{Duration, SystemTime};
 
@@ -9,8 +10,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use control::client::Client;
 use control::{
-    Event, HandoverRequest, HandoverResult, Overall, Recording, RecordingSummary, ReloadOutcome,
-    ReloadRequest, ReloadResult, Status, Timestamp, VrrpDetail, path,
+    Event, HandoverRequest, HandoverResult, Overall, Recording, RecordingSummary, Status,
+    Timestamp, VrrpDetail, path,
 };
 use serde_json::Value;
 
@@ -19,8 +20,8 @@ use crate::exit::{Code, Failure};
 use crate::output::Output;
 use crate::screen;
 
-/// A reload may bind sockets and read certificates, and wait for the one before it: longer than the daemon itself waits.
-const RELOAD_LIMIT: Duration = Duration::from_secs(45);
+pub(crate) use reload::InForce;
+
 /// A handover waits up to two advertisement intervals of at most 41 s each.
 const HANDOVER_LIMIT: Duration = Duration::from_secs(120);
 
@@ -219,22 +220,6 @@ impl Call {
             self.output.screen(&screen::recordings(&list, now()))?;
         }
         Ok(Code::Good)
-    }
-
-    pub(crate) async fn reload(mut self) -> Result<Code, Failure> {
-        let client = self.client.clone().answer_within(RELOAD_LIMIT);
-        let raw: Value = client.post(path::RELOAD, &ReloadRequest {}).await?;
-        let result: ReloadResult = client.read(&raw)?;
-        if self.json {
-            self.output.json(&raw)?;
-        } else {
-            self.output.screen(&screen::reload(&result))?;
-        }
-        Ok(match result.outcome {
-            ReloadOutcome::Applied | ReloadOutcome::Unchanged => Code::Good,
-            ReloadOutcome::Refused => Code::Configuration,
-            ReloadOutcome::Failed => Code::Fault,
-        })
     }
 
     pub(crate) async fn handover(mut self, name: Option<String>) -> Result<Code, Failure> {

@@ -47,7 +47,7 @@ async fn run(args: &Args) -> Result<Code, Failure> {
         Command::Events { follow, since } => call.events(*follow, *since).await,
         Command::Why { list: true, .. } => call.recordings().await,
         Command::Why { which, all, .. } => call.why(which.as_deref(), *all).await,
-        Command::Reload => call.reload().await,
+        Command::Reload { wait } => call.reload(*wait).await,
         Command::Simulate { what } => simulate::simulate(call, what.join(" ")).await,
         Command::Restart => restart::restart(call).await,
         Command::Handover { name } => call.handover(name.clone()).await,

@@ -22,7 +22,7 @@ mod words;
 pub(crate) use certificates::certificates;
 pub(crate) use event::event;
 pub(crate) use explain::explanation;
-pub(crate) use order::{handover, reload};
+pub(crate) use order::{handover, in_force, reload};
 pub(crate) use overrides::{ordered, overrides};
 pub(crate) use rules::rules;
 pub(crate) use status::status;

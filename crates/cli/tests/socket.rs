@@ -31,7 +31,9 @@ fn status_prints_the_screen_and_its_code_is_the_verdict() {
             "{}",
             out(&output)
         );
-        assert!(out(&output).contains("\nLISTENER  BIND               CONNS   REQUESTS  ACTION\n"));
+        assert!(
+            out(&output).contains("\nLISTENER  BIND               CONNS  REQ/S    5XX  ACTION\n")
+        );
         assert!(
             out(&output).ends_with(
                 "! group app: 1 of 2 targets is down: 10.0.0.22:8080 (connect refused)\n"
@@ -248,6 +250,20 @@ fn reload_applied_refused_and_failed() {
         "reloaded /etc/t.toml: generation 14, 8f3a17c0ffee\n  group app: weight 1 -> 2\n"
     );
     assert!(daemon.requests()[0].ends_with("\r\n\r\n{}"));
+
+    let status = changed_status(|status| status["forwarder"]["generation"] = json!(14));
+    let applied = result("applied", json!([]), Value::Null);
+    let daemon = Daemon::new(vec![
+        ("POST /reload", json_answer(200, &applied)),
+        ("GET /status", json_answer(200, &status)),
+    ]);
+    let output = daemon.run(&["reload", "--wait"]);
+    assert_eq!(code(&output), 0);
+    assert!(out(&output).ends_with(
+        "in force: the forwarder serves generation 14: 2 listeners, 2 of 3 targets\n  usable\n"
+    ));
+    let output = daemon.run(&["--json", "reload", "--wait"]);
+    assert!(out(&output).contains("\"in_force\": true"));
 
     let problem = json!([{"code": "E021", "severity": "error", "line": 33, "column": 11,
         "message": "group `apii` does not exist", "remedy": "closest: `api`"}]);

@@ -74,6 +74,19 @@ pub struct AnswerTotals {
     pub first_bytes: u64,
     /// How long it took to begin them, all together, in microseconds.
     pub first_byte_sum_us: u64,
+    /// The same by buckets, as in [`Times::counts`]; empty from a daemon that does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_byte_counts: Vec<u64>,
+}
+
+impl AnswerTotals {
+    /// How long it took to begin its answers.
+    pub fn first_byte(&self) -> Times {
+        Times {
+            counts: self.first_byte_counts.clone(),
+            sum_us: self.first_byte_sum_us,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -133,6 +133,12 @@ pub struct ListenerStatus {
     pub connections_total: u64,
     /// Requests answered since the forwarder started; for `tcp` the connections, for `udp` the flows forwarded.
     pub requests_total: u64,
+    /// The same in each of the last seconds (5 to 10 of them) on average; `None` until that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_s: Option<f64>,
+    /// Answers of 5xx, from whoever, in each of the same seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures_per_s: Option<f64>,
     /// Those of the requests that came in HTTP/2.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub http2_requests_total: u64,
@@ -354,6 +360,9 @@ pub struct TargetStatus {
     pub in_flight: u64,
     /// Requests or connections since the forwarder started.
     pub requests_total: u64,
+    /// The same in each of the last seconds (5 to 10 of them) on average; `None` until that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_s: Option<f64>,
     /// Requests or connections that failed by its fault.
     #[serde(default)]
     pub errors_total: u64,
@@ -451,6 +460,9 @@ pub struct ForwarderStatus {
     pub uptime_s: Option<u64>,
     /// Milliseconds since its last report; `None` if it never reported.
     pub report_age_ms: Option<u64>,
+    /// The generation of the configuration that it serves; `None` before the first, and from a daemon that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     /// Its access log; `None` when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLogStatus>,

@@ -50,6 +50,8 @@ fn listener(listener: ListenerSnapshot) -> ListenerStatus {
         connections: u64::from(listener.connections),
         connections_total: listener.connections_total,
         requests_total: listener.requests_total,
+        requests_per_s: None,
+        failures_per_s: None,
         http2_requests_total: listener.http2.requests_total,
         http2_streams: listener.http2.streams,
         http2_connections: u64::from(listener.http2.connections),
@@ -129,12 +131,13 @@ fn group_times(group: &forwarder::GroupTimes) -> Option<GroupTimes> {
 
 /// What a target has answered, if it has.
 fn answers(target: &TargetSnapshot) -> Option<AnswerTotals> {
-    let (first_bytes, sum) = target.first_bytes;
-    let used = first_bytes > 0 || target.answers_total.iter().any(|count| *count > 0);
+    let first_byte = times(&target.first_byte);
+    let used = first_byte.total() > 0 || target.answers_total.iter().any(|count| *count > 0);
     used.then(|| AnswerTotals {
         by_class: target.answers_total,
-        first_bytes,
-        first_byte_sum_us: u64::try_from(sum.as_micros()).unwrap_or(u64::MAX),
+        first_bytes: first_byte.total(),
+        first_byte_sum_us: first_byte.sum_us,
+        first_byte_counts: first_byte.counts,
     })
 }
 
@@ -194,6 +197,7 @@ pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
         weight_in_file: None,
         in_flight: u64::from(target.in_flight),
         requests_total: target.requests_total,
+        requests_per_s: None,
         errors_total: target.errors_total,
         ejections_total: target.ejections_total,
         warm_percent: target.warm_percent,

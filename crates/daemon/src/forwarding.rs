@@ -3,6 +3,8 @@
 //! The main thread only talks: it reads orders, answers, and pulses several times a second so that silence means something.
 //! It outlives its director: the keeper hands it the stream to the next one, and no connection notices.
 
+mod link;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use control::internal::{
     AccessLogCounts, CertificateText, FromForwarder, HealthChange, KeeperToWorker, Pulse,
-    ToForwarder, read_frame, write_frame,
+    ToForwarder,
 };
 use control::{GroupStatus, TargetCondition, Timestamp};
 use forwarder::{
@@ -20,22 +22,17 @@ use forwarder::{
 };
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::SignalKind;
-use tokio::sync::mpsc;
 
+use self::link::Link;
 use crate::args::{Args, Role};
 use crate::log;
+use crate::rates::Rates;
 
 /// Between two pulses.
 const PULSE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the forwarder serves on when its keeper is gone: the director may still be handing the address over.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
-/// Answers that may wait for a director that does not read.
-const QUEUED_ANSWERS: usize = 64;
-/// Of these, places that only answers to orders take: nobody asks for them again.
-const KEPT_FREE: usize = 16;
 /// Changes of targets that may wait to be told; the oldest are forgotten first.
 const UNTOLD: usize = 4096;
 
@@ -93,6 +90,7 @@ struct Data {
     usable: Option<BTreeMap<String, usize>>,
     /// Changes of targets that the director has yet to be told.
     untold: VecDeque<HealthChange>,
+    rates: Rates,
 }
 
 async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode> {
@@ -109,6 +107,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
         conditions: BTreeMap::new(),
         usable: None,
         untold: VecDeque::new(),
+        rates: Rates::default(),
     };
     let mut link: Option<Link> = None;
     let mut pulse = tokio::time::interval(PULSE_INTERVAL);
@@ -136,6 +135,7 @@ async fn serve(channel: Channel, log: log::LogHandle) -> anyhow::Result<ExitCode
             _ = pulse.tick() => if let Some(link) = &link {
                 link.answer(FromForwarder::Pulse(data.pulse()));
                 data.tell_changes(link);
+                data.read_totals();
             },
         }
     }
@@ -332,10 +332,26 @@ impl Data {
             forwarder.rules(),
             forwarder.access_log(),
         );
-        if let FromForwarder::Snapshot { groups, .. } = &mut message {
+        if let FromForwarder::Snapshot {
+            listeners, groups, ..
+        } = &mut message
+        {
             groups.iter_mut().for_each(|group| self.date(group));
+            self.rates.fill(Instant::now(), listeners, groups);
         }
         message
+    }
+
+    /// Takes the readings that rates are made of.
+    fn read_totals(&mut self) {
+        let now = Instant::now();
+        if self.rates.is_due(now)
+            && let FromForwarder::Snapshot {
+                listeners, groups, ..
+            } = self.snapshot()
+        {
+            self.rates.turn(now, &listeners, &groups);
+        }
     }
 
     /// Says since when each target of a group is in its state.
@@ -473,56 +489,4 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     words
-}
-
-/// The stream to one director, read and written by tasks of its own.
-struct Link {
-    orders: mpsc::Receiver<ToForwarder>,
-    answers: mpsc::Sender<FromForwarder>,
-}
-
-impl Link {
-    fn open(fd: std::os::fd::OwnedFd) -> Option<Self> {
-        let stream = std::os::unix::net::UnixStream::from(fd);
-        stream.set_nonblocking(true).ok()?;
-        let (reader, writer) = UnixStream::from_std(stream).ok()?.into_split();
-        let (orders_in, orders) = mpsc::channel(QUEUED_ANSWERS);
-        let (answers, answers_out) = mpsc::channel(QUEUED_ANSWERS);
-        tokio::task::spawn_local(read_orders(reader, orders_in));
-        tokio::task::spawn_local(write_answers(writer, answers_out));
-        Some(Self { orders, answers })
-    }
-
-    /// Whether there is room for what [`Link::answer`] queues.
-    fn has_room(&self) -> bool {
-        self.answers.capacity() > KEPT_FREE
-    }
-
-    /// Queues an answer, or says something unasked; a director that does not read loses it and asks again.
-    fn answer(&self, answer: FromForwarder) -> bool {
-        self.has_room() && self.answers.try_send(answer).is_ok()
-    }
-
-    /// Queues the answer to an order, of which there are few: what is said beside them leaves them room.
-    fn report(&self, answer: FromForwarder) {
-        if self.answers.try_send(answer).is_err() {
-            tracing::warn!("the director does not take the answers to its orders");
-        }
-    }
-}
-
-async fn read_orders(mut reader: OwnedReadHalf, orders: mpsc::Sender<ToForwarder>) {
-    while let Ok(Some(order)) = read_frame(&mut reader).await {
-        if orders.send(order).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn write_answers(mut writer: OwnedWriteHalf, mut answers: mpsc::Receiver<FromForwarder>) {
-    while let Some(answer) = answers.recv().await {
-        if write_frame(&mut writer, &answer).await.is_err() {
-            return;
-        }
-    }
 }

@@ -13,6 +13,7 @@ mod keeper;
 mod log;
 mod ordered;
 mod process;
+mod rates;
 mod runner;
 mod stream;
 mod waiting;

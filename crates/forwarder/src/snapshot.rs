@@ -166,8 +166,8 @@ pub struct TargetSnapshot {
     pub ejections_total: u64,
     /// Its answers by the first digit of their status, 1xx first.
     pub answers_total: [u64; 5],
-    /// How many answers it has begun, and how long that took in all.
-    pub first_bytes: (u64, Duration),
+    /// How long it took to begin its answers.
+    pub first_byte: Timings,
     /// How much of its share it gets in its slow start, in percent; `None` outside of one.
     pub warm_percent: Option<u32>,
     /// Why it is not up, in words; empty when there is nothing to say.
@@ -368,7 +368,7 @@ fn target(target: &Target, group: &GroupSettings, now: Instant) -> TargetSnapsho
         errors_total: state.errors_total(),
         ejections_total: state.ejections_total(),
         answers_total: state.answers_total(),
-        first_bytes: state.first_bytes(),
+        first_byte: state.first_byte(),
         warm_percent,
         why: why(target, checked, passive, now),
     }

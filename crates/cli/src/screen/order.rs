@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use control::{HandoverResult, HandoverRouter, Problem, ReloadOutcome, ReloadResult, Severity};
 
-use super::words::exact;
+use super::words::{exact, sentence};
+use crate::commands::InForce;
 
 /// The screen of `tandem reload`: a line for each problem of the file, the outcome, a line for each change.
 pub(crate) fn reload(result: &ReloadResult) -> String {
@@ -42,6 +43,16 @@ pub(crate) fn reload(result: &ReloadResult) -> String {
         let _ = writeln!(out, "  {change}");
     }
     out
+}
+
+/// What `tandem reload --wait` has waited for.
+pub(crate) fn in_force(found: &InForce) -> String {
+    let took = exact(u64::try_from(found.took.as_millis()).unwrap_or(u64::MAX));
+    let words = &found.words;
+    match found.yes {
+        true => sentence("", 2, &format!("in force: {words}")),
+        false => sentence("", 2, &format!("NOT IN FORCE after {took}: {words}")),
+    }
 }
 
 /// `/etc/tandem/tandem.toml:41:1: error[E012]: unknown key `algoritm` in [group.api]; did you mean `algorithm`?`

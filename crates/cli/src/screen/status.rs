@@ -9,7 +9,7 @@ use super::overrides;
 use super::protocols;
 use super::table::{Align, Cell, Table, cell};
 use super::targets::state_words;
-use super::words::{age, count, flow, latency, millis, sentence, span_of_seconds, width};
+use super::words::{age, count, flow, latency, millis, rate, sentence, span_of_seconds, width};
 
 /// Indent of what follows the word at the beginning of a line.
 const INDENT: usize = 8;
@@ -130,7 +130,7 @@ fn vrrp_lines(routers: &[VrrpStatus], now: Timestamp) -> String {
     out
 }
 
-/// `now     degraded  conns 3,899  requests 1,235,079  forwarder running 4d02h`
+/// `now     degraded  conns 3,899  1,204 req/s  5xx 0.02%  forwarder running 4d02h`
 fn now_line(status: &Status) -> String {
     let verdict = match status.state {
         Overall::Good => "good",
@@ -142,10 +142,20 @@ fn now_line(status: &Status) -> String {
         let sum =
             |field: fn(&ListenerStatus) -> u64| count(status.listeners.iter().map(field).sum());
         pieces.push(format!("conns {}", sum(|listener| listener.connections)));
-        pieces.push(format!(
-            "requests {}",
-            sum(|listener| listener.requests_total)
-        ));
+        let rates = |field: fn(&ListenerStatus) -> Option<f64>| {
+            let known = status.listeners.iter().filter_map(field);
+            known.reduce(|sum, rate| sum + rate)
+        };
+        let (all, failed) = (
+            rates(|listener| listener.requests_per_s),
+            rates(|listener| listener.failures_per_s),
+        );
+        if all.is_some() {
+            pieces.push(format!("{} req/s", rate(all)));
+        }
+        if failed.is_some() {
+            pieces.push(format!("5xx {}", share(failed, all)));
+        }
     }
     let forwarder = &status.forwarder;
     if forwarder.state != ForwarderState::Off {
@@ -178,7 +188,8 @@ fn listener_table(listeners: &[ListenerStatus]) -> String {
                 ("LISTENER", Align::Left),
                 ("BIND", Align::Left),
                 ("CONNS", Align::Right),
-                ("REQUESTS", Align::Right),
+                ("REQ/S", Align::Right),
+                ("5XX", Align::Right),
                 ("ACTION", Align::Left),
             ],
         ),
@@ -188,10 +199,13 @@ fn listener_table(listeners: &[ListenerStatus]) -> String {
             cell(&listener.name),
             listener.bind.iter().map(ToString::to_string).collect(),
             cell(count(listener.connections)),
-            cell(count(listener.requests_total)),
+            cell(rate(listener.requests_per_s)),
         ];
         row.extend(percentiles(timed, &times(listener)));
-        row.push(cell(&listener.action));
+        row.extend([
+            cell(share(listener.failures_per_s, listener.requests_per_s)),
+            cell(&listener.action),
+        ]);
         table.row(row);
     }
     table.draw()
@@ -211,21 +225,23 @@ fn group_table(groups: &[GroupStatus]) -> String {
                 ("GROUP", Align::Left),
                 ("ALGO", Align::Left),
                 ("UP", Align::Right),
-                ("REQUESTS", Align::Right),
+                ("REQ/S", Align::Right),
+                ("ERR", Align::Right),
                 ("NOTE", Align::Left),
             ],
         ),
     );
     for group in groups {
-        let requests = group.targets.iter().map(|target| target.requests_total);
+        let requests = group.targets.iter().map(|target| target.requests_per_s);
+        let errors = group.targets.iter().map(|target| target.errors_total);
         let mut row = vec![
             cell(&group.name),
             cell(&group.algorithm),
             cell(format!("{}/{}", group.usable, group.total)),
-            cell(count(requests.sum())),
+            cell(rate(requests.sum())),
         ];
         row.extend(percentiles(timed, &times(group)));
-        row.push(cell(note(group)));
+        row.extend([cell(count(errors.sum())), cell(note(group))]);
         table.row(row);
     }
     table.draw()
@@ -233,11 +249,23 @@ fn group_table(groups: &[GroupStatus]) -> String {
 
 type Column = (&'static str, Align);
 
-/// The columns with two more before the last, if anything was timed.
+/// `0.02%` of what there is in a second; a dash if that is not known, or nothing.
+fn share(part: Option<f64>, whole: Option<f64>) -> String {
+    match (part, whole) {
+        (Some(part), Some(whole)) if whole > 0.0 => match part * 100.0 / whole {
+            0.0 => "0".to_owned(),
+            some if some < 9.995 => format!("{some:.2}%"),
+            much => format!("{much:.0}%"),
+        },
+        (Some(_) | None, Some(_) | None) => "-".to_owned(),
+    }
+}
+
+/// The columns with two more before the last two, if anything was timed.
 fn with_percentiles(timed: bool, columns: &[Column]) -> Vec<Column> {
     let mut columns = columns.to_vec();
     if timed {
-        let last = columns.len() - 1;
+        let last = columns.len() - 2;
         let more = ["P50", "P99"].map(|name| (name, Align::Right));
         columns.splice(last..last, more);
     }

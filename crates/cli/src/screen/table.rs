@@ -1,7 +1,7 @@
 //! Tables: columns as wide as their widest cell, two blanks between them, the last column wrapped into what is left.
 
 use super::WIDTH;
-use super::words::{fold, width};
+use super::words::{fold, sentence, width};
 
 /// The last column is given at least so many columns, even if the line gets longer than the screen.
 const LAST_MIN: usize = 10;
@@ -22,6 +22,7 @@ pub(super) struct Table {
     indent: usize,
     align: Vec<Align>,
     rows: Vec<Vec<Cell>>,
+    may_fall: bool,
 }
 
 impl Table {
@@ -35,7 +36,14 @@ impl Table {
             indent,
             align: columns.iter().map(|(_, align)| *align).collect(),
             rows: vec![headings],
+            may_fall: false,
         }
+    }
+
+    /// Where there is no room for the last column, what stands in it goes below its row, without its heading.
+    pub(super) fn last_may_fall(mut self) -> Self {
+        self.may_fall = true;
+        self
     }
 
     /// Adds a row; it must have as many cells as there are columns.
@@ -50,8 +58,14 @@ impl Table {
         let widths: Vec<usize> = (0..last).map(|column| self.column_width(column)).collect();
         let left: usize = self.indent + widths.iter().map(|width| width + 2).sum::<usize>();
         let room = WIDTH.saturating_sub(left).max(LAST_MIN);
+        let falls = self.may_fall && left + LAST_MIN > WIDTH;
+        let below = " ".repeat(self.indent + 2);
         let mut out = String::new();
-        for row in &mut self.rows {
+        for (number, row) in self.rows.iter_mut().enumerate() {
+            let fallen = match falls {
+                true => std::mem::take(&mut row[last]),
+                false => Cell::new(),
+            };
             row[last] = row[last].iter().flat_map(|line| fold(line, room)).collect();
             let height = row.iter().map(Vec::len).max().unwrap_or(0);
             for number in 0..height {
@@ -68,6 +82,9 @@ impl Table {
                 }
                 out.push_str(line.trim_end());
                 out.push('\n');
+            }
+            for text in fallen.iter().filter(|text| number > 0 && *text != "-") {
+                out.push_str(&sentence(&below, self.indent + 4, text));
             }
         }
         out

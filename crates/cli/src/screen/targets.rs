@@ -1,14 +1,15 @@
 //! `tandem targets`: every target with what was observed and what was ordered.
 
-use std::time::Duration;
-
-use control::{CheckState, GroupStatus, StickyStatus, TargetCondition, TargetStatus, Timestamp};
+use control::{
+    AnswerTotals, CheckState, GroupStatus, StickyStatus, TargetCondition, TargetStatus, Times,
+    Timestamp,
+};
 
 use super::table::{Align, Cell, Table, cell};
-use super::words::{age, count, flow, latency, span_of_seconds};
+use super::words::{age, count, flow, latency, rate, span_of_seconds};
 
-/// Where the column of average times stands, if anything was timed.
-const AVERAGE: usize = 5;
+/// Where the columns of times stand, if anything was timed.
+const TIMES: usize = 5;
 
 /// The screen of `tandem targets`: a table for each group.
 pub(crate) fn targets(groups: &[GroupStatus], now: Timestamp) -> String {
@@ -38,32 +39,36 @@ fn group(group: &GroupStatus, now: Timestamp) -> String {
     if let Some(sticky) = &group.sticky {
         out.push_str(&flow("  ", 4, &words(sticky)));
     }
-    let timed = group.targets.iter().any(|target| average(target).is_some());
+    let timed = (group.targets.iter()).any(|target| first_byte(target).total() > 0);
     let mut columns = vec![
         ("TARGET", Align::Left),
         ("STATE", Align::Left),
         ("WEIGHT", Align::Right),
         ("INFLIGHT", Align::Right),
-        ("REQUESTS", Align::Right),
+        ("REQ/S", Align::Right),
+        ("ERR", Align::Right),
         ("SINCE", Align::Right),
         ("WHY", Align::Left),
     ];
     if timed {
-        columns.insert(AVERAGE, ("AVG", Align::Right));
+        columns.splice(TIMES..TIMES, [("P50", Align::Right), ("P99", Align::Right)]);
     }
-    let mut table = Table::new(2, &columns);
+    let mut table = Table::new(2, &columns).last_may_fall();
     for target in &group.targets {
         let mut row = vec![
             name_and_address(target),
             state_and_check(target),
             cell(weight_words(target)),
             cell(count(target.in_flight)),
-            cell(count(target.requests_total)),
+            cell(rate(target.requests_per_s)),
+            cell(count(target.errors_total)),
             cell(target.since.map_or("-".to_owned(), |since| age(since, now))),
             cell(target.why.as_deref().unwrap_or("-")),
         ];
         if timed {
-            row.insert(AVERAGE, cell(latency(average(target))));
+            let times = first_byte(target);
+            let percents = [50, 99].map(|percent| cell(latency(times.percentile(percent))));
+            row.splice(TIMES..TIMES, percents);
         }
         table.row(row);
     }
@@ -89,10 +94,9 @@ fn answers_begin(group: &GroupStatus) -> String {
 }
 
 /// How long its answers took to begin.
-fn average(target: &TargetStatus) -> Option<Duration> {
-    let answers = target.answers.as_ref()?;
-    let average_us = answers.first_byte_sum_us.checked_div(answers.first_bytes)?;
-    Some(Duration::from_micros(average_us))
+fn first_byte(target: &TargetStatus) -> Times {
+    let answers = target.answers.as_ref();
+    answers.map_or_else(Times::default, AnswerTotals::first_byte)
 }
 
 /// The state, and below it what the check says, where the state does not tell that.

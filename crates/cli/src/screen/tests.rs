@@ -50,17 +50,17 @@ pair    lb1* ACTIVE 4d02h  lb2 BACKUP -
 config  8f3a17c0ffee  generation 3  loaded 2h00m ago  /etc/tandem/tandem.toml
 vrrp    main  ACTIVE 4d02h  vrid 51  eth0  priority 170 of 200  192.0.2.10/24
               2001:db8::10/64  last change 4d02h: no advertisement for 361 ms
-now     DEGRADED  conns 3,899  requests 1,235,079  forwarder running 4d02h
+now     DEGRADED  conns 3,899  1,191 req/s  5xx 0.02%  forwarder running 4d02h
         tandemd 0.1.0 up 4d02h
 
-LISTENER  BIND               CONNS   REQUESTS  ACTION
-web       192.0.2.10:80      3,870  1,234,567  app
+LISTENER  BIND               CONNS  REQ/S    5XX  ACTION
+web       192.0.2.10:80      3,870  1,190  0.02%  app
           [2001:db8::10]:80
-db        192.0.2.10:5432       29        512  db
+db        192.0.2.10:5432       29    0.4      -  db
 
-GROUP  ALGO          UP   REQUESTS  NOTE
-app    round-robin  1/2  1,234,567  10.0.0.22:8080 down: connect refused
-db     round-robin  1/1        512
+GROUP  ALGO          UP  REQ/S  ERR  NOTE
+app    round-robin  1/2  1,190    6  10.0.0.22:8080 down: connect refused
+db     round-robin  1/1    0.4    3
 
 ! group app: 1 of 2 targets is down: 10.0.0.22:8080 (connect refused)
 ";
@@ -82,15 +82,15 @@ fn status_of_a_lone_balancer() {
     let expected = "\
 node    lb1*
 config  8f3a17c0ffee  generation 3  loaded 2h00m ago  /etc/tandem/tandem.toml
-now     good  conns 3,870  requests 1,234,567  forwarder running 12s  restarts 2
-        tandemd 0.1.0 up 4d02h
+now     good  conns 3,870  1,190 req/s  5xx 0.02%  forwarder running 12s
+        restarts 2  tandemd 0.1.0 up 4d02h
 
-LISTENER  BIND               CONNS   REQUESTS  ACTION
-web       192.0.2.10:80      3,870  1,234,567  app
+LISTENER  BIND               CONNS  REQ/S    5XX  ACTION
+web       192.0.2.10:80      3,870  1,190  0.02%  app
           [2001:db8::10]:80
 
-GROUP  ALGO          UP   REQUESTS  NOTE
-app    round-robin  1/2  1,234,000
+GROUP  ALGO          UP  REQ/S  ERR  NOTE
+app    round-robin  1/2  1,190    3
 ";
     assert_screen(&super::status(&status, now()), expected);
 }
@@ -106,32 +106,38 @@ fn times_are_shown_once_there_are_some() {
         first_byte: times,
         ..GroupTimes::default()
     });
-    let target = &mut status.groups[0].targets[0];
-    target.answers = Some(AnswerTotals {
+    status.groups[0].targets[0].answers = Some(AnswerTotals {
         first_bytes: 100,
         first_byte_sum_us: 420_000,
+        first_byte_counts: status.groups[0]
+            .times
+            .as_ref()
+            .unwrap()
+            .first_byte
+            .counts
+            .clone(),
         ..AnswerTotals::default()
     });
     let screen = super::status(&status, now());
     let expected = "\
-LISTENER  BIND               CONNS   REQUESTS    P50    P99  ACTION
-web       192.0.2.10:80      3,870  1,234,567  3.8ms  175ms  app
+LISTENER  BIND               CONNS  REQ/S    P50    P99    5XX  ACTION
+web       192.0.2.10:80      3,870  1,190  3.8ms  175ms  0.02%  app
           [2001:db8::10]:80
-db        192.0.2.10:5432       29        512      -      -  db
+db        192.0.2.10:5432       29    0.4      -      -      -  db
 
-GROUP  ALGO          UP   REQUESTS    P50    P99  NOTE
-app    round-robin  1/2  1,234,567  3.8ms  175ms  10.0.0.22:8080 down: connect
-                                                  refused
-db     round-robin  1/1        512      -      -
+GROUP  ALGO          UP  REQ/S    P50    P99  ERR  NOTE
+app    round-robin  1/2  1,190  3.8ms  175ms    6  10.0.0.22:8080 down: connect
+                                                   refused
+db     round-robin  1/1    0.4      -      -    3
 ";
     assert!(screen.contains(expected), "got:\n{screen}");
     assert_narrow(&screen);
     let expected = "\
 app  round-robin  1/2 usable  answers begin p50 3.8ms p99 175ms
-  TARGET          STATE  WEIGHT  INFLIGHT   REQUESTS    AVG  SINCE  WHY
-  10.0.0.21:8080  up          1        12  1,234,000  4.2ms      -  -
-  10.0.0.22:8080  down        1         0        567      -      -  connect
-                                                                    refused
+  TARGET          STATE  WEIGHT  INFLIGHT  REQ/S    P50    P99  ERR  SINCE
+  10.0.0.21:8080  up          1        12  1,190  3.8ms  175ms    3      -
+  10.0.0.22:8080  down        1         0      0      -      -    3      -
+    connect refused
 ";
     let screen = super::targets(&status.groups[..1], now());
     assert_screen(&screen, expected);
@@ -237,7 +243,7 @@ fn note_names_the_first_target_in_trouble_and_counts_the_rest() {
     group.targets.push(drained);
     let screen = super::status(&status, now());
     assert!(
-        screen.contains("10.0.0.22:8080 down: connect refused; 1 more\n"),
+        screen.contains("10.0.0.22:8080 down: connect refused; 1\n"),
         "{screen}"
     );
 }
@@ -246,13 +252,13 @@ fn note_names_the_first_target_in_trouble_and_counts_the_rest() {
 fn targets_of_all_groups() {
     let expected = "\
 app  round-robin  1/2 usable
-  TARGET          STATE  WEIGHT  INFLIGHT   REQUESTS  SINCE  WHY
-  10.0.0.21:8080  up          1        12  1,234,000      -  -
-  10.0.0.22:8080  down        1         0        567      -  connect refused
+  TARGET          STATE  WEIGHT  INFLIGHT  REQ/S  ERR  SINCE  WHY
+  10.0.0.21:8080  up          1        12  1,190    3      -  -
+  10.0.0.22:8080  down        1         0      0    3      -  connect refused
 
 db  round-robin  1/1 usable
-  TARGET          STATE      WEIGHT  INFLIGHT  REQUESTS  SINCE  WHY
-  db1             unknown         1        29       512      -  -
+  TARGET          STATE      WEIGHT  INFLIGHT  REQ/S  ERR  SINCE  WHY
+  db1             unknown         1        29    0.4    3      -  -
   10.0.0.31:5432  check off
 ";
     assert_screen(&super::targets(&recorded_status().groups, now()), expected);
@@ -278,11 +284,11 @@ fn a_target_that_drains_shows_its_time_and_its_author() {
     groups.truncate(1);
     let expected = "\
 app  round-robin  1/2 usable  3 waiting for a place
-  TARGET          STATE        WEIGHT  INFLIGHT   REQUESTS  SINCE  WHY
-  10.0.0.21:8080  drain 4m12s   1 (3)        12  1,234,000    47s  by alice:
-                                                                   disk swap
-  10.0.0.22:8080  down              1         0        567  4d03h  connect
-                                                                   refused
+  TARGET          STATE        WEIGHT  INFLIGHT  REQ/S  ERR  SINCE  WHY
+  10.0.0.21:8080  drain 4m12s   1 (3)        12  1,190    3    47s  by alice:
+                                                                    disk swap
+  10.0.0.22:8080  down              1         0      0    3  4d03h  connect
+                                                                    refused
 ";
     assert_screen(&super::targets(&groups, now()), expected);
     groups[0].targets[0].leaves_in_ms = None;

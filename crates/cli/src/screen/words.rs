@@ -39,6 +39,15 @@ pub(super) fn latency(took: Option<Duration>) -> String {
     }
 }
 
+/// So many in a second: `0`, `0.4`, `9.2`, `1,204`; a dash if it is not known.
+pub(super) fn rate(per_s: Option<f64>) -> String {
+    match per_s {
+        None => "-".to_owned(),
+        Some(few) if few > 0.0 && few < 9.95 => format!("{few:.1}"),
+        Some(many) => count(many.round() as u64),
+    }
+}
+
 /// A length of time that should not lose a millisecond: `100ms`, `1s`, `1.5s`, `333ms`.
 pub(super) fn exact(ms: u64) -> String {
     if ms < 1000 {
@@ -220,6 +229,22 @@ mod tests {
         ];
         for (number, expected) in cases {
             assert_eq!(count(number), expected);
+        }
+    }
+
+    #[test]
+    fn rates() {
+        let cases = [
+            (None, "-"),
+            (Some(0.0), "0"),
+            (Some(0.04), "0.0"),
+            (Some(0.2), "0.2"),
+            (Some(9.94), "9.9"),
+            (Some(9.96), "10"),
+            (Some(1204.4), "1,204"),
+        ];
+        for (per_s, expected) in cases {
+            assert_eq!(rate(per_s), expected);
         }
     }
 

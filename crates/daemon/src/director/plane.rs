@@ -233,6 +233,12 @@ impl Plane {
             .map(|process| now.saturating_duration_since(process.started_at))
     }
 
+    /// The generation of the configuration that the forwarder serves, once it serves one.
+    pub(super) fn generation(&self) -> Option<u64> {
+        let pulse = self.process.as_ref()?.pulse?;
+        Some(pulse.generation).filter(|generation| *generation > 0)
+    }
+
     pub(super) fn pulse_age(&self, now: Instant) -> Option<Duration> {
         let process = self.process.as_ref()?;
         process.pulse?;

@@ -67,6 +67,7 @@ impl Director {
             restarts: self.plane.restarts(),
             uptime_s: self.plane.uptime(now).map(|uptime| uptime.as_secs()),
             report_age_ms: self.plane.pulse_age(now).map(millis),
+            generation: self.plane.generation(),
             access_log: self.access_log_status(),
         }
     }
