@@ -34,6 +34,10 @@ pub(crate) enum Command {
     #[command(after_help = help::STATUS)]
     Status,
 
+    /// Show both nodes side by side, and where they differ
+    #[command(after_help = help::PAIR)]
+    Pair,
+
     /// Explain the election: state, why, timers, priority, peer
     #[command(after_help = help::VRRP)]
     Vrrp {
@@ -76,6 +80,9 @@ pub(crate) enum Command {
         /// Number of an event, or name of a virtual router
         #[arg(value_name = "NUMBER|NAME")]
         which: Option<String>,
+        /// After the word `target`: the target, as `tandem targets` names it
+        #[arg(value_name = "GROUP/TARGET", conflicts_with_all = ["all", "list"])]
+        target: Option<String>,
         /// The last change (the default)
         #[arg(long, conflicts_with_all = ["which", "list"])]
         last: bool,

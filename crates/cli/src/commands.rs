@@ -2,7 +2,9 @@
 
 mod explain;
 pub(crate) mod orders;
+mod pair;
 mod reload;
+mod why;
 
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +12,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use control::client::Client;
 use control::{
-    Event, HandoverRequest, HandoverResult, Overall, Recording, RecordingSummary, Status,
-    Timestamp, VrrpDetail, path,
+    Event, HandoverRequest, HandoverResult, Overall, Status, Timestamp, VrrpDetail, path,
 };
 use serde_json::Value;
 
@@ -185,41 +186,6 @@ impl Call {
             }
         }
         Err(Failure::StreamEnded)
-    }
-
-    pub(crate) async fn why(mut self, which: Option<&str>, all: bool) -> Result<Code, Failure> {
-        let path = match which {
-            None => path::WHY.to_owned(),
-            Some(which) if which.parse::<u64>().is_ok() => format!("{}?seq={which}", path::WHY),
-            Some(name) => {
-                let known = self.get::<Vec<RecordingSummary>>(path::RECORDINGS).await?.0;
-                let names = known.iter().rev().map(|summary| summary.name.as_str());
-                must_be_known("recording of", name, names)?;
-                let seq = known
-                    .iter()
-                    .rev()
-                    .find(|summary| summary.name == name)
-                    .map_or(0, |summary| summary.seq);
-                format!("{}?seq={seq}", path::WHY)
-            }
-        };
-        let (recording, raw): (Recording, Value) = self.get(&path).await?;
-        if self.json {
-            self.output.json(&raw)?;
-        } else {
-            self.output.screen(&screen::why(&recording, all, now()))?;
-        }
-        Ok(Code::Good)
-    }
-
-    pub(crate) async fn recordings(mut self) -> Result<Code, Failure> {
-        let (list, raw): (Vec<RecordingSummary>, Value) = self.get(path::RECORDINGS).await?;
-        if self.json {
-            self.output.json(&raw)?;
-        } else {
-            self.output.screen(&screen::recordings(&list, now()))?;
-        }
-        Ok(Code::Good)
     }
 
     pub(crate) async fn handover(mut self, name: Option<String>) -> Result<Code, Failure> {

@@ -40,12 +40,26 @@ async fn run(args: &Args) -> Result<Code, Failure> {
     let call = commands::Call::new(args, Output::new(io::stdout().lock()));
     match &args.command {
         Command::Status => call.status().await,
+        Command::Pair => call.pair().await,
         Command::Vrrp { name } => call.vrrp(name.as_deref()).await,
         Command::Targets { group } => call.targets(group.as_deref()).await,
         Command::Rules { listener } => call.rules(listener.as_deref()).await,
         Command::Certs => call.certificates().await,
         Command::Events { follow, since } => call.events(*follow, *since).await,
         Command::Why { list: true, .. } => call.recordings().await,
+        Command::Why {
+            which: Some(word),
+            target: Some(target),
+            ..
+        } => match word.as_str() {
+            "target" => call.why_target(target).await,
+            other => Err(Failure::Usage(format!(
+                "`why {other} {target}`: of two words the first is `target`"
+            ))),
+        },
+        Command::Why {
+            which: Some(word), ..
+        } if word == "target" => Err(Failure::Usage("which one? GROUP/TARGET".to_owned())),
         Command::Why { which, all, .. } => call.why(which.as_deref(), *all).await,
         Command::Reload { wait } => call.reload(*wait).await,
         Command::Simulate { what } => simulate::simulate(call, what.join(" ")).await,

@@ -8,6 +8,7 @@ mod event;
 mod explain;
 mod order;
 mod overrides;
+mod pair;
 mod protocols;
 mod rules;
 mod status;
@@ -17,6 +18,7 @@ mod targets;
 mod tests;
 mod vrrp;
 mod why;
+mod why_target;
 mod words;
 
 pub(crate) use certificates::certificates;
@@ -24,11 +26,13 @@ pub(crate) use event::event;
 pub(crate) use explain::explanation;
 pub(crate) use order::{handover, in_force, reload};
 pub(crate) use overrides::{ordered, overrides};
+pub(crate) use pair::pair;
 pub(crate) use rules::rules;
 pub(crate) use status::status;
 pub(crate) use targets::targets;
 pub(crate) use vrrp::vrrp;
 pub(crate) use why::{recordings, why};
+pub(crate) use why_target::why_target;
 
 /// Columns a screen may take.
 const WIDTH: usize = 80;

@@ -155,6 +155,57 @@ fn why_by_number_by_name_and_without() {
 }
 
 #[test]
+fn why_of_a_target_is_its_state_and_its_events() {
+    let events = json!([
+        {"seq": 7, "at": "2026-03-04T05:06:07Z", "node": "lb1", "subject": "target app/10.0.0.22:8080", "from": "up",
+            "to": "down", "reason": "connect refused 3/3", "kind": "health"},
+        {"seq": 8, "at": "2026-03-04T05:06:08Z", "node": "lb1", "subject": "target app/10.0.0.21:8080", "from": "up",
+            "to": "down", "reason": "another one", "kind": "health"},
+    ]);
+    let daemon = Daemon::new(vec![
+        ("GET /status", json_answer(200, STATUS)),
+        ("GET /events", json_answer(200, &events.to_string())),
+    ]);
+    let output = daemon.run(&["why", "target", "app/10.0.0.22:8080"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).starts_with("app/10.0.0.22:8080  down"));
+    assert!(out(&output).contains("up -> down: connect refused 3/3\n"));
+    assert!(!out(&output).contains("another one"));
+    let output = daemon.run(&["--json", "why", "target", "app/10.0.0.22:8080"]);
+    let told: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(told["target"]["state"], "down");
+    assert_eq!(told["events"][0]["seq"], 7);
+    let output = daemon.run(&["why", "target", "app/nobody"]);
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).contains("no target `app/nobody`; there is: app/10.0.0.21:8080"));
+    assert_eq!(code(&daemon.run(&["why", "goal", "app/10.0.0.22:8080"])), 2);
+}
+
+#[test]
+fn a_pair_that_agrees_is_0_and_one_that_does_not_3() {
+    let facts = json!({"version": "0.1.0", "config_hash": "8f3a17c0ffee", "said_at": "2026-03-04T05:06:07Z"});
+    let node = |name: &str, this: bool, facts: &Value| json!({"name": name, "address": "10.0.0.2", "this": this, "heard_ms": null, "clock_ahead_ms": null, "facts": facts});
+    let pair = |other: &Value, differences: Value| {
+        json!({"nodes": [node("lb1", true, &facts), node("lb2", false, other)], "differences": differences})
+            .to_string()
+    };
+    let agrees = pair(&facts, json!([]));
+    assert_eq!(
+        code(&Daemon::knowing("GET /pair", &agrees).run(&["pair"])),
+        0
+    );
+    let differs = pair(&facts, json!(["lb2 runs tandemd 0.2.0, lb1 0.1.0"]));
+    let output = Daemon::knowing("GET /pair", &differs).run(&["pair"]);
+    assert_eq!(code(&output), 3);
+    assert!(out(&output).ends_with("! lb2 runs tandemd 0.2.0, lb1 0.1.0\n"));
+    let silent = pair(&Value::Null, json!([]));
+    assert_eq!(
+        code(&Daemon::knowing("GET /pair", &silent).run(&["pair"])),
+        3
+    );
+}
+
+#[test]
 fn events_since_a_number_or_a_time() {
     let daemon = Daemon::new(vec![
         ("GET /events?since=0", json_answer(200, EVENTS)),
@@ -260,7 +311,7 @@ fn reload_applied_refused_and_failed() {
     let output = daemon.run(&["reload", "--wait"]);
     assert_eq!(code(&output), 0);
     assert!(out(&output).ends_with(
-        "in force: the forwarder serves generation 14: 2 listeners, 2 of 3 targets\n  usable\n"
+        "in force: the forwarder serves generation 14: 2 listeners, 2 of 3 targets usable\n"
     ));
     let output = daemon.run(&["--json", "reload", "--wait"]);
     assert!(out(&output).contains("\"in_force\": true"));

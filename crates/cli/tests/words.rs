@@ -11,6 +11,7 @@ fn help_names_every_command_and_exit_code() {
     assert_eq!(code(&output), 0);
     let commands = [
         "status",
+        "pair",
         "vrrp",
         "targets",
         "events",

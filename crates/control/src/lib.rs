@@ -13,6 +13,7 @@
 //! | `GET /why` | the latest [`Recording`]; with `?seq=N` the one of that event, with `?name=NAME` the latest of a virtual router |
 //! | `GET /recordings` | a list of [`RecordingSummary`], oldest first |
 //! | `GET /metrics` | Prometheus text |
+//! | `GET /pair` | [`PairReport`]: both nodes side by side |
 //! | `GET /overrides` | a list of [`OverrideStatus`]: what operators have ordered, until they clear it |
 //! | `POST /orders` ([`OrderRequest`]) | [`OrderResult`] |
 //! | `POST /explain` (`{method, scheme, host, path, headers, from, listener}`) | what would become of the request, as `tandem --json explain` prints it |
@@ -30,6 +31,7 @@ pub mod event;
 pub mod internal;
 pub mod latency;
 pub mod order;
+pub mod pair;
 pub mod recording;
 pub mod request;
 pub mod response;
@@ -42,6 +44,7 @@ pub use client::{Client, ClientError};
 pub use event::{Event, EventKind};
 pub use latency::{AnswerTotals, GroupTimes, Times};
 pub use order::{OrderRequest, OrderResult, OverrideKind, OverrideStatus, ShareStatus};
+pub use pair::{NodeFacts, NodeReport, PairReport};
 pub use recording::{Fact, RecorderStatus, Recording, RecordingSummary, Run, What};
 pub use request::{HandoverRequest, ReloadRequest, SimulateRequest, path};
 pub use response::{

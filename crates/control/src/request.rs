@@ -18,6 +18,8 @@ pub mod path {
     pub const RECORDINGS: &str = "/recordings";
     /// `GET`: Prometheus text.
     pub const METRICS: &str = "/metrics";
+    /// `GET`: [`crate::PairReport`].
+    pub const PAIR: &str = "/pair";
     /// `GET`: a list of [`crate::OverrideStatus`].
     pub const OVERRIDES: &str = "/overrides";
     /// `POST`: [`crate::OrderRequest`] to [`crate::OrderResult`].

@@ -37,6 +37,17 @@ Examples:
   tandem status > /dev/null || echo 'look at this node'
   tandem --json status | jq -r '.vrrp[] | .name + \" \" + .state'";
 
+pub(super) const PAIR: &str = "\
+What each node says of itself: version, hash of the configuration, clock, marks
+of the keys that session tickets are made of, serial numbers of certificates,
+orders, and targets whose check does not find them up. The other one tells it on
+the second path (heartbeat under [pair]), once a second. Exit code: 0 they agree,
+3 they do not or the other one is not heard there.
+
+Examples:
+  tandem pair
+  tandem --json pair | jq -r '.differences[]'";
+
 pub(super) const VRRP: &str = "Examples:\n  tandem vrrp\n  tandem vrrp main";
 
 pub(super) const TARGETS: &str = "\
@@ -84,6 +95,7 @@ Examples:
   tandem why                  the last change of this node
   tandem why main             the last change of [vrrp.main]
   tandem why 41               the change that is event number 41
+  tandem why target app/10.0.0.21:8080    how a target stands, and its events
   tandem why --list           which changes have been recorded
   tandem --json why | jq .facts";
 

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control::NodeFacts;
 use serde::{Deserialize, Serialize};
 use vrrp::{Authentication, Guard, Marks, Sequencer, WallTime};
 
@@ -42,6 +43,9 @@ pub(super) struct Summary {
     pub(super) config_hash: String,
     /// State (lower case) and effective priority, by name of the virtual router.
     pub(super) routers: BTreeMap<String, (String, u8)>,
+    /// What people want to know of it; not in every message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) facts: Option<Box<NodeFacts>>,
 }
 
 /// The other node, as it said itself last.
@@ -50,6 +54,13 @@ struct Heard {
     at: Instant,
     interval: Duration,
     summary: Summary,
+}
+
+/// What the other node has told of itself for people, and how far its clock was ahead of ours when that arrived.
+#[derive(Debug, Clone)]
+pub(super) struct HeardFacts {
+    pub(super) facts: NodeFacts,
+    pub(super) clock_ahead_ms: i64,
 }
 
 /// The exchange with the other node.
@@ -66,6 +77,7 @@ pub(super) struct Heartbeat {
     marks: Marks,
     in_exchange: bool,
     heard: Option<Heard>,
+    facts: Option<HeardFacts>,
     next_at: Instant,
     refused: BTreeMap<&'static str, u64>,
 }
@@ -90,6 +102,7 @@ impl Heartbeat {
             marks: Marks::default(),
             in_exchange: false,
             heard: None,
+            facts: None,
             next_at: now,
             refused: BTreeMap::new(),
         }
@@ -191,10 +204,19 @@ impl Heartbeat {
         open(&mut self.marks)?;
         self.peer_nonce = beat.own;
         self.in_exchange = true;
+        let mut summary = beat.summary;
+        if let Some(facts) = summary.facts.take() {
+            let ours = i64::try_from(wall.0.as_millis()).unwrap_or(i64::MAX);
+            let clock_ahead_ms = facts.said_at.as_millis().saturating_sub(ours);
+            self.facts = Some(HeardFacts {
+                facts: *facts,
+                clock_ahead_ms,
+            });
+        }
         self.heard = Some(Heard {
             at: now,
             interval: Duration::from_millis(beat.interval_ms.clamp(10, 10_000)),
-            summary: beat.summary,
+            summary,
         });
         Ok(())
     }
@@ -204,6 +226,7 @@ impl Heartbeat {
         self.nonce = draw;
         self.marks = Marks::default();
         self.in_exchange = false;
+        self.facts = None;
     }
 
     /// Whether the other was heard lately.
@@ -216,6 +239,11 @@ impl Heartbeat {
     /// When the other was heard last, and what it said.
     pub(super) fn heard(&self) -> Option<(Instant, &Summary)> {
         self.heard.as_ref().map(|heard| (heard.at, &heard.summary))
+    }
+
+    /// What the other one has told of itself for people, if it is alive.
+    pub(super) fn heard_facts(&self, now: Instant) -> Option<&HeardFacts> {
+        self.facts.as_ref().filter(|_| self.is_alive(now))
     }
 
     /// The other's state of one virtual router, if it is alive: when that was said, the state and the priority.

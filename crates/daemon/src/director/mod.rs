@@ -32,6 +32,7 @@ mod nft;
 mod orders;
 mod outlook;
 mod overrides;
+mod pair;
 mod parent_settings;
 mod plane;
 mod practice;
@@ -108,6 +109,9 @@ struct Figures {
     groups: Vec<GroupStatus>,
     access_log: AccessLogCounts,
     waiting: Vec<oneshot::Sender<()>>,
+    /// Targets have changed since.
+    stale: bool,
+    asked_at: Option<Instant>,
 }
 
 struct Director {

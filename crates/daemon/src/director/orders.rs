@@ -31,6 +31,7 @@ impl Director {
                 }
             }
             Request::Status(answer) => drop(answer.send(self.status(now))),
+            Request::Pair(answer) => drop(answer.send(self.pair_report(now))),
             Request::Vrrp(answer) => drop(answer.send(self.vrrp_details(now))),
             Request::Config(answer) => drop(answer.send(self.config_text())),
             Request::Events { since, answer } => {

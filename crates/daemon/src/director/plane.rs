@@ -251,6 +251,22 @@ const COOKIES: &str = "tandem cookies 1";
 /// The same for session tickets.
 const TICKETS: &str = "tandem tickets 1";
 
+/// The same for the marks by which people tell keys of tickets apart.
+const TICKET_MARKS: &str = "tandem ticket marks 1";
+
+/// Marks of the keys that session tickets are made of, the one in use first. They are derived beside the keys and tell nothing of them.
+pub(super) fn ticket_marks(config: &Config) -> Vec<String> {
+    let secret = config.pair.as_ref().and_then(|pair| pair.secret.as_ref());
+    let derived = secret.map_or_else(Vec::new, |secret| secret.derive(TICKET_MARKS));
+    let mark = |key: [u8; 32]| {
+        key[..4]
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect()
+    };
+    derived.into_iter().map(mark).collect()
+}
+
 /// The order to serve a configuration.
 pub(super) fn configure(generation: u64, path: &Path, text: &str, config: &Config) -> ToForwarder {
     let secret = config.pair.as_ref().and_then(|pair| pair.secret.as_ref());

@@ -83,12 +83,14 @@ impl Director {
             FromForwarder::Overridden { number, error } => self.on_overridden(now, number, error),
             FromForwarder::Explained { id, answer } => self.on_explained(id, answer),
             FromForwarder::Health(change) => {
+                self.figures.stale = true;
                 let subject = format!("target {}/{}", change.group, change.target);
                 let entry = Entry::new(EventKind::Health, subject, change.why);
                 self.journal
                     .record(entry.states(change.from.as_str(), change.to.as_str()));
             }
             FromForwarder::Usable(usable) => {
+                self.figures.stale = true;
                 self.plane.on_usable(link, usable);
                 self.judge(now);
             }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use control::NodeFacts;
+
 use super::Director;
 use super::evidence::PeerSays;
 use super::heartbeat::{Heartbeat, Summary};
@@ -26,6 +28,8 @@ pub(super) struct SecondPath {
     retry_at: Option<Instant>,
     error: Option<String>,
     alive: bool,
+    /// When the other node is told what people want to know.
+    facts_at: Option<Instant>,
 }
 
 impl SecondPath {
@@ -140,7 +144,10 @@ impl Director {
         {
             self.second_path.open(now);
         }
+        let told = self.facts_to_tell(now);
+        let tells = told.is_some();
         let summary = || Summary {
+            facts: told,
             config_hash: self.running.config.hash.clone(),
             routers: (self.instances.iter())
                 .filter(|instance| !instance.departing)
@@ -158,6 +165,9 @@ impl Director {
             return;
         };
         if let Some(message) = heartbeat.due(now, signing::wall(), rand::random(), summary) {
+            if tells {
+                path.facts_at = Some(now + super::pair::INTERVAL);
+            }
             let sent = socket.try_send_to(&message, heartbeat.peer);
             path.error = sent
                 .err()
@@ -168,6 +178,18 @@ impl Director {
                 self.spread_what_the_peer_says(now);
             }
         }
+    }
+
+    /// What the next message tells for people, if that message is due, and they are.
+    fn facts_to_tell(&mut self, now: Instant) -> Option<Box<NodeFacts>> {
+        let path = &self.second_path;
+        let heartbeat = path.heartbeat.as_ref().filter(|_| path.socket.is_some())?;
+        let rests = path.facts_at.is_some_and(|at| at > now);
+        if heartbeat.deadline() > now || rests {
+            return None;
+        }
+        self.look_at_targets(now);
+        Some(Box::new(self.own_facts()))
     }
 
     /// Takes what waits on the second path.

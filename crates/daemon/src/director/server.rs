@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use control::{
     ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, OrderRequest, OverrideStatus,
-    Recording, RecordingSummary, ReloadResult, RestartResult, SimulateRequest, SimulateResult,
-    Status, VrrpDetail, path,
+    PairReport, Recording, RecordingSummary, ReloadResult, RestartResult, SimulateRequest,
+    SimulateResult, Status, VrrpDetail, path,
 };
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -59,6 +59,7 @@ pub(super) enum Request {
     /// Ask the forwarder for fresh figures; answered when they are there.
     Refresh(oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
+    Pair(oneshot::Sender<Result<PairReport, ErrorAnswer>>),
     Vrrp(oneshot::Sender<Vec<VrrpDetail>>),
     Config(oneshot::Sender<ConfigText>),
     Events {
@@ -187,6 +188,14 @@ async fn dispatch(
             refresh(requests).await;
             json(ask(requests, Request::Status).await)
         }
+        (&Method::GET, path::PAIR) => {
+            refresh(requests).await;
+            match ask(requests, Request::Pair).await {
+                Some(Ok(report)) => json(Some(report)),
+                Some(Err(refusal)) => full_json(StatusCode::CONFLICT, &refusal),
+                None => gone(),
+            }
+        }
         (&Method::GET, path::VRRP) => json(ask(requests, Request::Vrrp).await),
         (&Method::GET, path::CONFIG) => json(ask(requests, Request::Config).await),
         (&Method::GET, path::EVENTS) => events(&query, requests).await,
@@ -209,6 +218,7 @@ async fn dispatch(
         (
             _,
             path::STATUS
+            | path::PAIR
             | path::VRRP
             | path::CONFIG
             | path::EVENTS

@@ -31,6 +31,7 @@ fn active() -> Summary {
     Summary {
         config_hash: "abc".to_owned(),
         routers: [("main".to_owned(), ("active".to_owned(), 200))].into(),
+        facts: None,
     }
 }
 
@@ -147,4 +148,36 @@ fn forged_and_senseless_ones_are_counted_and_nothing_else() {
         two.receive(start, WALL, draw(), one.own.ip(), &changed);
     }
     assert!(!two.is_alive(start));
+}
+
+#[test]
+fn what_people_want_to_know_is_kept_though_it_is_not_in_every_message() {
+    let start = Instant::now();
+    let (mut one, mut two) = (node(start, 2, 11, 1), node(start, 3, 22, 1));
+    let (mut now, _) = meet(start, &mut one, &mut two);
+    assert!(two.heard_facts(now).is_none());
+    let millis = i64::try_from(WALL.0.as_millis()).unwrap();
+    let facts = NodeFacts {
+        version: "0.1.0".to_owned(),
+        config_hash: "abc".to_owned(),
+        said_at: control::Timestamp::from_millis(millis + 250),
+        ticket_keys: Vec::new(),
+        certificates: BTreeMap::new(),
+        overrides: Vec::new(),
+        not_up: BTreeMap::new(),
+        left_out: 0,
+    };
+    now += INTERVAL;
+    let mut told = active();
+    told.facts = Some(Box::new(facts.clone()));
+    let octets = one.due(now, WALL, draw(), || told).unwrap();
+    two.receive(now, WALL, draw(), one.own.ip(), &octets);
+    now += INTERVAL;
+    beat(now, &mut one, &mut two);
+    let heard = two.heard_facts(now).unwrap();
+    assert_eq!((&heard.facts, heard.clock_ahead_ms), (&facts, 250));
+    assert!(
+        two.heard_facts(now + INTERVAL * 5).is_none(),
+        "it is silent"
+    );
 }
