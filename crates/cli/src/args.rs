@@ -80,7 +80,7 @@ pub(crate) enum Command {
         /// Number of an event, or name of a virtual router
         #[arg(value_name = "NUMBER|NAME")]
         which: Option<String>,
-        /// After the word `target`: the target, as `tandem targets` names it
+        /// After the word `target`: which one
         #[arg(value_name = "GROUP/TARGET", conflicts_with_all = ["all", "list"])]
         target: Option<String>,
         /// The last change (the default)
@@ -153,6 +153,31 @@ pub(crate) enum Command {
         terms: Terms,
     },
 
+    /// Give a group of a rule so many percent, the others the rest
+    #[command(after_help = help::CANARY)]
+    Canary {
+        /// A rule that forwards to several groups
+        #[arg(value_name = "RULE|LISTENER/RULE|LISTENER")]
+        rule: String,
+        /// The group and its share in percent
+        #[arg(value_name = "GROUP=PERCENT")]
+        share: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+
+    /// Give one group of a rule everything (blue/green)
+    #[command(after_help = help::SWITCH)]
+    Switch {
+        /// A rule that forwards to several groups
+        #[arg(value_name = "RULE|LISTENER/RULE|LISTENER")]
+        rule: String,
+        /// The group
+        group: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+
     /// List what was ordered at run time, or clear it
     #[command(after_help = help::OVERRIDES)]
     Overrides {
@@ -178,6 +203,14 @@ pub(crate) enum Command {
     /// Explain where a request would go, and why
     #[command(after_help = help::EXPLAIN)]
     Explain(Asked),
+
+    /// Print the figures of the node as Prometheus reads them
+    #[command(after_help = help::METRICS)]
+    Metrics {
+        /// Only families whose name begins like this
+        #[arg(value_name = "PREFIX")]
+        prefix: Option<String>,
+    },
 
     /// Check a configuration file, without a daemon
     #[command(after_help = help::CHECK)]

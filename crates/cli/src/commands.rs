@@ -1,6 +1,7 @@
 //! The commands that ask the daemon: fetch, print, judge. How it looks is in [`crate::screen`].
 
 mod explain;
+mod metrics;
 pub(crate) mod orders;
 mod pair;
 mod reload;

@@ -86,6 +86,15 @@ async fn run(args: &Args) -> Result<Code, Failure> {
             let order = commands::orders::weight(subject, weights, *reset, terms)?;
             call.order(order).await
         }
+        Command::Canary { rule, share, terms } => {
+            let order = commands::orders::canary(rule, share, terms)?;
+            call.order(order).await
+        }
+        Command::Switch { rule, group, terms } => {
+            let order = commands::orders::switch(rule, group, terms);
+            call.order(order).await
+        }
+        Command::Metrics { prefix } => call.metrics(prefix.as_deref().unwrap_or("")).await,
         Command::Overrides {
             subject,
             clear: true,

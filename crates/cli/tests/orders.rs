@@ -19,7 +19,7 @@ fn result() -> String {
 
 #[test]
 fn each_command_sends_its_order_and_says_that_it_stays() {
-    let cases: [(&[&str], Value); 10] = [
+    let cases: [(&[&str], Value); 12] = [
         (
             &["drain", "app/a", "--for", "2h", "--why", "disk swap"],
             json!({"order": "drain", "target": "app/a", "for_s": 7200, "why": "disk swap"}),
@@ -47,6 +47,14 @@ fn each_command_sends_its_order_and_says_that_it_stays() {
         (
             &["weight", "site", "web-v1=75", "web-v2=25"],
             json!({"order": "split", "rule": "site", "weights": {"web-v1": 75, "web-v2": 25}, "for_s": null, "why": null}),
+        ),
+        (
+            &["canary", "site", "web-v2=25", "--for", "1h"],
+            json!({"order": "canary", "rule": "site", "group": "web-v2", "percent": 25, "for_s": 3600, "why": null}),
+        ),
+        (
+            &["switch", "site", "green", "--why", "release 7"],
+            json!({"order": "canary", "rule": "site", "group": "green", "percent": 100, "for_s": null, "why": "release 7"}),
         ),
         (
             &["weight", "site", "--reset"],

@@ -63,6 +63,22 @@ pub enum OrderRequest {
         #[serde(default)]
         why: Option<String>,
     },
+    /// One group of a rule that forwards to several gets so many percent of the weight; the others share the rest as they did. It stands
+    /// as a split.
+    Canary {
+        /// As above.
+        rule: String,
+        /// Name of the group.
+        group: String,
+        /// 0 to 100; 100 switches to it.
+        percent: u32,
+        /// Seconds.
+        #[serde(default)]
+        for_s: Option<u64>,
+        /// The reason, in words.
+        #[serde(default)]
+        why: Option<String>,
+    },
     /// The node goes into maintenance, or comes out of it.
     Node {
         /// Whether it is to be in maintenance.

@@ -137,6 +137,16 @@ fn orders_that_stand() {
             },
         ),
         (
+            json!({"order": "canary", "rule": "site", "group": "v2", "percent": 25}),
+            OrderRequest::Canary {
+                rule: "site".to_owned(),
+                group: "v2".to_owned(),
+                percent: 25,
+                for_s: None,
+                why: None,
+            },
+        ),
+        (
             json!({"order": "clear"}),
             OrderRequest::Clear { subject: None },
         ),

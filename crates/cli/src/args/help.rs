@@ -40,9 +40,9 @@ Examples:
 pub(super) const PAIR: &str = "\
 What each node says of itself: version, hash of the configuration, clock, marks
 of the keys that session tickets are made of, serial numbers of certificates,
-orders, and targets whose check does not find them up. The other one tells it on
-the second path (heartbeat under [pair]), once a second. Exit code: 0 they agree,
-3 they do not or the other one is not heard there.
+orders, and targets whose check does not find them up. The other one tells it
+on the second path (heartbeat under [pair]), once a second. Exit code: 0 they
+agree, 3 they do not, or the other one is not heard there.
 
 Examples:
   tandem pair
@@ -168,6 +168,39 @@ Examples:
   tandem weight site web-v1=75 web-v2=25 --why canary
   tandem weight https/site web-v2=0 --for 1h
   tandem weight site --reset                  as in the file again";
+
+pub(super) const CANARY: &str = "\
+The others share the rest in the proportions they have: 25 for web-v2 makes 75
+for web-v1. Clients that a rule binds to their group stay with it. What each
+group gets is printed.
+
+The order stands as one of `tandem weight`: kept across reload and restart of
+every process, until it is cleared (tandem weight RULE --reset, tandem overrides
+--clear) or its time is over. Give it on both nodes of a pair.
+
+Examples:
+  tandem canary site web-v2=5 --for 1h --why 'new checkout'
+  tandem canary https/site web-v2=25";
+
+pub(super) const SWITCH: &str = "\
+The other groups of the rule get nothing; naming another group switches back.
+Clients that a rule binds to their group stay with it as long as it can serve.
+
+The order stands as one of `tandem weight`: kept across reload and restart of
+every process, until it is cleared (tandem weight RULE --reset, tandem overrides
+--clear) or its time is over. Give it on both nodes of a pair.
+
+Examples:
+  tandem switch site green --why 'release 7'
+  tandem switch site blue";
+
+pub(super) const METRICS: &str = "\
+The same as /metrics of the control socket; docs/metrics.md says what each is.
+With --json an object a line for each sample: name, labels, value.
+
+Examples:
+  tandem metrics | grep '^tandem_target_up'
+  tandem metrics tandem_vrrp";
 
 pub(super) const OVERRIDES: &str = "\
 Orders stand beside the file: who gave them, when, until when, why. One for

@@ -120,6 +120,37 @@ pub(crate) fn weight(
     })
 }
 
+/// The order that `tandem canary` means.
+pub(crate) fn canary(rule: &str, share: &str, terms: &Terms) -> Result<OrderRequest, Failure> {
+    let read = share.rsplit_once('=').and_then(|(group, percent)| {
+        let percent = percent.trim_end_matches('%').parse().ok()?;
+        (percent <= 100).then(|| (group.to_owned(), percent))
+    });
+    let Some((group, percent)) = read else {
+        return Err(Failure::Usage(format!(
+            "`{share}` is no share; write GROUP=PERCENT, 0 to 100"
+        )));
+    };
+    Ok(OrderRequest::Canary {
+        rule: rule.to_owned(),
+        group,
+        percent,
+        for_s: terms.for_s(),
+        why: terms.why.clone(),
+    })
+}
+
+/// The order that `tandem switch` means: a canary that has grown up.
+pub(crate) fn switch(rule: &str, group: &str, terms: &Terms) -> OrderRequest {
+    OrderRequest::Canary {
+        rule: rule.to_owned(),
+        group: group.to_owned(),
+        percent: 100,
+        for_s: terms.for_s(),
+        why: terms.why.clone(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -177,5 +208,29 @@ mod tests {
             read("site", &["a=1", "a=2"], false).unwrap_err(),
             "group a is given twice"
         );
+    }
+
+    #[test]
+    fn a_share_is_a_group_with_its_percent() {
+        let read = |share: &str| canary("site", share, &Terms::default());
+        let order = OrderRequest::Canary {
+            rule: "site".to_owned(),
+            group: "web-v2".to_owned(),
+            percent: 25,
+            for_s: None,
+            why: None,
+        };
+        assert_eq!(read("web-v2=25").unwrap(), order);
+        assert_eq!(read("web-v2=25%").unwrap(), order);
+        for bad in ["web-v2", "web-v2=", "web-v2=101", "web-v2=-1", "25"] {
+            assert!(
+                read(bad).unwrap_err().to_string().contains("no share"),
+                "{bad}"
+            );
+        }
+        assert!(matches!(
+            switch("site", "green", &Terms::default()),
+            OrderRequest::Canary { percent: 100, .. }
+        ));
     }
 }

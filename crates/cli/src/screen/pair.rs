@@ -17,7 +17,7 @@ pub(crate) fn pair(report: &PairReport) -> String {
         false => node.name.clone(),
     };
     let names: Vec<String> = report.nodes.iter().map(star).collect();
-    let mut columns = vec![("", Align::Left)];
+    let mut columns = vec![("NODE", Align::Left)];
     columns.extend(names.iter().map(|name| (name.as_str(), Align::Left)));
     let mut table = Table::new(0, &columns);
     let mut row = |what: &str, of: &dyn Fn(&NodeReport) -> Cell| {
@@ -144,7 +144,7 @@ mod tests {
             differences: vec!["lb2 sees app/10.0.0.22:8080 up, lb1 down".to_owned()],
         };
         let expected = "\
-             lb1*                     lb2
+NODE         lb1*                     lb2
 address      10.0.0.2                 10.0.0.2
 heard        -                        412ms ago
 version      0.1.0                    0.1.0

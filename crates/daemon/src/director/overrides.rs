@@ -5,6 +5,7 @@
 //! which of them have not. An order for something that is not in the file stays, and holds when the thing is back.
 
 mod book;
+mod canary;
 mod course;
 mod names;
 mod shown;
@@ -172,6 +173,19 @@ impl Director {
                 result.shares = shares;
                 Ok(result)
             }
+            OrderRequest::Canary {
+                rule,
+                group,
+                percent,
+                for_s,
+                why,
+            } => {
+                let weights = self.canary(&rule, group, percent)?;
+                let (what, shares) = self.split(&rule, weights)?;
+                let mut result = self.set_override(what, by, (for_s, why))?;
+                result.shares = shares;
+                Ok(result)
+            }
             OrderRequest::Ready { target } => {
                 let is_meant = |entry: &Entry| {
                     matches!(entry.what, What::Away { .. }) && entry.what.is_called(&target)
@@ -302,6 +316,31 @@ impl Director {
         };
         let share = |(group, weight)| ShareStatus { group, weight };
         Ok((what, shares.into_iter().map(share).collect()))
+    }
+
+    /// The weights of a rule by which one of its groups has so many percent.
+    fn canary(
+        &self,
+        rule: &str,
+        group: String,
+        percent: u32,
+    ) -> Result<std::collections::BTreeMap<String, u32>, ErrorAnswer> {
+        if percent > 100 {
+            return refuse(
+                format!("{percent} percent are more than there is"),
+                "0 to 100",
+            );
+        }
+        let file = names::split(&self.running.config, rule)?.shares;
+        if !file.iter().any(|(known, _)| *known == group) {
+            // Refused in the words for a weight of a group that is not there.
+            return Ok([(group, percent)].into());
+        }
+        let (_, now) = self.split(rule, std::collections::BTreeMap::new())?;
+        let now: Vec<_> = (now.into_iter())
+            .map(|share| (share.group, share.weight))
+            .collect();
+        Ok(canary::weights(file, &now, &group, percent))
     }
 
     fn set_override(
