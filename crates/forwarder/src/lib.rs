@@ -50,6 +50,7 @@ mod udp;
 mod upstream;
 mod waiting;
 mod websocket;
+mod wire;
 mod worker;
 
 pub use access_log::{AccessLogFigures, AccessLogFormat, AccessLogSettings, AccessLogTarget};

@@ -11,15 +11,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustls::ClientConnection;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client;
 
 use crate::buffers::SCRATCH_BYTES;
 use crate::http2::conduit::{self, Conduit};
 use crate::http2::upward::Upward;
 use crate::tls::facts::{Facts, Secured};
+use crate::tls::session::Session;
+use crate::wire;
 
 /// A connection.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub(crate) enum Stream {
     /// From a client, inside TLS.
     Server(Box<Secured>),
     /// To a target, inside TLS.
-    Client(Box<client::TlsStream<TcpStream>>),
+    Client(Box<Session<ClientConnection>>),
     /// One stream of an HTTP/2 connection.
     Conduit(Conduit),
     /// One stream to a target that speaks HTTP/2.
@@ -105,8 +107,8 @@ impl Stream {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Server(secured) => Some(secured.stream.get_ref().0),
-            Self::Client(stream) => Some(stream.get_ref().0),
+            Self::Server(secured) => Some(&secured.session.tcp),
+            Self::Client(session) => Some(&session.tcp),
             Self::Fresh(_) | Self::Conduit(_) | Self::Upward(_) => None,
         }
     }
@@ -193,7 +195,7 @@ impl Stream {
             Self::Fresh(None) => {}
             Self::Plain(stream) => drop(stream.set_zero_linger()),
             Self::Server(secured) => secured.reset_on_close(),
-            Self::Client(stream) => drop(stream.get_ref().0.set_zero_linger()),
+            Self::Client(session) => drop(session.tcp.set_zero_linger()),
             Self::Conduit(conduit) => conduit.reset(),
             // A stream that is dropped before its end is reset.
             Self::Upward(_) => {}
@@ -220,9 +222,13 @@ impl AsyncRead for Stream {
         }
         match this {
             Self::Fresh(_) => Poll::Pending,
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Server(secured) => Pin::new(&mut secured.stream).poll_read(cx, buf),
-            Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Plain(stream) => {
+                let count = ready!(wire::poll_receive(stream, cx, buf.initialize_unfilled()))?;
+                buf.advance(count);
+                Poll::Ready(Ok(()))
+            }
+            Self::Server(secured) => secured.session.poll_read(cx, buf),
+            Self::Client(session) => session.poll_read(cx, buf),
             Self::Conduit(conduit) => conduit.poll_read(buf),
             Self::Upward(upward) => upward.poll_read(cx, buf),
         }
@@ -241,9 +247,9 @@ impl AsyncWrite for Stream {
         }
         match this {
             Self::Fresh(_) => Poll::Pending,
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
-            Self::Server(secured) => Pin::new(&mut secured.stream).poll_write(cx, data),
-            Self::Client(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Plain(stream) => wire::poll_send(stream, cx, &[IoSlice::new(data)]),
+            Self::Server(secured) => secured.session.poll_write(cx, &[IoSlice::new(data)]),
+            Self::Client(session) => session.poll_write(cx, &[IoSlice::new(data)]),
             Self::Conduit(conduit) => conduit.poll_write(&[IoSlice::new(data)]),
             Self::Upward(upward) => upward.poll_write(cx, data),
         }
@@ -260,9 +266,9 @@ impl AsyncWrite for Stream {
         }
         match this {
             Self::Fresh(_) => Poll::Pending,
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Server(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, slices),
-            Self::Client(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Plain(stream) => wire::poll_send(stream, cx, slices),
+            Self::Server(secured) => secured.session.poll_write(cx, slices),
+            Self::Client(session) => session.poll_write(cx, slices),
             Self::Conduit(conduit) => conduit.poll_write(slices),
             Self::Upward(upward) => {
                 let first = slices.iter().find(|slice| !slice.is_empty());
@@ -273,22 +279,22 @@ impl AsyncWrite for Stream {
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Fresh(_) => true,
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Server(secured) => secured.stream.is_write_vectored(),
-            Self::Client(stream) => stream.is_write_vectored(),
-            Self::Conduit(_) => true,
+            Self::Fresh(_)
+            | Self::Plain(_)
+            | Self::Server(_)
+            | Self::Client(_)
+            | Self::Conduit(_) => true,
             Self::Upward(_) => false,
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Fresh(_) => Poll::Ready(Ok(())),
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Server(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
-            Self::Client(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Conduit(_) | Self::Upward(_) => Poll::Ready(Ok(())),
+            Self::Server(secured) => secured.session.poll_send(cx),
+            Self::Client(session) => session.poll_send(cx),
+            Self::Fresh(_) | Self::Plain(_) | Self::Conduit(_) | Self::Upward(_) => {
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -300,8 +306,8 @@ impl AsyncWrite for Stream {
         match this {
             Self::Fresh(_) => Poll::Pending,
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Server(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
-            Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Server(secured) => secured.session.poll_shutdown(cx),
+            Self::Client(session) => session.poll_shutdown(cx),
             Self::Conduit(conduit) => {
                 conduit.shut_down();
                 Poll::Ready(Ok(()))

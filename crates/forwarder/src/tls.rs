@@ -9,6 +9,7 @@
 //! - [`handshake`]: from a TCP connection to an encrypted one.
 //! - [`hello`]: whom a client asks for, read in passing.
 //! - [`name`]: whom a certificate is for, in words.
+//! - [`session`]: what comes after a handshake.
 //! - [`targets`]: connections to targets.
 //! - [`tickets`]: how clients come back to their sessions.
 
@@ -19,6 +20,7 @@ pub(crate) mod facts;
 pub(crate) mod handshake;
 mod hello;
 mod name;
+pub(crate) mod session;
 pub(crate) mod targets;
 pub(crate) mod tickets;
 

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use rustls::server::ServerConnection;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use super::name::{self, Nameless};
+use super::session::Session;
 use crate::cause::Cause;
 
 /// What is known of a client's encrypted connection.
@@ -80,7 +80,7 @@ fn cipher(suite: CipherSuite) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Secured {
     /// The connection.
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) session: Session<ServerConnection>,
     /// What its handshake has agreed upon.
     pub(crate) facts: Rc<Facts>,
     cut: Cell<bool>,
@@ -88,9 +88,9 @@ pub(crate) struct Secured {
 
 impl Secured {
     /// A connection whose handshake is done.
-    pub(super) fn new(stream: TlsStream<TcpStream>, facts: Facts) -> Self {
+    pub(super) fn new(session: Session<ServerConnection>, facts: Facts) -> Self {
         Self {
-            stream,
+            session,
             facts: Rc::new(facts),
             cut: Cell::new(false),
         }
@@ -100,7 +100,7 @@ impl Secured {
     pub(crate) fn reset_on_close(&self) {
         self.cut.set(true);
         // Without it the peer still misses the word.
-        let _ = self.stream.get_ref().0.set_zero_linger();
+        let _ = self.session.tcp.set_zero_linger();
     }
 }
 
@@ -109,7 +109,9 @@ impl Drop for Secured {
         if self.cut.get() {
             return;
         }
-        let (tcp, connection) = self.stream.get_mut();
+        let Session {
+            tcp, connection, ..
+        } = &mut self.session;
         // Nothing happens if it was said before.
         connection.send_close_notify();
         while connection.wants_write() {

@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::facts::{Facts, Secured};
 use super::hello::{self, Hello, MAX_HELLO_BYTES};
+use super::session::Session;
 use crate::access_log::record::Record;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
@@ -99,7 +100,8 @@ pub(crate) async fn accept(
         let connection = stream.get_ref().1;
         let facts = Facts::of(connection)?;
         listener.handshakes.count(&facts);
-        Ok(Stream::Server(Box::new(Secured::new(stream, facts))))
+        let session = Session::new(stream.into_inner());
+        Ok(Stream::Server(Box::new(Secured::new(session, facts))))
     });
     result
         .map_err(|failure| note(worker, admission, (peer, begun_at), failure))

@@ -9,11 +9,12 @@ use arc_swap::ArcSwap;
 use balancer::{Check, CheckTls, GroupSettings, Plan, TargetTlsSettings};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client};
+use tokio_rustls::TlsConnector;
 
 use super::certificates::{self, CertificateMaterial};
+use super::session::Session;
 use super::{Materials, TlsError, provider};
 use crate::error::ApplyError;
 use crate::stream::Stream;
@@ -76,7 +77,7 @@ impl TargetTls {
     }
 
     /// Encrypts a new connection; fails unless the target is whom it should be: the configured name, or its address.
-    async fn connect(&self, stream: TcpStream) -> io::Result<client::TlsStream<TcpStream>> {
+    async fn connect(&self, stream: TcpStream) -> io::Result<Session<ClientConnection>> {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => ServerName::IpAddress(stream.peer_addr()?.ip().into()),
@@ -86,7 +87,7 @@ impl TargetTls {
         if self.http2 && stream.get_ref().1.alpn_protocol() != Some(H2) {
             return Err(io::Error::other("the target does not speak HTTP/2"));
         }
-        Ok(stream)
+        Ok(Session::new(stream.into_inner()))
     }
 }
 
