@@ -11,12 +11,12 @@ use control::{CheckState, ErrorAnswer, NodeFacts, NodeReport, PairReport};
 use super::heartbeat::HeardFacts;
 use super::{Director, plane, timestamp};
 
-/// Between two messages that tell it.
-pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+/// Between two messages that tell it: twice the slowest heartbeat, so that a way on which long messages are lost carries every second one.
+pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 /// Between two questions to the forwarder about targets that have changed: its answer is long.
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
-/// Entries of each list that are told.
-const LISTED: usize = 64;
+/// Octets of the names and words of each list that are told: with the virtual routers it has to fit into one message.
+const LISTED: usize = 2048;
 /// Clocks that are further apart than this are worth a word.
 const SAME_TIME_MS: i64 = 1000;
 
@@ -27,6 +27,7 @@ impl Director {
         let ticket_keys = plane::ticket_marks(&self.running.config);
         let certificates = self.certificate_status().into_iter();
         let certificates = certificates.map(|one| (one.name, one.serial));
+        let pair = |(name, words): &(String, String)| name.len() + words.len();
         let overrides = self.overrides_status().into_iter();
         let overrides = overrides.map(|order| format!("{} {}", order.subject, order.words));
         let targets = self.figures.groups.iter().flat_map(|group| {
@@ -44,9 +45,9 @@ impl Director {
             config_hash: self.running.config.hash.clone(),
             said_at: timestamp(),
             ticket_keys,
-            certificates: some(certificates, &mut left_out),
-            overrides: some(overrides, &mut left_out),
-            not_up: some(targets, &mut left_out),
+            certificates: some(certificates, pair, &mut left_out),
+            overrides: some(overrides, String::len, &mut left_out),
+            not_up: some(targets, pair, &mut left_out),
             left_out,
         }
     }
@@ -99,12 +100,20 @@ impl Director {
     }
 }
 
-/// The first of a list; the others are counted.
-fn some<T, C: FromIterator<T>>(all: impl Iterator<Item = T>, left_out: &mut u64) -> C {
-    let mut all = all.fuse();
-    let listed = all.by_ref().take(LISTED).collect();
-    *left_out += all.count() as u64;
-    listed
+/// The first of a list, as many as there is room for; the others are counted.
+fn some<T, C: FromIterator<T>>(
+    all: impl Iterator<Item = T>,
+    len: impl Fn(&T) -> usize,
+    left_out: &mut u64,
+) -> C {
+    let mut room = LISTED;
+    let fits = |entry: &T| {
+        let left = room.checked_sub(len(entry));
+        room = left.unwrap_or(0);
+        *left_out += u64::from(left.is_none());
+        left.is_some()
+    };
+    all.filter(fits).collect()
 }
 
 /// Where two nodes differ and should not, a sentence each.
@@ -267,7 +276,8 @@ mod tests {
         other.left_out = 1;
         assert_eq!(found(other, 0), Vec::<String>::new());
         let mut left_out = 0;
-        let listed: Vec<u32> = some(0..70, &mut left_out);
-        assert_eq!((listed.len(), left_out), (64, 6));
+        let names = (0..300).map(|number| format!("target{number:04}"));
+        let listed: Vec<String> = some(names, String::len, &mut left_out);
+        assert_eq!((listed.len(), left_out), (204, 96));
     }
 }
