@@ -168,7 +168,8 @@ impl Journal {
     }
 }
 
-fn log(entry: &Entry) {
+/// Writes its line.
+pub(super) fn log(entry: &Entry) {
     let Entry {
         kind,
         subject,

@@ -9,15 +9,18 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use linux::address::Vip;
+use linux::address::{Address, Vip};
+use linux::monitor::Change;
 use linux::neighbour::Announcer;
 use vrrp::{Priority, Rehearsal};
 
 use super::Director;
 use super::addresses::Addresses;
-use super::flight::Recorder;
+use super::facts::Facts;
+use super::flight::Lane;
 use super::instance::{Instance, Notice, PRACTICE_VIPS as VIPS};
-use super::{nft, testament};
+use super::steer::Steering;
+use super::{outlook, testament};
 use crate::experiment::{self, LOOPBACK, NOWHERE};
 
 impl Director {
@@ -29,9 +32,9 @@ impl Director {
         practise_decision(now, instance);
         practise_frames(instance);
         if instance.is_steered() {
-            // No rules: the program starts and ends.
-            tokio::task::spawn_local(async { nft::run("").await });
+            Steering::practise();
         }
+        practise_change(now);
         // The outcome of its claim comes back under the number of nobody, and is passed over.
         let addresses = Addresses::new(
             Instance::NOBODY,
@@ -72,13 +75,37 @@ impl Director {
                 moved.summary.node = self.node_name();
                 // Nobody has hooks.
                 self.call_hooks(&moved);
-                Recorder::practise(*moved, &understudy.lane, &self.journal.lane);
+                (self.recorder).practise(*moved, &understudy.lane, &self.journal.lane);
             }
             // To nobody.
             Notice::Parting { .. } | Notice::Elsewhere { .. } => self.on_notices(vec![notice]),
             Notice::Handover { .. } => {}
         }
     }
+}
+
+/// The kernel tells of an address of ours that came and went.
+fn practise_change(now: Instant) {
+    let (address, prefix_len) = VIPS[0];
+    let address = Address {
+        ifindex: NOWHERE,
+        address,
+        prefix_len,
+        ours: true,
+        secondary: false,
+        tentative: false,
+        dad_failed: false,
+        valid: None,
+    };
+    let (mut facts, mut lane) = (Facts::default(), Lane::default());
+    for change in [
+        Change::AddressAdded(address),
+        Change::AddressRemoved(address),
+    ] {
+        lane.change(now, &change);
+        facts.apply(&change);
+    }
+    let _ = outlook::gateway(now, "lo");
 }
 
 /// The other router falls silent, and one with a higher priority appears.

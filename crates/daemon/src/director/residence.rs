@@ -6,9 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use control::EventKind;
 use linux::process::SinglePages;
 
 use super::Director;
+use super::journal::{self, Entry};
 
 /// How long a start takes at most.
 const START: Duration = Duration::from_secs(10);
@@ -52,7 +54,9 @@ impl Director {
                 let pages = lock_memory();
                 self.practise(now);
                 // A line for practice too.
-                tracing::info!("ready: what a takeover needs is in memory");
+                let words = "what a takeover needs is in memory";
+                let entry = Entry::new(EventKind::Other, "director", words);
+                journal::log(&entry.states("starting", "ready"));
                 Residence::Choosing {
                     until: now + ROUND,
                     _pages: pages,

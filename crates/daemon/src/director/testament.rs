@@ -130,8 +130,15 @@ pub(super) fn practise(understudy: &Instance) {
     };
     let parts = [part, own];
     let parts = (0..).zip(parts).collect();
-    // It is not given to anybody.
-    drop(write_down(&Will { parts }));
+    let Ok(file) = write_down(&Will { parts }) else {
+        return;
+    };
+    // Nobody has the other end.
+    if let Ok((near, _far)) = linux::channel::pair()
+        && let Ok(near) = AsyncChannel::new(near)
+    {
+        let _ = near.try_send(&encode(&ToKeeper::Will), &[file.as_fd()]);
+    }
 }
 
 /// Gives the keeper the sending socket of a wire, once.

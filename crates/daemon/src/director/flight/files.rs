@@ -10,6 +10,8 @@ use control::Recording;
 
 /// Name of the folder in the state directory.
 const FOLDER: &str = "flight";
+/// Name of a folder in that one, while something is written for practice.
+const PRACTICE: &str = "practice";
 /// Files kept; the oldest goes first.
 const FILES: usize = 64;
 /// Octets of all files.
@@ -26,9 +28,16 @@ pub(super) struct Counts {
     pub(super) lost: AtomicU64,
 }
 
+/// What the thread is given.
+enum Item {
+    Keep(Arc<Recording>),
+    /// To be written and removed again.
+    Practise(Arc<Recording>),
+}
+
 /// The director's side of the thread.
 pub(super) struct Files {
-    queue: SyncSender<Arc<Recording>>,
+    queue: SyncSender<Item>,
     /// What an earlier run left behind, oldest first; read by the thread, taken when somebody asks.
     earlier: Receiver<Recording>,
     pub(super) counts: Arc<Counts>,
@@ -71,9 +80,15 @@ impl Files {
 
     /// Hands one over to be written; never waits.
     pub(super) fn write(&self, recording: Arc<Recording>) {
-        if self.queue.try_send(recording).is_err() {
+        if self.queue.try_send(Item::Keep(recording)).is_err() {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Has one written that is nobody's, beside the others, and removed again: see [`crate::director::practice`].
+    pub(super) fn practise(&self, recording: Arc<Recording>) {
+        // Where there is no room there is enough practice.
+        let _ = self.queue.try_send(Item::Practise(recording));
     }
 
     /// What has been read of earlier runs since the last call.
@@ -82,9 +97,19 @@ impl Files {
     }
 }
 
-fn write_all(folder: &Path, recordings: &Receiver<Arc<Recording>>, counts: &Counts) {
+fn write_all(folder: &Path, items: &Receiver<Item>, counts: &Counts) {
     let mut failing = false;
-    for recording in recordings {
+    for item in items {
+        let recording = match item {
+            Item::Keep(recording) => recording,
+            Item::Practise(recording) => {
+                let aside = folder.join(PRACTICE);
+                let _ = write(&aside, &recording);
+                // It was never there, or a disk that does not work is about to be told of.
+                let _ = std::fs::remove_dir_all(&aside);
+                continue;
+            }
+        };
         match write(folder, &recording) {
             Ok(()) => {
                 counts.written.fetch_add(1, Ordering::Relaxed);
@@ -171,6 +196,20 @@ mod tests {
             .map(|recording| recording.summary.seq)
             .collect();
         assert_eq!(seqs, [68, 69, 70]);
+    }
+
+    #[test]
+    fn practice_leaves_nothing_behind_and_is_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::start(folder.path(), 4);
+        files.practise(Arc::new(recording(1)));
+        files.write(Arc::new(recording(2)));
+        while files.counts.written.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(files.counts.written.load(Ordering::Relaxed), 1);
+        let left = std::fs::read_dir(folder.path().join(FOLDER)).unwrap();
+        assert_eq!(left.count(), 1);
     }
 
     #[test]

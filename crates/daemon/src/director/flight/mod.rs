@@ -78,8 +78,8 @@ impl Recorder {
         fresh.into_iter().chain(settled).min()
     }
 
-    /// Makes a recording with a recorder of its own, and drops both: see [`super::practice`].
-    pub(super) fn practise(moved: Moved, lane: &Lane, node: &Lane) {
+    /// Makes a recording with a recorder of its own, drops both, and has it written for practice: see [`super::practice`].
+    pub(super) fn practise(&self, moved: Moved, lane: &Lane, node: &Lane) {
         let mut recorder = Self {
             fresh: VecDeque::new(),
             settling: VecDeque::new(),
@@ -91,8 +91,7 @@ impl Recorder {
         recorder.moved(moved);
         recorder.run_due(settled_at, node, |_| Some(lane));
         for recording in recorder.kept {
-            // As the thread does that writes.
-            let _ = std::hint::black_box(serde_json::to_vec(&*recording));
+            self.files.practise(recording);
         }
     }
 

@@ -10,7 +10,7 @@ use linux::address::Link;
 use vrrp::{Action, Directive, Event, Family, Settings};
 
 use super::{Held, Instance, Notice, Schedule};
-use crate::director::addresses::Addresses;
+use crate::director::addresses::{Addresses, Outcome};
 use crate::director::announcers::Announcers;
 use crate::director::wires::Wires;
 use crate::experiment::{LOOPBACK, NOWHERE};
@@ -78,6 +78,8 @@ impl Instance {
             notices.extend(self.gather(at));
             notices.extend(self.on_timer(at, &wires));
         }
+        // That of another claim: passed over.
+        notices.extend(self.on_outcome(now, Outcome::Claimed { number: 0 }, &wires));
         self.held = Held::Yes;
         // It has no socket for its advertisements: that failure would be another story.
         let unsaid = |directive: &Directive| !matches!(directive.action, Action::Send(_));
