@@ -283,7 +283,9 @@ fn threads_that_turn_are_not_stalled() {
     let (forwarder, _web) = proxy(&[]);
     thread::sleep(Duration::from_millis(1200)); // longer than the silence that counts as a stall
     let ready = forwarder.ready();
-    assert!(!ready.stalled && ready.listening && ready.first_health_round_done);
+    assert!(ready.listening && ready.first_health_round_done);
+    // One that a busy machine has kept from turning turns again.
+    eventually("none is stalled", || !forwarder.ready().stalled);
 }
 
 #[test]

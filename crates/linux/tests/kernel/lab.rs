@@ -19,7 +19,7 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage,
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 /// No fact that a test waits for takes longer, except the end of a lease.
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) const LEFT_V4: &str = "10.0.0.1";
 pub(crate) const RIGHT_V4: &str = "10.0.0.2";

@@ -27,7 +27,7 @@ fn own_addition_and_renewal_are_told_as_ours() {
     run(async |lab: Lab| {
         let kernel = Kernel::open().unwrap();
         let mut monitor = Monitor::open().unwrap();
-        let vip = lab.left.vip("10.0.0.101", 24, Some(2));
+        let vip = lab.left.vip("10.0.0.101", 24, Some(60));
         for _ in 0..2 {
             kernel.add(&vip).await.unwrap();
             let told = loop {
