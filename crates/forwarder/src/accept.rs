@@ -1,5 +1,6 @@
 //! Takes connections from one listening socket and starts a task for each.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{self, SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -50,18 +51,28 @@ pub(crate) async fn run(
 ) {
     let bound = socket.get_ref().local_addr().ok();
     let mut logged_at = None;
+    // Connections have waited in the kernel's queue for want of room, and perhaps some have left meanwhile.
+    let crowded = Cell::new(false);
+    let take = |socket: &TcpListener| {
+        let taken = accept(socket);
+        if matches!(&taken, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            crowded.set(false);
+        }
+        taken
+    };
     let mut stopping = std::pin::pin!(stop.notified());
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut stopping => break,
-            accepted = socket.async_io(Interest::READABLE, accept) => accepted,
+            accepted = socket.async_io(Interest::READABLE, take) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 tokio::select! {
                     biased;
-                    admission = admission(&owner, peer) => match admission {
+                    admission = admission(&owner, peer, &crowded) => match admission {
+                        Some(_) if crowded.get() && is_gone(&stream) => {}
                         Some(admission) => start(&worker, stream, (peer, bound), admission),
                         // A refusal the client can tell from an empty answer.
                         None => reset(&stream),
@@ -108,8 +119,17 @@ fn take_waiting(worker: &Rc<Worker>, socket: &TcpListener, owner: &SocketOwner) 
     }
 }
 
-/// Waits until the listener has room; `None` if the client has as many connections as it may.
-async fn admission(owner: &SocketOwner, peer: SocketAddr) -> Option<Admission> {
+/// True if the client has left with a reset. One that has ended its direction may still be waiting for an answer.
+fn is_gone(stream: &net::TcpStream) -> bool {
+    !matches!(stream.take_error(), Ok(None))
+}
+
+/// Waits until the listener has room, which makes it `crowded`; `None` if the client has as many connections as it may.
+async fn admission(
+    owner: &SocketOwner,
+    peer: SocketAddr,
+    crowded: &Cell<bool>,
+) -> Option<Admission> {
     loop {
         let listener = owner.load_full();
         match listener.admit(peer.ip()) {
@@ -120,6 +140,7 @@ async fn admission(owner: &SocketOwner, peer: SocketAddr) -> Option<Admission> {
                 return None;
             }
         }
+        crowded.set(true);
         tokio::time::sleep(LIMIT_PAUSE).await;
     }
 }

@@ -256,6 +256,26 @@ fn a_reset_in_the_middle_of_a_long_stream_is_a_reset() {
 }
 
 #[test]
+fn who_left_while_it_waited_for_room_is_not_given_to_a_target() {
+    let origin = Origin::answering("a");
+    let (_forwarder, place) = proxy_with(&[origin.address], |listener, _| {
+        listener.protocol = Protocol::Tcp;
+        listener.limits.connections = 1;
+    });
+    let mut first = Client::connect(place.address);
+    assert_eq!(first.get("/").text(), "a");
+    for _ in 0..20 {
+        let gone = socket2::Socket::from(Client::connect(place.address).stream);
+        gone.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    let mut last = Client::connect(place.address);
+    last.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    drop(first);
+    assert_eq!(last.answer().text(), "a");
+    assert_eq!(origin.connections(), 2, "the first and the last");
+}
+
+#[test]
 fn a_client_gets_no_more_connections_than_its_own_limit() {
     let origin = echo_after_the_end();
     let (forwarder, place) = tcp_proxy(&[origin.address], |listener| {
