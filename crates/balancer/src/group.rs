@@ -159,6 +159,7 @@ impl Group {
         let targets = targets.map(|((target, state), id)| {
             Arc::new(Target {
                 id: TargetId(id),
+                checked_at: settings.health.elsewhere(target),
                 settings: target.clone(),
                 state,
                 guard: Arc::clone(&guard),

@@ -270,6 +270,9 @@ pub struct ListenerTimeouts {
     pub body_idle: Duration,
     /// Between an answer and the next request on the same connection (default 75 s).
     pub keepalive: Duration,
+    /// Age of a client's connection from which the next answer ends it, in HTTP/2 from which no stream is begun; `None`
+    /// (default) for any age. Nothing is cut for it.
+    pub age: Option<Duration>,
     /// Silence of both sides on a TCP connection or an upgraded one (default 1 h).
     pub tunnel: Duration,
     /// Silence of a TCP or upgraded connection of which one direction has ended (default 30 s).
@@ -283,6 +286,7 @@ impl Default for ListenerTimeouts {
             header: Duration::from_secs(10),
             body_idle: Duration::from_secs(60),
             keepalive: Duration::from_secs(75),
+            age: None,
             tunnel: Duration::from_secs(3600),
             half_closed: Duration::from_secs(30),
         }
@@ -298,6 +302,9 @@ pub struct ListenerLimits {
     /// Connections, or flows, of one client address at once, all threads together; of IPv6 one network of 64 bits counts
     /// as a client. `None` (default) for no limit. More are reset. Trusted proxies are not counted.
     pub per_ip: Option<u32>,
+    /// Requests on one connection of a client, up to 65535, the last of which ends it as its age would; `None` (default) for
+    /// any number.
+    pub requests: Option<u32>,
     /// Bytes of a request head, request line included (default 32 KiB); then 431.
     pub header_bytes: u32,
     /// Fields of a request head (default 128); then 431.
@@ -315,6 +322,7 @@ impl Default for ListenerLimits {
         Self {
             connections: 20_000,
             per_ip: None,
+            requests: None,
             header_bytes: 32 * 1024,
             header_fields: 128,
             url_bytes: 8 * 1024,
@@ -642,6 +650,11 @@ impl HealthSettings {
         let port = self.port.unwrap_or(target.address.port());
         let usual = SocketAddr::new(target.address.ip(), port);
         target.check.unwrap_or(usual)
+    }
+
+    /// The same, if that is not where it listens.
+    pub fn elsewhere(&self, target: &TargetSettings) -> Option<SocketAddr> {
+        Some(self.place(target)).filter(|place| *place != target.address)
     }
 
     /// True if that place is for checks alone, which speaks as such places do: nobody is announced there.

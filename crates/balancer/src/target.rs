@@ -3,6 +3,7 @@
 //! What is observed ([`Health`] by checks, [`Phase`] by traffic) and what was ordered ([`Order`]) are axes of their own.
 //! All state is atomic: threads share it without a lock.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
@@ -169,6 +170,8 @@ pub struct Target {
     pub(crate) settings: TargetSettings,
     pub(crate) state: Arc<TargetState>,
     pub(crate) guard: Arc<Guard>,
+    /// Where it is checked, if that is not where it listens.
+    pub(crate) checked_at: Option<SocketAddr>,
 }
 
 impl Target {
@@ -182,10 +185,10 @@ impl Target {
         &self.settings
     }
 
-    /// Why its check fails, with the place if that has an address of its own: `at 10.9.1.12:9000: connect refused 3/3`.
+    /// Why its check fails, with the place if it is not checked where it listens: `at 10.9.1.12:9000: connect refused 3/3`.
     pub fn why(&self) -> Option<String> {
         let why = self.state.why()?;
-        Some(match self.settings.check {
+        Some(match self.checked_at {
             Some(place) => format!("at {place}: {why}"),
             None => why.as_ref().clone(),
         })

@@ -373,8 +373,8 @@ fn every_key_of_a_listener_is_heard() {
 bind = ["0.0.0.0:8080", "[::1]:8080"]
 protocol = "http"
 respond = "close"
-timeouts = { header = "1s", body_idle = "2s", keepalive = "3s", tunnel = "4s", half_closed = "5s" }
-limits = { connections = 6, header_bytes = "7KiB", body_bytes = "8MiB", per_ip = "off", streams = 9 }
+timeouts = { header = "1s", body_idle = "2s", keepalive = "3s", age = "6s", tunnel = "4s", half_closed = "5s" }
+limits = { connections = 6, header_bytes = "7KiB", body_bytes = "8MiB", per_ip = "off", streams = 9, header_fields = 10, url_bytes = "1KiB", requests = 11 }
 accept_proxy = false
 h2c = true
 [listener.raw]
@@ -402,6 +402,11 @@ respond = "close"
         (6, 7 * 1024)
     );
     assert_eq!(web.limits.body_bytes, Some(8 << 20));
+    assert_eq!((web.limits.header_fields, web.limits.url_bytes), (10, 1024));
+    assert_eq!(web.limits.requests, Some(11));
+    assert_eq!(web.timeouts.age, Some(Duration::from_secs(6)));
+    let other = &listeners[1];
+    assert_eq!((other.limits.requests, other.timeouts.age), (None, None));
     assert_eq!((web.limits.streams, web.h2c), (9, true));
     assert_eq!(listeners[1].protocol, Protocol::Tcp);
 }

@@ -314,15 +314,19 @@ fn listener(listener: &ListenerSettings, config: &Config) -> Part {
     part.time("timeouts.header", timeouts.header);
     part.time("timeouts.body_idle", timeouts.body_idle);
     part.time("timeouts.keepalive", timeouts.keepalive);
+    part.set("timeouts.age", or(timeouts.age.map(show_duration), "off"));
     part.time("timeouts.tunnel", timeouts.tunnel);
     part.time("timeouts.half_closed", timeouts.half_closed);
     let limits = &listener.limits;
     part.set("limits.connections", limits.connections);
     part.set("limits.per_ip", or(limits.per_ip, "off"));
+    part.set("limits.requests", or(limits.requests, "off"));
     part.set(
         "limits.header_bytes",
         show_size(u64::from(limits.header_bytes)),
     );
+    part.set("limits.header_fields", limits.header_fields);
+    part.set("limits.url_bytes", show_size(u64::from(limits.url_bytes)));
     part.set(
         "limits.body_bytes",
         or(limits.body_bytes.map(show_size), "off"),

@@ -212,6 +212,9 @@ fn timeouts(section: Section<'_>, protocol: ListenerProtocol) -> ListenerTimeout
         header: read(http_only(&section, "header", protocol), usual.header),
         body_idle: read(http_only(&section, "body_idle", protocol), usual.body_idle),
         keepalive: read(http_only(&section, "keepalive", protocol), usual.keepalive),
+        age: http_only(&section, "age", protocol)
+            .filter(|item| !item.is_off())
+            .and_then(|item| item.duration_in(limits.clone())),
         tunnel: read(section.get("tunnel"), usual.tunnel),
         half_closed: read(section.get("half_closed"), usual.half_closed),
     };
@@ -230,6 +233,19 @@ fn limits(section: Section<'_>, protocol: ListenerProtocol) -> (ListenerLimits, 
         http_only(&section, "header_bytes", protocol).and_then(|item| item.size_in(1024..=1 << 20))
     {
         limits.header_bytes = u32::try_from(bytes).unwrap_or(limits.header_bytes);
+    }
+    if let Some(item) = http_only(&section, "header_fields", protocol) {
+        limits.header_fields = item.number(8..=256).unwrap_or(limits.header_fields);
+    }
+    if let Some(bytes) =
+        http_only(&section, "url_bytes", protocol).and_then(|item| item.size_in(256..=64 * 1024))
+    {
+        limits.url_bytes = u32::try_from(bytes).unwrap_or(limits.url_bytes);
+    }
+    if let Some(item) = http_only(&section, "requests", protocol)
+        && !item.is_off()
+    {
+        limits.requests = item.number(1..=65_535);
     }
     if let Some(item) = http_only(&section, "body_bytes", protocol)
         && !item.is_off()

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,26 @@ pub(crate) struct Connection {
     trusted: bool,
     /// The time for the first head has begun before the head was waited for.
     late: bool,
+    /// Requests so far, as far as they can be counted in so little room: there are many connections.
+    served: u16,
+    /// When it was opened.
+    opened: Tick,
+}
+
+/// A time in hundredths of a second, as far as a connection may become old: about 497 days.
+#[derive(Clone, Copy, Debug)]
+struct Tick(u32);
+
+impl Tick {
+    fn now() -> Self {
+        static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Self((EPOCH.elapsed().as_millis() / 10) as u32)
+    }
+
+    fn elapsed(self) -> Duration {
+        let ticks = Self::now().0.wrapping_sub(self.0);
+        Duration::from_millis(u64::from(ticks) * 10)
+    }
 }
 
 /// What becomes of the connection after a request.
@@ -131,6 +151,8 @@ pub(crate) fn serve(
         local,
         trusted: is_trusted(&listener, peer),
         late,
+        served: 0,
+        opened: Tick::now(),
         listener,
         admission,
     };
@@ -180,9 +202,20 @@ impl Connection {
         }
     }
 
-    /// True once the listener wants its connections to end, or their address goes.
+    /// True once the listener wants its connections to end, or their address goes, or it has served for long enough.
     pub(crate) fn is_closing(&self) -> bool {
-        self.admission.listener().is_closing() || self.slot.is_parting(self.local.ip())
+        self.admission.listener().is_closing()
+            || self.slot.is_parting(self.local.ip())
+            || self.is_spent()
+    }
+
+    /// True if it has had as many requests as it may, or is as old. A stream is over after one anyway.
+    fn is_spent(&self) -> bool {
+        let settings = self.listener.settings();
+        let requests = settings.limits.requests;
+        let spent = requests.is_some_and(|requests| u32::from(self.served) >= requests)
+            || (settings.timeouts.age).is_some_and(|age| self.opened.elapsed() >= age);
+        spent && !self.client.stream.is_conduit()
     }
 
     /// How long it may still be idle, once it is to end.
@@ -345,6 +378,7 @@ impl Connection {
         let http2 = self.client.stream.is_conduit();
         let listener = self.admission.listener();
         listener.count_request(self.worker.index, http2);
+        self.served = self.served.saturating_add(1);
         self.client.record.bytes_in = length as u64;
         let head = head?;
         let settings = self.listener.settings();

@@ -55,6 +55,7 @@ pub(crate) async fn serve(
         stage: Stage::Begins,
         leaving: false,
         half_sent: None,
+        opened_at: Instant::now(),
     };
     poll_fn(|cx| serving.poll(cx)).await;
     let Serving { client, .. } = serving;
@@ -127,6 +128,7 @@ struct Serving {
     leaving: bool,
     /// A header block of which a part is still to come, and until when.
     half_sent: Option<(u32, Alarm)>,
+    opened_at: Instant,
 }
 
 /// The connection is gone.
@@ -165,7 +167,7 @@ impl Serving {
         }
         self.slot.register(cx.waker());
         let parting = self.slot.is_parting(self.client.local.ip());
-        if parting || self.client.admission.listener().is_closing() {
+        if parting || self.client.admission.listener().is_closing() || self.is_spent() {
             self.leave();
         }
         if self.poll_idle(cx).is_ready() {
@@ -361,6 +363,15 @@ impl Serving {
         }
         let current = self.client.admission.listener().current.load();
         current.settings().timeouts.keepalive
+    }
+
+    /// True if it has had as many requests as it may, or is as old.
+    fn is_spent(&self) -> bool {
+        let current = self.client.admission.listener().current.load();
+        let settings = current.settings();
+        let requests = settings.limits.requests;
+        requests.is_some_and(|requests| self.client.core().streams_total() >= requests)
+            || (settings.timeouts.age).is_some_and(|age| self.opened_at.elapsed() >= age)
     }
 
     /// Tells the client that no new streams are taken; those it has are served to their end.

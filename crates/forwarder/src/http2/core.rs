@@ -254,6 +254,11 @@ impl Core {
         }
     }
 
+    /// Streams the client has begun, and those it has passed over.
+    pub(crate) fn streams_total(&self) -> u32 {
+        self.highest.div_ceil(2)
+    }
+
     /// Tells the client which stream is the last that is served.
     pub(crate) fn leave_now(&mut self) {
         if !matches!(self.leaving, Leaving::Final(_)) {

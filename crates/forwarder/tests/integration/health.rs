@@ -329,3 +329,18 @@ fn a_target_is_checked_at_an_address_of_its_own() {
     );
     assert_eq!(target_place.connections(), connections);
 }
+
+#[test]
+fn a_check_at_the_port_of_the_group_says_where_it_fails() {
+    let busy = |_: &Received| b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let (served, checked) = (Origin::answering("a"), Origin::http(busy));
+    let (forwarder, _place) = proxy_with(&[served.address], |_, group| {
+        group.health = HealthSettings {
+            check: Check::http("/"),
+            port: Some(checked.address.port()),
+            ..HealthSettings::default()
+        };
+    });
+    let why = format!("at {}: http 503 (want 200-399) ", checked.address);
+    eventually("down", || target(&forwarder, 0).why.starts_with(&why));
+}

@@ -358,6 +358,25 @@ fn a_removed_listener_says_goodbye_and_finishes_what_was_begun() {
 }
 
 #[test]
+fn a_connection_takes_no_more_streams_than_it_may_have() {
+    let origin = Origin::answering("a");
+    let (_forwarder, place) = proxy_with(&[origin.address], |listener, _| {
+        listener.h2c = true;
+        listener.limits.requests = Some(2);
+    });
+    client(async {
+        let (send, connection) = connect(place.address).await;
+        for _ in 0..2 {
+            assert_eq!(text(get(&send, "/").await).await, "a");
+        }
+        // It was told so, and has nothing left.
+        assert!(connection.await.unwrap().is_ok());
+        let (send, _connection) = connect(place.address).await;
+        assert_eq!(text(get(&send, "/").await).await, "a");
+    });
+}
+
+#[test]
 fn who_opens_streams_only_to_reset_them_is_cut_off_and_others_are_served() {
     let arrived = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&arrived);

@@ -143,6 +143,42 @@ fn http_1_0_clients_get_what_they_understand() {
 }
 
 #[test]
+fn a_connection_ends_with_the_last_request_it_may_have() {
+    let origin = Origin::answering("a");
+    let (_forwarder, place) = proxy_with(&[origin.address], |listener, _| {
+        listener.limits.requests = Some(3);
+    });
+    let mut client = Client::connect(place.address);
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(5));
+    let last = [None, None, Some("close")];
+    for last in last {
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.field("Connection")), (200, last));
+    }
+    assert_eq!(client.rest().unwrap(), b"", "no more on this one");
+    assert_eq!(Client::connect(place.address).get("/").status, 200);
+}
+
+#[test]
+fn a_connection_that_is_old_ends_with_its_next_answer() {
+    let origin = Origin::answering("a");
+    let (forwarder, place) = proxy(&[origin.address]);
+    let aged = |age| {
+        let mut listener = http_listener(&place);
+        listener.timeouts.age = age;
+        let group = group("g", &[origin.address]);
+        forwarder.apply(vec![listener], vec![group]).unwrap();
+    };
+    let mut client = Client::connect(place.address);
+    aged(Some(Duration::from_secs(3600)));
+    assert_eq!(client.get("/").field("Connection"), None);
+    std::thread::sleep(Duration::from_millis(30)); // for it to be as old as that
+    aged(Some(Duration::from_millis(1)));
+    assert_eq!(client.get("/").field("Connection"), Some("close"));
+    assert_eq!(client.rest().unwrap(), b"");
+}
+
+#[test]
 fn connection_close_is_honoured() {
     let origin = Origin::answering("a");
     let (_forwarder, place) = proxy(&[origin.address]);

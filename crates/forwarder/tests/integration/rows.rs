@@ -286,6 +286,66 @@ fn a_chunk_that_is_broken_after_the_head_has_gone_ends_the_answer() {
 }
 
 #[test]
+fn chunks_of_targets_are_as_strict_as_those_of_clients() {
+    let get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let rows: [&'static [u8]; 8] = [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;\x00\r\nabc\r\n0\r\n\r\n",
+    ];
+    for answer in rows {
+        let got = got(answer, get).unwrap();
+        let sent = String::from_utf8_lossy(answer);
+        assert_eq!(status_of(&got), 502, "{sent:?}");
+        assert!(got.ends_with("target-malformed@headers\n"), "{got}");
+    }
+    // What is not wrong, but nobody else's business.
+    let got = got(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n003;a=b\r\nabc\r\n0;c\r\nX-A: 1\r\nHost: b\r\n\r\n",
+        get,
+    );
+    let want = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n003\r\nabc\r\n0\r\nX-A: 1\r\n\r\n";
+    assert_eq!(got.unwrap(), want);
+}
+
+#[test]
+fn what_follows_a_request_through_several_hops_passes() {
+    let fields = [
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate: a=b",
+        "baggage: c=d",
+    ];
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n",
+        fields.join("\r\n")
+    );
+    let seen = seen(&[&request], |_, _| {});
+    assert!(fields.iter().all(|field| seen[0].has_line(field)));
+}
+
+#[test]
+fn limits_of_a_head_can_be_set() {
+    let (origin, _) = noting();
+    let (_forwarder, place) = proxy_with(&[origin.address], |listener, _| {
+        listener.limits.header_fields = 10;
+        listener.limits.url_bytes = 300;
+    });
+    let status = |fields: usize, url: usize| {
+        let mut client = Client::connect(place.address);
+        let (url, fields) = ("u".repeat(url - 1), "A: b\r\n".repeat(fields - 1));
+        client.send(format!("GET /{url} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        client.answer().status
+    };
+    assert_eq!((status(10, 300), status(11, 300)), (200, 431));
+    assert_eq!((status(10, 301), status(1, 2_000)), (414, 414));
+}
+
+#[test]
 fn heads_of_targets_are_as_strict_as_those_of_clients() {
     let rows: [&'static [u8]; 9] = [
         b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
