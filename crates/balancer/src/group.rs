@@ -329,11 +329,11 @@ impl Group {
         }
     }
 
-    /// True if there is another target to try than this one and those tried before.
+    /// True if there is another target worth trying than this one and those tried before: one that fails its check is not.
     pub fn has_other(&self, now: Instant, than: TargetId, tried: &[TargetId]) -> bool {
         let is_other = |target: &&Arc<Target>| target.id != than && !tried.contains(&target.id);
         let mut others = self.targets.iter().filter(is_other);
-        others.any(|target| self.standing(target, now).is_some())
+        others.any(|target| (self.standing(target, now)).is_some_and(|how| how < Standing::Failing))
     }
 
     /// True if a target that may be picked has a place to give.

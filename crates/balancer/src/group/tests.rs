@@ -34,6 +34,20 @@ fn set_all(group: &Group, health: Health) {
     }
 }
 
+#[test]
+fn another_one_is_one_that_is_worth_trying() {
+    let group = group(&[1, 1, 1]);
+    set_all(&group, Health::Up);
+    let now = Instant::now();
+    let other = |tried: &[TargetId]| group.has_other(now, TargetId(0), tried);
+    assert!(other(&[]) && other(&[TargetId(1)]));
+    assert!(!other(&[TargetId(1), TargetId(2)]), "each was tried");
+    set_all(&group, Health::Down);
+    assert!(!other(&[]), "all of them fail their check");
+    group.targets()[2].state().set_health(Health::Up);
+    assert!(other(&[]) && !other(&[TargetId(2)]));
+}
+
 fn pick(group: &Group) -> Option<usize> {
     group
         .pick(Instant::now(), 0, None, &[])

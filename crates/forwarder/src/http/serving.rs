@@ -231,7 +231,8 @@ async fn attempt(
         if watch.must_leave() || slot.is_cut(local.ip()) {
             return Poll::Ready(exchange.abandon());
         }
-        let elsewhere = || group.has_other(Instant::now(), target.id(), tried);
+        let may_move = tried.len() < group.settings().retry.tries as usize;
+        let elsewhere = || may_move && group.has_other(Instant::now(), target.id(), tried);
         if exchange.gives_up(&watch, elsewhere) {
             return Poll::Ready(End::Failed(Fault::Dead));
         }

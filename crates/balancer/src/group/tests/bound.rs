@@ -41,6 +41,25 @@ fn a_bound_client_meets_its_target_whoevers_turn_it_is() {
 }
 
 #[test]
+fn bound_clients_count_where_loads_are_compared() {
+    for algorithm in [Algorithm::LeastConnections, Algorithm::PowerOfTwo] {
+        let group = sticky(&[1, 1], |settings| settings.algorithm = algorithm);
+        let mark = TargetMark::of("t0");
+        let busy = || match group.pick_bound(Instant::now(), 0, mark, &[]) {
+            BoundPick::Leased(lease) => lease,
+            other => panic!("{other:?}"),
+        };
+        let _busy = [busy(), busy(), busy()];
+        // Three free ones go where nobody is bound to.
+        let free = [0, 1 << 62, u64::MAX].map(|random| {
+            let lease = group.pick(Instant::now(), random, None, &[]).unwrap();
+            (lease.target().id().index(), lease)
+        });
+        assert!(free.iter().all(|(index, _)| *index == 1), "{free:?}");
+    }
+}
+
+#[test]
 fn marks_are_found_among_many() {
     let group = sticky(&[1; 200], |_| {});
     for index in 0..200 {
