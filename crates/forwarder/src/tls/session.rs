@@ -292,9 +292,12 @@ mod tests {
         let (mut session, peer) = session(&rustls::version::TLS13, |mut peer| {
             peer.write_all(b"half").unwrap();
             peer.flush().unwrap();
+            peer.sock.shutdown(std::net::Shutdown::Write).unwrap();
+            peer
         })
         .await;
-        peer.join().unwrap();
+        // What it has not read would make a reset of its end.
+        let _peer = peer.join().unwrap();
         assert_eq!(read(&mut session, 100).await.unwrap(), b"half");
         for _ in 0..2 {
             let end = read(&mut session, 100).await.unwrap_err();
