@@ -88,6 +88,12 @@ enum What {
         /// Only work whose title contains this
         #[arg(long, value_name = "WORDS", default_value = "1 KiB")]
         only: Option<String>,
+        /// Only proxies whose title contains this
+        #[arg(long, value_name = "WORDS")]
+        proxy: Option<String>,
+        /// Folder to leave callgrind's own files in, for `callgrind_annotate`
+        #[arg(long, value_name = "FOLDER")]
+        keep: Option<PathBuf>,
     },
 }
 
@@ -165,7 +171,7 @@ fn main() -> anyhow::Result<()> {
         }
         What::Tcp(options) => traffic(&options, &Comparison::tcp(), None),
         What::Udp(options) => datagrams(&options),
-        What::Instructions { only } => counts(&only),
+        What::Instructions { only, proxy, keep } => counts(&only, &proxy, keep.as_deref()),
     }
 }
 
@@ -268,15 +274,24 @@ fn datagrams(options: &Traffic) -> anyhow::Result<()> {
 }
 
 /// What callgrind counts; about the same in each run.
-fn counts(only: &Option<String>) -> anyhow::Result<()> {
+fn counts(
+    only: &Option<String>,
+    proxy: &Option<String>,
+    keep: Option<&Path>,
+) -> anyhow::Result<()> {
     println!("User instructions of a request in the process that serves it.\n");
-    let titles = Rival::ALL.map(|rival| format!("{:>9}", rival.title()));
+    let mut rivals = Rival::ALL.to_vec();
+    rivals.retain(|rival| wanted(rival.title(), proxy));
+    let titles: Vec<_> = rivals
+        .iter()
+        .map(|rival| format!("{:>9}", rival.title()))
+        .collect();
     println!("{:<26} {}", "", titles.join(" "));
     let all = Comparison::http();
     for comparison in all.iter().filter(|one| wanted(one.title, only)) {
         let mut row = format!("{:<26}", comparison.title);
-        for rival in Rival::ALL {
-            row += &format!(" {:>9.0}", instructions(comparison, rival)?);
+        for rival in &rivals {
+            row += &format!(" {:>9.0}", instructions(comparison, *rival, keep)?);
         }
         println!("{row}");
     }

@@ -5,7 +5,7 @@
 //! connections and pages, is left out.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -26,11 +26,15 @@ const REQUESTS: u64 = 10_000;
 /// Longest start, and longest wait for these answers, under callgrind, which takes some fifty times as long for everything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// User instructions for each request of this work.
+/// User instructions for each request of this work. What callgrind has written down of it stays in the folder `keep`, if there is one.
 ///
 /// # Errors
 /// When the proxy does not start or nothing gets through.
-pub fn instructions(comparison: &Comparison, rival: Rival) -> anyhow::Result<f64> {
+pub fn instructions(
+    comparison: &Comparison,
+    rival: Rival,
+    keep: Option<&Path>,
+) -> anyhow::Result<f64> {
     let namespace = NetNs::create(&format!("tdm-{}-count", std::process::id()))?;
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
@@ -61,7 +65,12 @@ pub fn instructions(comparison: &Comparison, rival: Rival) -> anyhow::Result<f64
         order(running, folder, "dump")?;
         Ok(answered)
     })?;
-    let total = counted_in(folder).context("callgrind has left no count")?;
+    let (file, total) = counted_in(folder).context("callgrind has left no count")?;
+    if let Some(keep) = keep {
+        std::fs::create_dir_all(keep)?;
+        let name = format!("{}, {}.callgrind", comparison.title, rival.title());
+        std::fs::copy(file, keep.join(name.replace('/', " ")))?;
+    }
     Ok(total as f64 / answered as f64)
 }
 
@@ -157,7 +166,7 @@ fn order(running: &Running, folder: &Path, what: &str) -> anyhow::Result<()> {
 }
 
 /// What was written down. Beside it is a file of what will be counted until the end, which is empty.
-fn counted_in(folder: &Path) -> Option<u64> {
+fn counted_in(folder: &Path) -> Option<(PathBuf, u64)> {
     let files = std::fs::read_dir(folder).ok()?.flatten();
     let mut counts =
         files.filter(|file| file.file_name().to_string_lossy().starts_with("callgrind."));
@@ -167,6 +176,6 @@ fn counted_in(folder: &Path) -> Option<u64> {
         let total = text
             .lines()
             .find_map(|line| line.strip_prefix("totals: "))?;
-        total.trim().parse().ok()
+        Some((file.path(), total.trim().parse().ok()?))
     })
 }
