@@ -206,6 +206,15 @@ impl<'c> Exchange<'c> {
 
     /// Sends the request on; the one who is waited for, or `None` if there is nothing more to send.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<Option<Waiting>, End> {
+        // What is here of the body already goes out with the head: the target wakes up once.
+        let begins = self.waiting.is_none() && self.send.is_whole();
+        if begins && !self.send.body.is_done() {
+            match self.poll_send_body(cx) {
+                Poll::Ready(Ok(())) => self.moved = true,
+                Poll::Ready(Err(end)) => return Err(end),
+                Poll::Pending => {}
+            }
+        }
         loop {
             if self.send.stopped {
                 return Ok(None);
@@ -243,7 +252,7 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Reads a piece of the client's body and sends what the target takes of it at once.
+    /// Reads a piece of the client's body and sends what the target takes of it at once, behind what waits to be sent.
     fn poll_send_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let Self {
             client,
@@ -265,23 +274,12 @@ impl<'c> Exchange<'c> {
             };
             client.record.bytes_in += passed.consumed as u64;
             client.input.extend(&scratch[passed.consumed..count]);
-            if send.can_hold(passed.kept) {
-                send.out.extend(&scratch[..passed.kept]);
-                send.out.extend(&send.body.take_trailers());
-                return Poll::Ready(Ok(()));
+            let piece = &scratch[..passed.kept];
+            if send.can_hold(piece.len()) {
+                send.out.extend(piece);
+            } else {
+                send.pass(cx, &mut target.stream, piece);
             }
-            send.streamed = true;
-            send.out.clear();
-            let written = match Pin::new(&mut target.stream).poll_write(cx, &scratch[..passed.kept])
-            {
-                Poll::Ready(Ok(written)) => written,
-                Poll::Ready(Err(_)) => {
-                    send.stopped = true;
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Pending => 0,
-            };
-            send.out.extend(&scratch[written..passed.kept]);
             send.out.extend(&send.body.take_trailers());
             Poll::Ready(Ok(()))
         })

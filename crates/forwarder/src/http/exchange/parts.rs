@@ -1,8 +1,12 @@
 //! What goes into an exchange and what comes out of it, as values.
 
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Method;
+use tokio::io::AsyncWrite as _;
 
 use crate::access_log::record::Slip;
 use crate::alarm::Alarm;
@@ -94,6 +98,40 @@ impl Sending {
         !self.streamed && self.method.is_idempotent() && self.out.held() + more <= HELD_BYTES
     }
 
+    /// True if there is something to send, and the target has taken nothing yet.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.streamed && self.out.moved() == 0 && !self.out.is_empty()
+    }
+
+    /// Sends what the target takes at once of what waits and of a piece of the body behind it, and keeps the rest. What has
+    /// left is not held any longer; as long as nothing has, all of it can still be sent once more.
+    pub(super) fn pass(&mut self, cx: &mut Context<'_>, target: &mut Stream, piece: &[u8]) {
+        if self.out.is_empty() {
+            self.streamed = true;
+            self.out.clear();
+        }
+        let waiting = self.out.as_slice().len();
+        let slices = [IoSlice::new(self.out.as_slice()), IoSlice::new(piece)];
+        let slices = if waiting == 0 { &slices[1..] } else { &slices };
+        let written = match Pin::new(target).poll_write_vectored(cx, slices) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) => {
+                // Whatever it answered before it closed is still worth reading.
+                self.stopped = true;
+                0
+            }
+            Poll::Pending => 0,
+        };
+        if written > 0 {
+            self.streamed = true;
+            self.out.advance(written.min(waiting));
+        }
+        if self.out.is_empty() {
+            self.out.clear();
+        }
+        self.out.extend(&piece[written.saturating_sub(waiting)..]);
+    }
+
     /// True once the target has taken all of it.
     pub(super) fn is_sent(&self) -> bool {
         self.body.is_done() && self.out.is_empty() && !self.stopped
@@ -162,4 +200,78 @@ pub(crate) enum RequestFault {
     TimedOut,
     /// It was malformed or too long.
     Body(BodyError),
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::http::body::Framing;
+    use crate::http::chunked::Emit;
+
+    /// A request whose head waits to be sent, and whose body is to come.
+    fn waiting(method: Method) -> Sending {
+        let facts = RequestFacts {
+            framing: Framing::Length(4),
+            http10: false,
+            keep_alive: true,
+            expects_continue: false,
+            upgrade: false,
+            is_head: false,
+            grpc: false,
+            wants_json: false,
+        };
+        let mut out = Buffer::default();
+        out.extend(b"head");
+        let body = Body::new(facts.framing, Emit::Framed, None);
+        Sending::new(method, facts, out, 4, body)
+    }
+
+    async fn connected() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = TcpStream::connect(listener.local_addr().unwrap());
+        let (own, accepted) = tokio::join!(own, listener.accept());
+        let own = own.unwrap();
+        own.writable().await.unwrap();
+        (Stream::Plain(own), accepted.unwrap().0)
+    }
+
+    #[test]
+    fn a_piece_of_the_body_leaves_with_the_head_and_is_gone_then() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let (mut target, mut peer) = connected().await;
+            let mut sending = waiting(Method::POST);
+            assert!(sending.is_whole());
+            let mut cx = Context::from_waker(Waker::noop());
+            sending.pass(&mut cx, &mut target, b"body");
+            assert!(sending.out.is_empty() && sending.streamed && !sending.is_whole());
+            drop(target);
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, b"headbody");
+        });
+    }
+
+    #[test]
+    fn what_a_target_did_not_take_can_be_sent_to_another() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let (mut target, _peer) = connected().await;
+            let mut cx = Context::from_waker(Waker::noop());
+            let done = Pin::new(&mut target).poll_shutdown(&mut cx);
+            assert!(matches!(done, Poll::Ready(Ok(()))));
+            let mut sending = waiting(Method::POST);
+            sending.pass(&mut cx, &mut target, b"body");
+            assert!(sending.stopped && !sending.streamed);
+            sending.rewind();
+            assert_eq!(sending.out.as_slice(), b"headbody");
+            assert!(sending.is_whole());
+        });
+    }
 }
