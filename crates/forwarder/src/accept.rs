@@ -217,6 +217,10 @@ fn serve(worker: &Rc<Worker>, stream: Stream, ends: Ends, admission: Admission) 
     if protocol == Protocol::Http && !h2c {
         return speak(worker, stream, ends, admission, (false, None));
     }
+    if protocol == Protocol::Tcp {
+        let opening = tcp::Opening::plain(stream);
+        return drop(spawn_local(tcp::serve(worker, opening, ends, admission)));
+    }
     // One that the runtime cannot be told of is closed.
     let Ok(stream) = stream.into_tcp() else {
         return;
@@ -224,13 +228,9 @@ fn serve(worker: &Rc<Worker>, stream: Stream, ends: Ends, admission: Admission) 
     match protocol {
         Protocol::Http => drop(spawn_local(http(worker, stream, ends, admission))),
         Protocol::Https => drop(spawn_local(https(worker, stream, ends, admission))),
-        Protocol::Tcp => {
-            let opening = tcp::Opening::plain(stream);
-            drop(spawn_local(tcp::serve(worker, opening, ends, admission)));
-        }
         Protocol::Tls => drop(spawn_local(tls(worker, stream, ends, admission))),
-        // Its sockets have no connections.
-        Protocol::Udp => {}
+        // Served already; and sockets that have no connections.
+        Protocol::Tcp | Protocol::Udp => {}
     }
 }
 

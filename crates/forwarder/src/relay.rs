@@ -81,6 +81,11 @@ impl Passed {
         self.frames.get() == Frames::Between
     }
 
+    /// So much was sent before anything was relayed.
+    pub(crate) fn sent_before(&self, count: usize) {
+        self.add_unseen(count);
+    }
+
     fn add(&self, bytes: &[u8]) {
         self.count.set(self.count.get() + bytes.len() as u64);
         let mut frames = self.frames.get();
@@ -216,7 +221,7 @@ impl Direction {
             flushed.map_err(|error| (Side::Sink, error))?;
             if self.read_ended {
                 // Nothing comes from the sink any more either: being closed tells it as well.
-                if !last || sink.plain().is_none() {
+                if !last || !sink.is_bare() {
                     // A sink that cannot be told is gone; the other direction finds out.
                     let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
                 }

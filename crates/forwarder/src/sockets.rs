@@ -10,10 +10,13 @@ use nix::libc::{
 };
 use nix::sys::socket::SetSockOpt as _;
 use nix::{setsockopt_impl, sockopt_impl};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::buffers::Buffer;
 use crate::worker::SocketKey;
 
 /// Connections the kernel holds for each socket; it cuts this to `net.core.somaxconn`.
@@ -96,14 +99,51 @@ fn bind_datagrams(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+sockopt_impl!(
+    /// Whether what comes is acknowledged at once, for the moment (TCP_QUICKACK).
+    QuickAck,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_QUICKACK,
+    bool
+);
+
+/// Who has to say something first on a connection to a target.
+#[derive(Debug)]
+pub(crate) enum First<'f> {
+    /// The target, perhaps: there is nothing to be sent yet.
+    Target,
+    /// We have, as soon as there is a connection.
+    We,
+    /// We have, and this is how it begins. What of it has left with the connection is moved on.
+    With(&'f mut Buffer),
+}
+
 /// Opens a connection whose small pieces are not held back.
-pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr, first: First<'_>) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    if !matches!(first, First::Target) {
+        // What is sent acknowledges the target's handshake as well: a packet of its own for that is left out.
+        let _ = QuickAck.set(&socket, &false);
+    }
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
         Err(_) | Ok(()) => {}
+    }
+    if let First::With(words) = first
+        && !words.is_empty()
+    {
+        // A target nearby is there already.
+        match send(&socket, words.as_slice(), SendFlags::NOSIGNAL) {
+            Ok(count) => {
+                words.consume(count);
+                return TcpStream::from_std(socket.into());
+            }
+            Err(Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let stream = TcpStream::from_std(socket.into())?;
     let news = stream
@@ -163,4 +203,64 @@ pub(crate) fn listen(key: SocketKey, sockets: Vec<Socket>) -> io::Result<Vec<Ope
         }
     };
     sockets.into_iter().map(listen).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_already_is_said_once() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut words = Buffer::default();
+            words.extend(b"first");
+            let mut own = connect(address, First::With(&mut words)).await.unwrap();
+            // Whatever did not leave with the connection is for the caller to send.
+            own.write_all(words.as_slice()).await.unwrap();
+            own.write_all(b", second").await.unwrap();
+            drop(own);
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let mut got = String::new();
+            peer.read_to_string(&mut got).await.unwrap();
+            assert_eq!(got, "first, second");
+        });
+    }
+
+    #[test]
+    fn a_target_may_speak_first() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut own = connect(address, First::Target).await.unwrap();
+            let (mut peer, _) = listener.accept().await.unwrap();
+            peer.write_all(b"220 ready").await.unwrap();
+            drop(peer);
+            let mut got = String::new();
+            own.read_to_string(&mut got).await.unwrap();
+            assert_eq!(got, "220 ready");
+        });
+    }
+
+    #[test]
+    fn what_nobody_took_is_kept_for_another() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            drop(listener);
+            let mut words = Buffer::default();
+            words.extend(b"first");
+            let refused = connect(address, First::With(&mut words)).await;
+            assert!(refused.is_err());
+            assert_eq!(words.as_slice(), b"first");
+        });
+    }
 }

@@ -16,12 +16,15 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::buffers::SCRATCH_BYTES;
+use crate::buffers::{Buffer, SCRATCH_BYTES, with_scratch};
 use crate::http2::conduit::{self, Conduit};
 use crate::http2::upward::Upward;
 use crate::tls::facts::{Facts, Secured};
 use crate::tls::session::Session;
 use crate::wire;
+
+/// Bytes read at most of a client before there is a target.
+const FIRST_BYTES: usize = 16 * 1024;
 
 /// A connection.
 #[derive(Debug)]
@@ -61,6 +64,23 @@ impl Stream {
             | Self::Client(_)
             | Self::Conduit(_)
             | Self::Upward(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Reads what a client that has just come may have sent already, and tells the runtime of it: somebody will wait for its end.
+    /// That it has ended shows again with the next read.
+    pub(crate) fn take_first(&mut self, read: &mut Buffer) -> io::Result<()> {
+        let Self::Fresh(Some(stream)) = self else {
+            return Ok(());
+        };
+        let taken: io::Result<()> = with_scratch(|scratch| {
+            let count = (&*stream).read(&mut scratch[..FIRST_BYTES])?;
+            read.extend(&scratch[..count]);
+            Ok(())
+        });
+        match taken {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            Ok(()) | Err(_) => self.settle(),
         }
     }
 
@@ -123,6 +143,11 @@ impl Stream {
             | Self::Conduit(_)
             | Self::Upward(_) => None,
         }
+    }
+
+    /// True if it is nothing but a TCP connection, settled or not.
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self, Self::Fresh(_) | Self::Plain(_))
     }
 
     /// True if nobody on the way can read it.

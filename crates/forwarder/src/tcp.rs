@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use balancer::{
     Action, Group, HashKey, Lease, Listener, NoPick, PickKey, RequestView, Route, Rule, TargetId,
 };
-use tokio::net::TcpStream;
 
 use crate::access_log::record::Record;
 use crate::alarm::Alarm;
@@ -20,6 +19,7 @@ use crate::idlers::IdleSlot;
 use crate::leaving::unless_left;
 use crate::listener::Admission;
 use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
+use crate::sockets::First;
 use crate::stream::Stream;
 use crate::upstream::{Announced, Upstream};
 use crate::waiting;
@@ -41,9 +41,9 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// A connection of which nothing is known.
-    pub(crate) fn plain(stream: TcpStream) -> Self {
+    pub(crate) fn plain(stream: Stream) -> Self {
         Self {
-            stream: Stream::Plain(stream),
+            stream,
             read: Buffer::default(),
             sni: None,
         }
@@ -111,13 +111,18 @@ async fn forward(
     let settings = listener.settings();
     let Opening {
         stream: mut client,
-        read,
+        mut read,
         ..
     } = opening;
+    if client.take_first(&mut read).is_err() {
+        client.reset_on_close();
+        return Err(Cause::TunnelClientReset);
+    }
     let announced = announced(group, &client, peer)?;
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     let mut slot = IdleSlot::new(&worker.idlers);
-    let waits = (&mut client, &mut alarm, &mut slot);
+    let waiting = read.as_slice().len();
+    let waits = (&mut client, &mut read, &mut alarm, &mut slot);
     let (lease, mut target) = match open(worker, group, (peer, announced), waits, record).await {
         Ok(opened) => opened,
         Err(cause) => {
@@ -131,6 +136,7 @@ async fn forward(
         half_closed: settings.timeouts.half_closed,
     };
     let moved = Moved::default();
+    moved.up.sent_before(waiting - read.as_slice().len());
     let end = {
         let streams = (&mut client, &mut target.stream);
         let mut relaying = pin!(relay::run(
@@ -203,12 +209,12 @@ pub(crate) fn route(
     }
 }
 
-/// A target that takes the connection.
+/// A target that takes the connection, and perhaps some of what was read from the client.
 async fn open(
     worker: &Worker,
     group: &Group,
     (peer, announced): (SocketAddr, Option<Announced>),
-    (client, alarm, slot): (&mut Stream, &mut Alarm, &mut IdleSlot),
+    (client, read, alarm, slot): (&mut Stream, &mut Buffer, &mut Alarm, &mut IdleSlot),
     record: &mut Record,
 ) -> Result<(Lease, Upstream), Cause> {
     // The address is all a connection shows.
@@ -235,7 +241,11 @@ async fn open(
         let begun_at = Instant::now();
         let way = (&way, announced);
         let limit = settings.timeouts.connect;
-        let opened = Upstream::connect(&target, way, limit, alarm, slot).await;
+        let first = match read.is_empty() {
+            true => First::Target,
+            false => First::With(read),
+        };
+        let opened = Upstream::connect(&target, way, (limit, first), alarm, slot).await;
         record.connected(begun_at);
         match opened {
             Ok(upstream) => return Ok((lease, upstream)),

@@ -19,7 +19,7 @@ use crate::http2::upward::Upward;
 use crate::idlers::IdleSlot;
 use crate::leaving::Watch;
 use crate::proxy_protocol;
-use crate::sockets;
+use crate::sockets::{self, First};
 use crate::stream::Stream;
 use crate::tls::targets::Way;
 
@@ -143,11 +143,12 @@ impl ConnectError {
 }
 
 impl Upstream {
-    /// Opens a connection to a target; `alarm` is set to the limit.
+    /// Opens a connection to a target; `alarm` is set to the limit. What leaves at once of `first`, which the target is to hear
+    /// first, is moved on in it.
     pub(crate) async fn connect(
         target: &Target,
         (way, announced): (&Way, Option<Announced>),
-        limit: Duration,
+        (limit, first): (Duration, First<'_>),
         alarm: &mut Alarm,
         slot: &mut IdleSlot,
     ) -> Result<Upstream, ConnectError> {
@@ -155,7 +156,11 @@ impl Upstream {
         let address = target.settings().address;
         let watch = Watch::new(target.state());
         let mut connecting = pin!(async {
-            let stream = sockets::connect(address).await;
+            let first = match first {
+                First::With(_) | First::Target if announced.is_some() || way.is_tls() => First::We,
+                first => first,
+            };
+            let stream = sockets::connect(address, first).await;
             let stream = stream.map_err(ConnectError::of)?;
             announced.map_or(Ok(()), |announced| announced.write(&stream))?;
             way.enter(stream).await.map_err(ConnectError::Tls)

@@ -545,7 +545,7 @@ impl Connection {
 
     /// True if being dropped is enough to say that nothing more comes.
     fn closing_says_it(&self) -> bool {
-        matches!(self.client.stream, Stream::Fresh(_) | Stream::Plain(_))
+        self.client.stream.is_bare()
     }
 
     /// Says that nothing more comes. A client that takes nothing is not waited for long.

@@ -1,14 +1,15 @@
 //! Has one request answered: picks a target, opens or reuses a connection, and repeats what may be repeated.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use balancer::{
-    Attempt, BodyProgress, Failure, Group, GroupTimeouts, Lease, NoPick, Outcome, PickKey, Retry,
-    Target, TargetId, decide_retry,
+    Attempt, BodyProgress, Failure, Group, GroupTimeouts, Lease, NoPick, OnDown, Outcome, PickKey,
+    Retry, Target, TargetId, decide_retry,
 };
 
 use crate::cause::Cause;
@@ -21,6 +22,8 @@ use crate::http::exchange::{
 use crate::http::sticky::Sticking;
 use crate::http::tunnel::{self, Switched};
 use crate::leaving::Watch;
+use crate::sockets::First;
+use crate::tls::targets::Way;
 use crate::upstream::{Announced, ConnectError, PoolKey, Upstream};
 use crate::waiting;
 use crate::worker::Worker;
@@ -277,8 +280,7 @@ async fn attempt(
                 upstream,
                 websocket,
             };
-            let serving = tunnel::serve(connection, (target, on_down), switched);
-            let (outcome, after) = Box::pin(serving).await;
+            let (outcome, after) = through(connection, (target, on_down), switched).await;
             Tried::Ended(outcome, after)
         }
         End::Failed(fault) => {
@@ -318,6 +320,15 @@ async fn attempt(
     }
 }
 
+/// The tunnel after an answer, in a box for the same reason as a new connection.
+fn through<'c>(
+    connection: &'c mut Connection,
+    target: (&'c Target, OnDown),
+    switched: Switched,
+) -> Pin<Box<dyn Future<Output = (Outcome, After)> + 'c>> {
+    Box::pin(tunnel::serve(connection, target, switched))
+}
+
 /// A connection to the target: a kept one unless it must be `fresh`.
 async fn open(
     connection: &mut Connection,
@@ -341,21 +352,33 @@ async fn open(
             .map(|stream| Box::new(Upstream::sharing(stream, key.shared()))),
         false => worker.pool.take(&key, now),
     };
-    if let Some(kept) = kept {
-        return Ok(kept);
+    match kept {
+        Some(kept) => Ok(kept),
+        None => connect(connection, group, target, (way, key)).await,
     }
-    let begun_at = Instant::now();
-    let Connection { client, slot, .. } = &mut *connection;
-    let limit = settings.timeouts.connect;
-    let (alarm, announced) = (&mut client.alarm, key.announced);
-    let connecting = Upstream::connect(target, (&way, announced), limit, alarm, slot);
-    let opened = Box::pin(connecting).await;
-    client.record.connected(begun_at);
-    let opened = match settings.http2 {
-        true => share(&worker, opened?, &settings.timeouts).await?,
-        false => opened?,
-    };
-    Ok(Box::new(opened))
+}
+
+/// A new connection to the target. In a box, made here: most requests need none, and would carry the room for it.
+fn connect<'c>(
+    connection: &'c mut Connection,
+    group: &'c Group,
+    target: &'c Target,
+    (way, key): (Way, PoolKey),
+) -> Pin<Box<dyn Future<Output = Result<Box<Upstream>, ConnectError>> + 'c>> {
+    Box::pin(async move {
+        let begun_at = Instant::now();
+        let settings = group.settings();
+        let Connection { client, slot, .. } = &mut *connection;
+        let first = (settings.timeouts.connect, First::We);
+        let way = (&way, key.announced);
+        let opened = Upstream::connect(target, way, first, &mut client.alarm, slot).await;
+        client.record.connected(begun_at);
+        let opened = match settings.http2 {
+            true => share(&connection.worker, opened?, &settings.timeouts).await?,
+            false => opened?,
+        };
+        Ok(Box::new(opened))
+    })
 }
 
 /// Begins to speak HTTP/2 on a connection that others may use as well from here on.

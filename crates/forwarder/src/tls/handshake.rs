@@ -146,7 +146,7 @@ pub(crate) async fn overhear(
     let opening = result.map(|(sni, read)| Opening {
         sni,
         read,
-        ..Opening::plain(stream)
+        ..Opening::plain(Stream::Plain(stream))
     });
     opening
         .map_err(|cause| note(worker, admission, (peer, begun_at), (cause, "")))

@@ -158,6 +158,14 @@ impl Way {
         }
     }
 
+    /// True if what is sent is not what the target gets.
+    pub(crate) fn is_tls(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls(_) | Self::Unknown => true,
+        }
+    }
+
     /// What tells a kept connection of this way from others to the same address.
     pub(crate) fn id(&self) -> u64 {
         match self {
