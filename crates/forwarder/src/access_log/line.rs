@@ -164,9 +164,12 @@ fn is_bare(value: &[u8]) -> bool {
 
 /// True if nothing of it has to be escaped; false may be wrong.
 fn is_plain(value: &[u8]) -> bool {
-    let (words, rest) = value.as_chunks::<8>();
-    words.iter().all(|word| is_plain_word(*word))
-        && rest.iter().all(|byte| PLAIN[usize::from(*byte)])
+    let Some(last) = value.last_chunk::<8>() else {
+        return value.iter().all(|byte| PLAIN[usize::from(*byte)]);
+    };
+    // The last eight overlap those before.
+    let (words, _) = value.as_chunks::<8>();
+    words.iter().all(|word| is_plain_word(*word)) && is_plain_word(*last)
 }
 
 /// The same for eight bytes at once: each test sets the highest bit of a byte that fails, and perhaps of others then.

@@ -38,6 +38,11 @@ pub(crate) struct AnswerChanges {
 }
 
 impl AnswerChanges {
+    /// True if there are fields that are not passed on.
+    pub(crate) fn changes_fields(&self) -> bool {
+        self.edits().is_some() || self.hsts.is_some()
+    }
+
     /// True if a field of this name, in any case, is not passed on.
     pub(crate) fn drops(&self, name: &str) -> bool {
         self.edits().is_some_and(|edits| edits.drops(name))

@@ -47,8 +47,30 @@ pub(crate) enum Field {
     Other,
 }
 
+/// Which fields of a head are to be looked at once more, by their place: few are anything but [`Field::Other`].
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Marks([u64; 4]);
+
+impl Marks {
+    /// Marks a place. Every place from 256 on is marked in any case.
+    #[inline]
+    pub(crate) fn set(&mut self, place: usize) {
+        if let Some(word) = self.0.get_mut(place / 64) {
+            *word |= 1 << (place % 64);
+        }
+    }
+
+    /// True if the place is marked.
+    #[inline]
+    pub(crate) fn has(&self, place: usize) -> bool {
+        let word = self.0.get(place / 64);
+        word.is_none_or(|word| word & 1 << (place % 64) != 0)
+    }
+}
+
 impl Field {
     /// Sorts a field name.
+    #[inline]
     pub(crate) fn of(name: &str) -> Field {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         // The first letter rules out nearly every name that is not meant.
@@ -256,6 +278,39 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// The numbers of an IPv4 address in digits, a dot behind each.
+const OCTETS: [[u8; 4]; 256] = {
+    let mut octets = [[b'.'; 4]; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let mut from = match octet {
+            0..10 => 2,
+            10..100 => 1,
+            _ => 0,
+        };
+        let mut to = 0;
+        while from < 3 {
+            octets[octet][to] = b'0' + digits[from] as u8;
+            (from, to) = (from + 1, to + 1);
+        }
+        octet += 1;
+    }
+    octets
+};
+
+/// Every byte in two digits of base 16.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Appends a number in decimal digits.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
     match number {
@@ -282,12 +337,12 @@ pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
 pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                write_number(out, u64::from(octet));
+            let (mut text, mut end) = ([0; 16], 0);
+            for octet in address.octets() {
+                text[end..end + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
+                end += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
             }
+            out.extend_from_slice(&text[..end - 1]);
         }
         IpAddr::V6(address) => drop(write!(out, "{address}")), // writing to memory cannot fail
     }
@@ -295,11 +350,9 @@ pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
 
 /// A number in 32 digits of base 16.
 pub(crate) fn hex(number: u128) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 32];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 0xf)];
+        pair.copy_from_slice(&HEX[usize::from(byte)]);
     }
     digits
 }
@@ -426,6 +479,29 @@ mod tests {
         run.pass(&mut out, &own);
         run.flush(&mut out);
         assert_eq!(out, b"x: y\r\n", "one that is not of this head");
+    }
+
+    #[test]
+    fn addresses_in_digits() {
+        let mut all: Vec<[u8; 4]> = (0..=255)
+            .map(|octet| [octet, 0, 255 - octet, octet])
+            .collect();
+        all.extend([[1, 22, 255, 100], [255; 4]]);
+        for octets in all {
+            let mut out = Vec::new();
+            write_address(&mut out, IpAddr::from(octets));
+            assert_eq!(out, IpAddr::from(octets).to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn places_are_marked() {
+        let mut marks = Marks::default();
+        [0, 63, 64, 255]
+            .into_iter()
+            .for_each(|place| marks.set(place));
+        let marked: Vec<usize> = (0..258).filter(|place| marks.has(*place)).collect();
+        assert_eq!(marked, [0, 63, 64, 255, 256, 257]);
     }
 
     #[test]

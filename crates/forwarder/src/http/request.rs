@@ -14,8 +14,8 @@ use httparse::Header;
 use crate::http::body::Framing;
 use crate::http::changes::{RequestChanges, write_set};
 use crate::http::fields::{
-    self, Connection, Field, FieldRun, content_length, hex, list, write_address, write_field,
-    write_number,
+    self, Connection, Field, FieldRun, Marks, content_length, hex, list, write_address,
+    write_field, write_number,
 };
 use crate::http::grpc;
 use crate::http::scan::{HeadLimits, ScanError};
@@ -80,6 +80,8 @@ pub(crate) struct RequestHead<'h, 'b> {
     pub(crate) facts: RequestFacts,
     connection: Connection,
     headers: &'h [Header<'b>],
+    /// Those that are not merely passed on.
+    special: Marks,
     /// The head as it came.
     text: &'b [u8],
 }
@@ -112,6 +114,7 @@ struct Gathered<'b> {
     length: Option<u64>,
     transfer_encoding: Option<&'b [u8]>,
     connection: Connection,
+    special: Marks,
     upgrade: bool,
     expects_continue: bool,
     wants_json: bool,
@@ -194,6 +197,7 @@ fn judge<'h, 'b>(
         facts,
         connection,
         headers,
+        special: gathered.special,
         text,
     })
 }
@@ -239,8 +243,12 @@ fn malformed(error: httparse::Error) -> Rejection {
 fn gather<'b>(headers: &[Header<'b>]) -> Result<Gathered<'b>, Rejection> {
     let mut gathered = Gathered::default();
     let mut h2c = false;
-    for header in headers {
-        match Field::of(header.name) {
+    for (place, header) in headers.iter().enumerate() {
+        let field = Field::of(header.name);
+        if field != Field::Other {
+            gathered.special.set(place);
+        }
+        match field {
             Field::Host => {
                 if gathered.host.replace(header.value).is_some() {
                     return Err(bad("host given twice"));
@@ -304,7 +312,7 @@ fn split_target<'b>(
     method: &Method,
     target: &'b str,
 ) -> Result<(Option<&'b str>, &'b str), Rejection> {
-    if target.bytes().any(|byte| byte == b'#') {
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
         return Err(bad("fragment in target"));
     }
     if target.starts_with('/') {
@@ -352,7 +360,21 @@ fn judge_host<'b>(
 
 /// A byte of `uri-host [":" port]` (RFC 3986 §3.2.2), `,` left out: it would make one host of two.
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte)
+    const HOST_BYTES: [bool; 256] = {
+        let mut allowed = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let (marks, mut at) = (b"-._~:[]%!$&'()*+;=", 0);
+        while at < marks.len() {
+            allowed[marks[at] as usize] = true;
+            at += 1;
+        }
+        allowed
+    };
+    HOST_BYTES[usize::from(byte)]
 }
 
 /// How long the body is, or why nobody can tell (RFC 9112 §6.1, §6.3).
@@ -419,8 +441,10 @@ impl<'b> RequestHead<'_, 'b> {
 
     /// The id of the request that is passed on, if the client sent one that is believed.
     pub(crate) fn believed_id(&self, trusted: bool) -> Option<&'b [u8]> {
-        let mut ids = self.values("x-request-id").filter(|_| trusted);
-        ids.find(|id| is_request_id(id))
+        if !trusted {
+            return None;
+        }
+        self.values("x-request-id").find(|id| is_request_id(id))
     }
 
     /// The fields as they came.
@@ -430,7 +454,10 @@ impl<'b> RequestHead<'_, 'b> {
 
     /// The path without query, and the query without question mark.
     pub(crate) fn path_and_query(&self) -> (&'b str, &'b str) {
-        self.path.split_once('?').unwrap_or((self.path, ""))
+        match memchr::memchr(b'?', self.path.as_bytes()) {
+            Some(at) => (&self.path[..at], &self.path[at + 1..]),
+            None => (self.path, ""),
+        }
     }
 
     /// Appends the head as the target gets it.
@@ -456,10 +483,17 @@ impl<'b> RequestHead<'_, 'b> {
             ..Kept::default()
         };
         let mut run = FieldRun::new(self.text);
-        for header in self.headers.iter().filter(|header| !drops(header.name)) {
+        for (place, header) in self.headers.iter().enumerate() {
+            if drops(header.name) {
+                continue;
+            }
+            let field = match self.special.has(place) {
+                true => Field::of(header.name),
+                false => Field::Other,
+            };
             if self.passes(
                 out,
-                header,
+                (field, header),
                 (client.trusted, changes),
                 (&mut run, &mut kept),
             ) {
@@ -507,11 +541,11 @@ impl<'b> RequestHead<'_, 'b> {
     fn passes(
         &self,
         out: &mut Vec<u8>,
-        header: &Header<'_>,
+        (field, header): (Field, &Header<'_>),
         (trusted, changes): (bool, &RequestChanges<'_>),
         (run, kept): (&mut FieldRun<'_>, &mut Kept),
     ) -> bool {
-        let pass = match Field::of(header.name) {
+        let pass = match field {
             Field::Other => !self.connection.lists(self.headers, header.name),
             Field::Upgrade => self.facts.upgrade,
             Field::Expect => self.facts.expects_continue,

@@ -6,7 +6,9 @@ use httparse::Header;
 
 use crate::http::body::Framing;
 use crate::http::changes::AnswerChanges;
-use crate::http::fields::{Connection, Field, FieldRun, content_length, write_field, write_number};
+use crate::http::fields::{
+    Connection, Field, FieldRun, Marks, content_length, write_field, write_number,
+};
 use crate::http::grpc;
 use crate::http::request::{FieldRoom, MAX_FIELDS, RequestFacts};
 use crate::http::scan::HeadLimits;
@@ -52,6 +54,8 @@ pub(crate) struct ResponseHead<'h, 'b> {
     reason: &'b str,
     connection: Connection,
     headers: &'h [Header<'b>],
+    /// Those that are not merely passed on.
+    special: Marks,
     /// The head as it came.
     text: &'b [u8],
 }
@@ -109,6 +113,7 @@ fn judge<'h, 'b>(
         length,
         chunked,
         connection,
+        special,
     } = gather(headers, http10)?;
     let framing = match (status, chunked, length) {
         (100..=199 | 204 | 304, _, _) => Framing::None,
@@ -129,6 +134,7 @@ fn judge<'h, 'b>(
         reason,
         connection,
         headers,
+        special,
         text,
     })
 }
@@ -139,12 +145,17 @@ struct Gathered {
     length: Option<u64>,
     chunked: bool,
     connection: Connection,
+    special: Marks,
 }
 
 fn gather(headers: &[Header<'_>], http10: bool) -> Result<Gathered, BadResponse> {
     let mut gathered = Gathered::default();
-    for header in headers {
-        match Field::of(header.name) {
+    for (place, header) in headers.iter().enumerate() {
+        let field = Field::of(header.name);
+        if field != Field::Other {
+            gathered.special.set(place);
+        }
+        match field {
             Field::ContentLength => {
                 let value = content_length(header.value).ok_or(BadResponse::ContentLength)?;
                 if gathered.length.replace(value).is_some() {
@@ -219,7 +230,7 @@ impl ResponseHead<'_, '_> {
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         if self.is_interim() {
-            for header in self.headers.iter().filter(|header| self.passes(header)) {
+            for header in self.passed() {
                 write_field(out, header.name, header.value);
             }
             out.extend_from_slice(b"\r\n");
@@ -240,10 +251,13 @@ impl ResponseHead<'_, '_> {
 
     /// The target's own fields, but those that are changed.
     fn write_fields(&self, out: &mut Vec<u8>, changes: &AnswerChanges) {
-        let passes = |header: &&Header<'_>| self.passes(header) && !changes.drops(header.name);
+        let changed = changes.changes_fields();
         let mut run = FieldRun::new(self.text);
         let mut said = !changes.is_private() || changes.drops("cache-control");
-        for header in self.headers.iter().filter(passes) {
+        for header in self.passed() {
+            if changed && changes.drops(header.name) {
+                continue;
+            }
             if changes.is_private() && header.name.eq_ignore_ascii_case("cache-control") {
                 run.flush(out);
                 said |= sticky::write_cache_control(out, header.name, header.value);
@@ -255,6 +269,16 @@ impl ResponseHead<'_, '_> {
         if !said {
             write_field(out, "Cache-Control", b"private");
         }
+    }
+
+    /// The fields that are passed on, in their order.
+    fn passed(&self) -> impl Iterator<Item = &Header<'_>> {
+        let plain = self.connection.others == 0;
+        let fields = self.headers.iter().enumerate();
+        let passed = fields.filter(move |(place, header)| {
+            plain && !self.special.has(*place) || self.passes(header)
+        });
+        passed.map(|(_, header)| header)
     }
 
     fn passes(&self, header: &Header<'_>) -> bool {
