@@ -3,13 +3,23 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "clients/clear.rs"]
+mod clear;
 mod common;
 #[path = "clients/departure.rs"]
 mod departure;
+#[path = "../../crates/forwarder/tests/integration/frames.rs"]
+#[allow(dead_code)] // the part of it that asks
+mod frames;
 #[path = "clients/large.rs"]
 mod large;
 #[path = "clients/pair.rs"]
 mod pair;
+
+/// What the frames need of their surroundings.
+mod support {
+    pub(crate) use crate::common::LIMIT;
+}
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Nodes that leave on purpose, one way after the other, while curl asks on connections that it keeps, over HTTP/1.1 and HTTP/2.
+//! Nodes that leave on purpose, one way after the other, while clients ask on connections that they keep: curl over HTTP/1.1 and HTTP/2,
+//! and one of our own over HTTP/2 in clear text.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command};
@@ -8,6 +9,7 @@ use std::thread::JoinHandle;
 
 use netns_tests::{Host, Lab, wait_until};
 
+use crate::clear::Clear;
 use crate::common::{LIMIT, measured};
 use crate::pair::Pair;
 
@@ -16,7 +18,7 @@ const REQUESTS: &str = "10000000";
 const AT_ONCE: &str = "8";
 const TAKES_MS: u32 = 5;
 
-/// How curl asks, and the version it has to see. By prior knowledge it is no use here: curl 7.88 asks nothing more once it was told to leave.
+/// How curl asks, and the version it has to see.
 const SPEECHES: [(&str, &str); 2] = [("--http1.1", "1.1"), ("--http2", "2")];
 
 /// A curl that asks on and on.
@@ -70,16 +72,18 @@ fn no_request_fails_while_nodes_leave_one_after_the_other() {
         let lab = Lab::new().unwrap();
         let mut pair = Pair::start(&lab, "");
         let asking = SPEECHES.map(|(speech, _)| Asking::start(&pair, speech));
+        let clear = Clear::start(&lab, pair.address(), format!("/slow/{TAKES_MS}"));
+        let done = || {
+            let [one, two] = asking.each_ref().map(Asking::done);
+            [one, two, clear.done()]
+        };
         let go_on = |pair: &Pair<'_>, what: &str| {
-            let before = asking.each_ref().map(Asking::done);
-            wait_until(&format!("both are served {what}"), LIMIT, || {
-                let mut both = asking.iter().zip(before);
-                both.all(|(now, before)| now.done() > before + 200)
+            let before = done();
+            wait_until(&format!("all are served {what}"), LIMIT, || {
+                let mut all = done().into_iter().zip(before);
+                all.all(|(now, before)| now > before + 200)
             })
-            .unwrap_or_else(|error| {
-                let now = asking.each_ref().map(Asking::done);
-                panic!("{error}: {before:?}, {now:?}\n{}", pair.logs())
-            });
+            .unwrap_or_else(|error| panic!("{error}: {before:?}, {:?}\n{}", done(), pair.logs()));
         };
         go_on(&pair, "at first");
         // From the one that is active to the other, each time another way.
@@ -98,6 +102,12 @@ fn no_request_fails_while_nodes_leave_one_after_the_other() {
         lab.wait_holder(pair.address(), Host::Lb1, LIMIT).unwrap();
         go_on(&pair, "after it has come back");
 
+        let clear = clear.end();
+        assert!(
+            clear.as_ref().is_ok_and(|all| *all > 1000),
+            "in clear text: {clear:?}\n{}",
+            pair.logs()
+        );
         for (asking, (speech, version)) in asking.into_iter().zip(SPEECHES) {
             let lines = asking.end();
             let good = format!("200 {version} 0 ");

@@ -140,12 +140,12 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// Four bytes of the payload as a number.
-    fn number(&self, at: usize) -> u32 {
+    pub(crate) fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 
     /// The status a header block begins with.
-    fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         let begins = |byte: &&u8| **byte & 0xe0 != 0x20;
         // What changes the size of the table comes first.
         let at = self.payload.iter().position(|byte| begins(&byte)).unwrap();
