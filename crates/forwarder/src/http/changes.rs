@@ -63,11 +63,26 @@ impl AnswerChanges {
         out.extend_from_slice(self.cookies.as_slice());
     }
 
-    fn edits(&self) -> Option<&HeaderEdits> {
+    /// What the rule changes in the fields of answers.
+    pub(crate) fn edits(&self) -> Option<&HeaderEdits> {
         let rule = self.rule.as_ref()?;
         let edits = &rule.settings().answer_headers;
         (!edits.is_empty()).then_some(edits)
     }
+}
+
+/// A trailer section without the fields that a rule sets or removes: some take trailers for fields of the head.
+pub(crate) fn edit_trailers(section: Vec<u8>, edits: Option<&HeaderEdits>) -> Vec<u8> {
+    let Some(edits) = edits.filter(|edits| !edits.is_empty() && !section.is_empty()) else {
+        return section;
+    };
+    let stays = |line: &&[u8]| {
+        let name = line.split(|byte| *byte == b':').next();
+        let name = name.and_then(|name| std::str::from_utf8(name).ok());
+        !name.is_some_and(|name| edits.drops(name))
+    };
+    let lines = section.split_inclusive(|byte| *byte == b'\n');
+    lines.filter(stays).flatten().copied().collect()
 }
 
 /// The name of the field that tells browsers to come by https only.

@@ -18,7 +18,7 @@ use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
 use crate::http::answer::{self, Refusal};
 use crate::http::body::{Body, Framing};
-use crate::http::changes::RequestChanges;
+use crate::http::changes::{RequestChanges, edit_trailers};
 use crate::http::chunked::Emit;
 use crate::http::direct::{self, Direct};
 use crate::http::exchange::{ClientSide, Sending};
@@ -459,7 +459,7 @@ impl Connection {
         head.write(out.vec(), &client, &changes);
         let head_bytes = out.held();
         out.extend(&rest[..passed.kept]);
-        out.extend(&body.take_trailers());
+        out.extend(&edit_trailers(body.take_trailers(), changes.edits));
         let mut sending = Sending::new(head.method, facts, out, head_bytes, body);
         sending.changes.rule = routed.rule;
         sending.changes.hsts = asking.hsts();

@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite as _;
 
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::http::body::{Body, Framing};
+use crate::http::changes::edit_trailers;
 use crate::http::chunked::Emit;
 use crate::http::grpc;
 use crate::http::request::MAX_FIELDS;
@@ -280,7 +281,8 @@ impl<'c> Exchange<'c> {
             } else {
                 send.pass(cx, &mut target.stream, piece);
             }
-            send.out.extend(&send.body.take_trailers());
+            let trailers = send.take_trailers();
+            send.out.extend(&trailers);
             Poll::Ready(Ok(()))
         })
     }
@@ -482,7 +484,7 @@ impl<'c> Exchange<'c> {
         if let Phase::Body(body) = &mut self.phase
             && body.is_done()
         {
-            let trailers = body.take_trailers();
+            let trailers = edit_trailers(body.take_trailers(), self.send.changes.edits());
             if self.send.facts.grpc {
                 let record = &mut self.client.record;
                 record.grpc = record.grpc.or(grpc::status_among(&trailers));

@@ -314,6 +314,53 @@ fn chunks_of_targets_are_as_strict_as_those_of_clients() {
 }
 
 #[test]
+fn what_a_rule_keeps_out_of_heads_comes_in_no_trailers() {
+    let origin = Origin::start(|mut stream, _| {
+        let mut input = Vec::new();
+        let end = b"\r\nX-Last: 1\r\n\r\n";
+        while let Some(request) = read_until(&mut stream, &mut input, end) {
+            let request = String::from_utf8(request).unwrap();
+            let trailers = request.rsplit_once("\r\n0\r\n").unwrap().1;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{trailers}\r\n0\r\nX-Own: 1\r\nServer: a\r\n\r\n",
+                trailers.len()
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let (_forwarder, place) = proxy_with(&[origin.address], |listener, _| {
+        listener.rules = vec![RuleSettings {
+            request_headers: HeaderEdits {
+                set: vec![("X-User".to_owned(), "checked".to_owned())],
+                remove: vec!["X-Secret".to_owned()],
+            },
+            answer_headers: HeaderEdits {
+                set: vec![],
+                remove: vec!["Server".to_owned()],
+            },
+            ..RuleSettings::new("all", Vec::new(), "g")
+        }];
+    });
+    let head =
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let body = "1\r\na\r\n0\r\nx_user: admin\r\nX-SECRET: 1\r\nX-Last: 1\r\n\r\n";
+    let want = "d\r\nX-Last: 1\r\n\r\n\r\n0\r\nX-Own: 1\r\n\r\n";
+    // At once, and the body after the head.
+    for pieces in [
+        vec![format!("{head}{body}")],
+        vec![head.into(), body.into()],
+    ] {
+        let mut client = Client::connect(place.address);
+        for piece in pieces {
+            client.send(piece);
+            std::thread::sleep(Duration::from_millis(20)); // for the pieces to come apart, as a rule
+        }
+        let answer = String::from_utf8(client.rest().unwrap()).unwrap();
+        assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, want);
+    }
+}
+
+#[test]
 fn what_follows_a_request_through_several_hops_passes() {
     let fields = [
         "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

@@ -12,7 +12,7 @@ use crate::access_log::record::Slip;
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::http::body::{Body, BodyError};
-use crate::http::changes::AnswerChanges;
+use crate::http::changes::{AnswerChanges, edit_trailers};
 use crate::http::request::RequestFacts;
 use crate::http::response::BadResponse;
 use crate::stream::Stream;
@@ -91,6 +91,13 @@ impl Sending {
         debug_assert!(!self.streamed, "what went through is gone");
         self.out.rewind();
         self.stopped = false;
+    }
+
+    /// What is to be sent behind the body, once that has ended.
+    pub(super) fn take_trailers(&mut self) -> Vec<u8> {
+        let rule = self.changes.rule.as_deref();
+        let edits = rule.map(|rule| &rule.settings().request_headers);
+        edit_trailers(self.body.take_trailers(), edits)
     }
 
     /// True if so many more bytes of the body are to be kept, so that the request can be sent once more.
