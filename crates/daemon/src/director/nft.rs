@@ -1,26 +1,81 @@
 //! Running `nft`, the program that gives the kernel tables of rules, and taking away the tables of ours.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 /// What the names of all our tables begin with.
 pub(super) const PREFIX: &str = "tandem_";
 /// How long one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(2);
-/// Runs at a time: hundreds of virtual routers may have something to change at once.
-static RUNS: Semaphore = Semaphore::const_new(4);
+/// Callers whose rules are given to one run.
+const TOGETHER: usize = 32;
 
-/// Gives the kernel `rules`, all or none of them.
+/// Rules, and who waits for what becomes of them.
+type Wanted = (String, oneshot::Sender<Result<(), String>>);
+
+/// What waits for the run under way to end. Each caller waits for its own, so that their number is the limit.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Wanted>,
+    running: bool,
+}
+
+thread_local! {
+    static LINE: RefCell<Line> = RefCell::default();
+}
+
+/// Gives the kernel `rules`, all or none of them. One run at a time: what is wanted meanwhile goes together with the next, because each run
+/// reads all the tables there are, and hundreds of virtual routers may have something to change at once.
 ///
 /// # Errors
 /// A sentence: `nft` is not there, does not end in time, or says no.
 pub(super) async fn run(rules: &str) -> Result<(), String> {
-    let _turn = RUNS.acquire().await;
+    let (answer, outcome) = oneshot::channel();
+    let runs = LINE.with_borrow_mut(|line| {
+        line.waiting.push_back((rules.to_owned(), answer));
+        std::mem::replace(&mut line.running, true)
+    });
+    if !runs {
+        tokio::task::spawn_local(run_waiting());
+    }
+    outcome
+        .await
+        .unwrap_or_else(|_| Err("nft was not run".to_owned()))
+}
+
+/// Runs what waits, until nothing does.
+async fn run_waiting() {
+    loop {
+        let wanted: Vec<Wanted> = LINE.with_borrow_mut(|line| {
+            let count = line.waiting.len().min(TOGETHER);
+            line.running = count > 0;
+            line.waiting.drain(..count).collect()
+        });
+        if wanted.is_empty() {
+            return;
+        }
+        let rules: Vec<&str> = wanted.iter().map(|(rules, _)| rules.as_str()).collect();
+        let together = run_once(&rules.join("\n")).await;
+        let alone = wanted.len() == 1;
+        for (rules, answer) in wanted {
+            let outcome = match &together {
+                Err(_) if !alone => run_once(&rules).await,
+                outcome => outcome.clone(),
+            };
+            // Whoever wanted it may have gone.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+async fn run_once(rules: &str) -> Result<(), String> {
     let mut child = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
