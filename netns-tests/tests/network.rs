@@ -7,8 +7,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{
-    LIMIT, assert_at_least, assert_blackout, assert_lost, assert_measured, assert_within, measured,
-    probe, watch_on,
+    LIMIT, assert_at_least, assert_blackout, assert_heard, assert_lost, assert_measured,
+    assert_within, measured, probe, watch_on,
 };
 use netns_tests::{
     Address, Auth, Device as _, Host, Injector, Junk, Lab, Observer, PairConfig, Tandem, VipWatch,
@@ -155,15 +155,12 @@ fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
     })
     .unwrap();
 
-    let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
-    assert_within(
-        "the Active router was silent for",
-        silence,
-        config.interval + LOOKING,
-    );
+    assert_heard(&observer, Host::Lb1, config, begun);
     let own = observer.adverts(Host::Lb1.v4(), begun).len() as u128;
     let due = length.as_millis() / config.interval.as_millis();
-    assert_measured(own + 1 >= due, || format!("{own} advertisements of {due}"));
+    assert_measured(own + 1 >= due * 9 / 10, || {
+        format!("{own} advertisements of {due}")
+    });
     assert!(
         observer.adverts(Host::Lb2.v4(), begun).is_empty(),
         "the backup spoke\n{}",
@@ -185,7 +182,7 @@ fn junk(config: &PairConfig, kinds: &[Junk], length: Duration) {
 #[test]
 fn junk_of_every_kind_moves_nothing() {
     measured(|| {
-        junk(&PairConfig::default(), &Junk::ALL, Duration::from_secs(10));
+        junk(&PairConfig::default(), &Junk::ALL, Duration::from_secs(5));
     });
 }
 
@@ -194,7 +191,7 @@ fn a_wrong_password_moves_nothing() {
     measured(|| {
         let config = PairConfig::v2_password();
         assert!(matches!(config.auth, Auth::V2Password(_)));
-        junk(&config, &[Junk::Password], Duration::from_secs(5));
+        junk(&config, &[Junk::Password], Duration::from_secs(3));
     });
 }
 
@@ -213,7 +210,6 @@ fn answers_to_losing_advertisements_are_limited() {
             .unwrap()
             .finish()
             .unwrap();
-        let ended = Instant::now();
         wait_until("a losing advertisement is answered", LIMIT, || {
             observer.adverts(Host::Lb1.v4(), begun).len() > 30
         })
@@ -231,8 +227,7 @@ fn answers_to_losing_advertisements_are_limited() {
             told as f64 <= 10.0 * seconds + 5.0,
             "{told} announcements in {seconds} s"
         );
-        let silence = observer.longest_silence(Host::Lb1.v4(), begun, ended);
-        assert_within("silent for", silence, config.interval + LOOKING);
+        assert_heard(&observer, Host::Lb1, &config, begun);
         assert_eq!(one.last_transition().unwrap(), before);
     });
 }
