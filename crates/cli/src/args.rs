@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use control::client::DEFAULT_SOCKET;
 
-pub(crate) use asked::Asked;
+pub(crate) use asked::{Asked, Which};
 pub(crate) use times::{Since, Terms};
 
 /// Show and command a Tandem node.
@@ -204,6 +204,24 @@ pub(crate) enum Command {
     #[command(after_help = help::EXPLAIN)]
     Explain(Asked),
 
+    /// List connections of TCP and tunnels that are open
+    #[command(after_help = help::SESSIONS)]
+    Sessions {
+        #[command(flatten)]
+        which: Which,
+    },
+
+    /// End connections of TCP and tunnels
+    #[command(after_help = help::KILL)]
+    Kill {
+        /// As `tandem sessions` names them
+        #[arg(value_name = "ID", required_unless_present_any = ["older", "target", "listener"],
+            conflicts_with_all = ["older", "target", "listener"])]
+        sessions: Vec<String>,
+        #[command(flatten)]
+        which: Which,
+    },
+
     /// Print the figures of the node as Prometheus reads them
     #[command(after_help = help::METRICS)]
     Metrics {
@@ -221,6 +239,12 @@ pub(crate) enum Command {
         /// Read it as this node of the pair
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
+        /// Exit with 1 if there are warnings
+        #[arg(long)]
+        strict: bool,
+        /// Warn unless the other node of the pair runs this file
+        #[arg(long)]
+        peer: bool,
     },
 
     /// Show what a configuration file would change

@@ -5,6 +5,7 @@ mod metrics;
 pub(crate) mod orders;
 mod pair;
 mod reload;
+mod sessions;
 mod why;
 
 use std::time::{Duration, SystemTime};

@@ -19,25 +19,40 @@ struct Source {
 
 impl Call {
     /// Prints every problem of a file; drawn into the text for a terminal, else a line each.
-    pub(crate) fn check(mut self, file: &Path, node: Option<String>) -> Result<Code, Failure> {
+    pub(crate) async fn check(
+        mut self,
+        file: &Path,
+        node: Option<String>,
+        Strictness { strict, peer }: Strictness,
+    ) -> Result<Code, Failure> {
         let source = Source::read(file)?;
         let outcome = config::load(&source.path, &source.text, &facts(node));
+        let differs = match (&outcome.config, peer) {
+            (Some(config), true) => peer_differs(&self.client, config).await?,
+            _ => None,
+        };
         if self.json {
-            self.output.json(&report_json(
-                &source,
-                &outcome.report,
-                outcome.config.as_ref(),
-            ))?;
+            let mut json = report_json(&source, &outcome.report, outcome.config.as_ref());
+            if peer {
+                json["peer"] = json!(differs);
+            }
+            self.output.json(&json)?;
         } else {
             self.report(&source, &outcome.report)?;
+            if let Some(words) = &differs {
+                let path = source.path.display();
+                let line = format!("{path}: warning[E061]: {words}\n");
+                self.output.screen(&line)?;
+            }
             if let Some(config) = &outcome.config {
                 self.output.screen(&verdict(&source, config))?;
             }
         }
-        Ok(if outcome.config.is_some() {
-            Code::Good
-        } else {
-            Code::Configuration
+        let warned = differs.is_some() || !outcome.report.problems.is_empty();
+        Ok(match outcome.config.is_some() {
+            true if strict && warned => Code::Fault,
+            true => Code::Good,
+            false => Code::Configuration,
         })
     }
 
@@ -110,6 +125,35 @@ impl Source {
             }),
         }
     }
+}
+
+/// What more a check looks at, and how it judges.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strictness {
+    /// Whether warnings count.
+    pub(crate) strict: bool,
+    /// Whether the file of the other node is compared.
+    pub(crate) peer: bool,
+}
+
+/// Why the other node does not run this file, as the daemon here knows it; `None` if it does.
+async fn peer_differs(client: &Client, config: &Config) -> Result<Option<String>, Failure> {
+    let status: Status = client.get(path::STATUS).await?;
+    let nodes = status.pair.map_or_else(Vec::new, |pair| pair.nodes);
+    let Some(peer) = nodes.into_iter().find(|node| !node.this) else {
+        return Ok(Some("this node is not one of a pair".to_owned()));
+    };
+    let name = peer.name;
+    Ok(match peer.config_hash {
+        Some(hash) if hash == config.hash => None,
+        Some(hash) => Some(format!(
+            "{name} runs {hash}, this file is {}; copy it there and `tandem reload` on both",
+            config.hash
+        )),
+        None => Some(format!(
+            "what {name} runs is not known; heartbeat under [pair] would tell"
+        )),
+    })
 }
 
 /// What the daemon runs, and the facts it reads a file with as far as they can be told from outside.

@@ -94,6 +94,8 @@ async fn run(args: &Args) -> Result<Code, Failure> {
             let order = commands::orders::switch(rule, group, terms);
             call.order(order).await
         }
+        Command::Sessions { which } => call.sessions(which).await,
+        Command::Kill { sessions, which } => call.kill(sessions, which).await,
         Command::Metrics { prefix } => call.metrics(prefix.as_deref().unwrap_or("")).await,
         Command::Overrides {
             subject,
@@ -107,7 +109,16 @@ async fn run(args: &Args) -> Result<Code, Failure> {
             clear: false,
         } => call.overrides(subject.as_deref()).await,
         Command::Explain(asked) => call.explain(asked).await,
-        Command::Check { file, node } => call.check(file, node.clone()),
+        Command::Check {
+            file,
+            node,
+            strict,
+            peer,
+        } => {
+            let (strict, peer) = (*strict, *peer);
+            let strictness = file::Strictness { strict, peer };
+            call.check(file, node.clone(), strictness).await
+        }
         Command::Diff {
             file,
             against,

@@ -198,3 +198,30 @@ fn diff_without_a_daemon_points_to_against() {
         err(&output)
     );
 }
+
+#[test]
+fn the_file_of_the_other_node_is_compared_where_that_is_asked() {
+    let folder = Folder::new();
+    let file = folder.write("t.toml", PAIR);
+    let path = file.to_str().unwrap();
+    let output = without_daemon(&folder, &["--json", "check", "--node", "lb1"], &[&file]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let own = report["hash"].as_str().unwrap().to_owned();
+    let check = |peers: Value, strict: bool| {
+        let mut status: Value = serde_json::from_str(STATUS).unwrap();
+        status["pair"]["nodes"][1]["config_hash"] = peers;
+        let daemon = Daemon::knowing("GET /status", &status.to_string());
+        let mut args = vec!["check", "--node", "lb1", "--peer", path];
+        args.extend(strict.then_some("--strict"));
+        let output = daemon.run(&args);
+        (code(&output), out(&output))
+    };
+    let (good, text) = check(json!(own), false);
+    assert!(good == 0 && !text.contains("E061"), "{text}");
+    let (warned, text) = check(json!("0123456789ab"), false);
+    let line = format!("{path}: warning[E061]: lb2 runs 0123456789ab, this file is {own};");
+    assert!(warned == 0 && text.contains(&line), "{text}");
+    assert_eq!(check(json!("0123456789ab"), true).0, 1);
+    let (_, text) = check(Value::Null, false);
+    assert!(text.contains("what lb2 runs is not known"), "{text}");
+}

@@ -137,3 +137,39 @@ fn an_order_that_says_too_little_or_too_much_is_wrong_usage() {
         assert_eq!(code(&output), 2, "{args:?}");
     }
 }
+
+#[test]
+fn sessions_that_match_are_ended_by_their_numbers() {
+    let session = |id: &str| {
+        json!({"id": id, "kind": "tcp", "listener": "db", "group": "db", "target": "db1", "client": "198.51.100.7:50112",
+            "age_s": 7500, "bytes_in": 1, "bytes_out": 2})
+    };
+    let list = json!({"total": 2, "sessions": [session("0.17"), session("1.3")]});
+    let ended = json!({"ended": ["0.17", "1.3"], "not_found": []});
+    let daemon = Daemon::new(vec![
+        (
+            "GET /sessions?older_s=3600&group=db",
+            json_answer(200, &list.to_string()),
+        ),
+        ("POST /kill", json_answer(200, &ended.to_string())),
+    ]);
+    let output = daemon.run(&["sessions", "--older", "1h", "--target", "db"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).contains("\n0.17  198.51.100.7:50112  tcp   2h05m"));
+    let output = daemon.run(&["kill", "--older", "1h", "--target", "db"]);
+    assert_eq!((code(&output), out(&output).as_str()), (0, "2 ended\n"));
+    let sent = daemon.requests().pop().unwrap();
+    assert!(
+        sent.ends_with("\r\n\r\n{\"sessions\":[\"0.17\",\"1.3\"]}"),
+        "{sent}"
+    );
+
+    let gone = json!({"ended": [], "not_found": ["0.9"]});
+    let daemon = Daemon::knowing("POST /kill", &gone.to_string());
+    let output = daemon.run(&["kill", "0.9"]);
+    assert_eq!(code(&output), 1);
+    assert_eq!(out(&output), "nothing was ended\nnot there any more: 0.9\n");
+    for wrong in [&["kill"][..], &["kill", "0.9", "--older", "1h"]] {
+        assert_eq!(code(&daemon.run(wrong)), 2, "{wrong:?}");
+    }
+}

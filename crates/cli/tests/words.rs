@@ -25,6 +25,8 @@ fn help_names_every_command_and_exit_code() {
         "canary",
         "switch",
         "metrics",
+        "sessions",
+        "kill",
         "overrides",
         "restart",
         "simulate",

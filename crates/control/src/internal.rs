@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::response::ErrorAnswer;
+use crate::session::{KillRequest, SessionsRequest};
 use crate::status::{GroupStatus, ListenerStatus, TargetCondition};
 
 /// Largest frame on the stream between director and forwarder, in octets: a configuration or a snapshot of thousands of targets.
@@ -23,7 +24,7 @@ pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 
 /// Number of this language. It grows with every change that makes two programs misunderstand each other: a director of another number is
 /// not started beside the keeper and the workers that run.
-pub const LANGUAGE: u32 = 2;
+pub const LANGUAGE: u32 = 3;
 
 /// Director to keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -294,6 +295,20 @@ pub enum ToForwarder {
         /// The request, as it came over the control socket.
         question: serde_json::Value,
     },
+    /// Say what is open for long.
+    Sessions {
+        /// Given back in the answer.
+        id: u64,
+        /// What is asked for.
+        request: SessionsRequest,
+    },
+    /// End some of it.
+    Kill {
+        /// Given back in the answer.
+        id: u64,
+        /// What is ordered.
+        request: KillRequest,
+    },
 }
 
 /// A key derived from that of the pair. `Debug` hides it.
@@ -326,11 +341,11 @@ pub enum FromForwarder {
         /// Why they are not followed.
         error: Option<String>,
     },
-    /// Answer to [`ToForwarder::Explain`].
-    Explained {
+    /// Answer to [`ToForwarder::Explain`], [`ToForwarder::Sessions`] and [`ToForwarder::Kill`].
+    Answered {
         /// As in the question.
         id: u64,
-        /// What would become of the request, or why nobody can tell.
+        /// What was asked for, or why nobody can tell.
         answer: Result<serde_json::Value, ErrorAnswer>,
     },
     /// A target has changed its state.

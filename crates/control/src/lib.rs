@@ -15,6 +15,8 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /pair` | [`PairReport`]: both nodes side by side |
 //! | `GET /overrides` | a list of [`OverrideStatus`]: what operators have ordered, until they clear it |
+//! | `GET /sessions?older_s=N&listener=L&group=G&target=T` | [`SessionList`]: connections of TCP and tunnels that are open |
+//! | `POST /kill` ([`KillRequest`]) | [`KillResult`] |
 //! | `POST /orders` ([`OrderRequest`]) | [`OrderResult`] |
 //! | `POST /explain` (`{method, scheme, host, path, headers, from, listener}`) | what would become of the request, as `tandem --json explain` prints it |
 //! | `POST /reload` ([`ReloadRequest`]) | [`ReloadResult`], also when the file was refused |
@@ -35,6 +37,7 @@ pub mod pair;
 pub mod recording;
 pub mod request;
 pub mod response;
+pub mod session;
 pub mod simulation;
 pub mod status;
 pub mod timestamp;
@@ -50,6 +53,9 @@ pub use request::{HandoverRequest, ReloadRequest, SimulateRequest, path};
 pub use response::{
     ConfigText, ErrorAnswer, HandoverResult, HandoverRouter, Problem, ReloadOutcome, ReloadResult,
     RestartResult, Severity,
+};
+pub use session::{
+    KillRequest, KillResult, SessionKind, SessionList, SessionStatus, SessionsRequest,
 };
 pub use simulation::{SimulateResult, SimulatedRouter, SimulatedStep};
 pub use status::{

@@ -22,6 +22,10 @@ pub mod path {
     pub const PAIR: &str = "/pair";
     /// `GET`: a list of [`crate::OverrideStatus`].
     pub const OVERRIDES: &str = "/overrides";
+    /// `GET`, with the fields of [`crate::SessionsRequest`]: [`crate::SessionList`].
+    pub const SESSIONS: &str = "/sessions";
+    /// `POST`: [`crate::KillRequest`] to [`crate::KillResult`].
+    pub const KILL: &str = "/kill";
     /// `POST`: [`crate::OrderRequest`] to [`crate::OrderResult`].
     pub const ORDERS: &str = "/orders";
     /// `POST`: a question of `tandem explain` to what would become of the request; both are types of the configuration.

@@ -16,12 +16,13 @@ use control::internal::{
     AccessLogCounts, CertificateText, FromForwarder, HealthChange, KeeperToWorker, Pulse,
     ToForwarder,
 };
-use control::{GroupStatus, TargetCondition, Timestamp};
+use control::{ErrorAnswer, GroupStatus, TargetCondition, Timestamp};
 use forwarder::{
     CertificateMaterial, CookieKey, Forwarder, ForwarderSettings, Materials, TicketSecret,
 };
 use linux::channel::{AsyncChannel, Channel};
 use linux::process::Capability;
+use serde_json::Value;
 use tokio::signal::unix::SignalKind;
 
 use self::link::Link;
@@ -208,12 +209,41 @@ impl Data {
             ToForwarder::Snapshot => self.snapshot(),
             ToForwarder::Explain { id, question } => {
                 let answer = crate::explaining::answer(self.forwarder.as_deref(), question);
-                FromForwarder::Explained { id, answer }
+                FromForwarder::Answered { id, answer }
+            }
+            ToForwarder::Sessions { id, request } => {
+                let list =
+                    |forwarder: Option<&Forwarder>| crate::sessions::list(forwarder, request);
+                let answer = self.ask_threads(link, list).await;
+                FromForwarder::Answered { id, answer }
+            }
+            ToForwarder::Kill { id, request } => {
+                let kill =
+                    move |forwarder: Option<&Forwarder>| crate::sessions::kill(forwarder, &request);
+                let answer = self.ask_threads(link, kill).await;
+                FromForwarder::Answered { id, answer }
             }
         };
         if let Some(link) = link {
             link.report(answer);
         }
+    }
+
+    /// Has something looked up that waits for the threads of the forwarder, pulsing on.
+    async fn ask_threads(
+        &self,
+        link: Option<&Link>,
+        look: impl FnOnce(Option<&Forwarder>) -> Result<Value, ErrorAnswer> + Send + 'static,
+    ) -> Result<Value, ErrorAnswer> {
+        let forwarder = self.forwarder.clone();
+        let looking = tokio::task::spawn_blocking(move || look(forwarder.as_deref()));
+        let looked = pulsing(looking, link, self.pulse()).await;
+        looked.unwrap_or_else(|error| {
+            Err(ErrorAnswer {
+                error: error.to_string(),
+                remedy: None,
+            })
+        })
     }
 
     /// Applies a configuration on a thread of its own, pulsing on.

@@ -15,6 +15,7 @@ mod ordered;
 mod process;
 mod rates;
 mod runner;
+mod sessions;
 mod stream;
 mod waiting;
 

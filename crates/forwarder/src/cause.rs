@@ -110,6 +110,8 @@ causes! {
     TunnelTargetDied = "target-down@tunnel", 0;
     /// The node was stopped, and a tunnel was still open when its time was up.
     TunnelStopped = "node-stop@tunnel", 0;
+    /// Somebody ordered the end of a tunnel.
+    TunnelOrdered = "ordered@tunnel", 0;
     /// The address of a tunnel went to the other node.
     TunnelMoved = "failover@tunnel", 0;
     /// The address went to the other node before the request was answered whole.

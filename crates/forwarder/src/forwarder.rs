@@ -31,6 +31,7 @@ use orders::{Settings, Wanted, is_in_force};
 
 mod asked;
 mod orders;
+mod sessions;
 
 /// What cannot change while the forwarder runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,6 +75,8 @@ pub struct Forwarder {
     sealer: Sealer,
     /// Held by one change at a time, from its beginning to its confirmation.
     changing: Mutex<Wanted>,
+    /// Held while sessions are asked what they are.
+    asking: Mutex<()>,
     /// Held for a moment at a time.
     bound: Mutex<Bound>,
 }
@@ -130,6 +133,7 @@ impl Forwarder {
             access_log,
             sealer,
             changing: Mutex::default(),
+            asking: Mutex::default(),
             bound: Mutex::default(),
         })
     }

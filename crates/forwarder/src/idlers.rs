@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use crate::parting::Partings;
+use crate::sessions::Census;
 
 /// Wakers by place; a place is free when there is none.
 #[derive(Debug, Default)]
@@ -14,6 +15,7 @@ pub(crate) struct Idlers {
     free: RefCell<Vec<u32>>,
     ending: Cell<bool>,
     partings: Partings,
+    census: Census,
 }
 
 impl Idlers {
@@ -33,6 +35,11 @@ impl Idlers {
     pub(crate) fn cut(&self, addresses: &[IpAddr]) {
         self.partings.cut(addresses);
         self.wake_all();
+    }
+
+    /// What is asked of the sessions of this thread.
+    pub(crate) fn census(&self) -> &Census {
+        &self.census
     }
 
     /// Wakes every connection.
@@ -70,6 +77,11 @@ impl IdleSlot {
     /// True if this address of ours has gone to the other node since the connection came.
     pub(crate) fn is_cut(&self, local: IpAddr) -> bool {
         self.idlers.partings.is_cut(local, self.born)
+    }
+
+    /// What is asked of the sessions of this thread.
+    pub(crate) fn census(&self) -> &Census {
+        &self.idlers.census
     }
 
     /// True if a tunnel must end because this process is about to.

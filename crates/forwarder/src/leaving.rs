@@ -11,6 +11,7 @@ use balancer::{Health, OnDown, TargetState};
 
 use crate::idlers::IdleSlot;
 use crate::relay::RelayEnd;
+use crate::sessions::{Member, Subject};
 
 /// Time after the last deadline in which connections are still woken, so that none is missed.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -88,20 +89,24 @@ impl<'w> Watch<'w> {
 
 /// Polls a relay until it is done, or has to end because of its target: the time by which that must be left has come, or
 /// it is found dead and the group ends what it has there. Or because this process
-/// ends, or the address of ours that the client has connected to goes.
+/// ends, or the address of ours that the client has connected to goes, or somebody has it ended. `subject` is what it says to those who ask
+/// what is open on this thread, which has the number `thread`.
 pub(crate) async fn unless_left(
-    target: &TargetState,
+    (subject, thread): (&Subject<'_>, usize),
     on_down: OnDown,
     (slot, local): (&mut IdleSlot, IpAddr),
     mut work: impl FnMut(&mut Context<'_>) -> Poll<RelayEnd>,
 ) -> RelayEnd {
-    let watch = Watch::new(target);
+    let watch = Watch::new(subject.target.state());
+    let mut member = Member::new(slot.census());
     poll_fn(|cx| {
         if let Poll::Ready(done) = work(cx) {
             return Poll::Ready(done);
         }
         slot.register(cx.waker());
+        let is_ended = member.take_part(slot.census(), thread, subject);
         match on_down {
+            _ if is_ended => Poll::Ready(RelayEnd::Ordered),
             _ if watch.must_leave() => Poll::Ready(RelayEnd::Left),
             _ if slot.must_end() => Poll::Ready(RelayEnd::Stopped),
             _ if slot.is_cut(local) => Poll::Ready(RelayEnd::Moved),

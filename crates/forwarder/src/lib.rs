@@ -14,6 +14,7 @@
 //! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of; `websocket`: how one is ended.
 //! - `tls`: certificates and handshakes; `udp`: what becomes of datagrams.
 //! - `parting`: the end of connections to addresses that go to the other node.
+//! - `sessions`: connections that are open for long, listed and ended when somebody asks.
 //! - `leaving`: the end of connections to targets that are taken away or die; `waiting`: for a place at a target.
 //! - `checks`, `probe`: health checks.
 //! - `access_log`: a line for each request.
@@ -40,6 +41,7 @@ mod probe;
 mod proxy_protocol;
 mod relay;
 mod seal;
+mod sessions;
 mod snapshot;
 mod sockets;
 mod stream;
@@ -57,6 +59,7 @@ pub use access_log::{AccessLogFigures, AccessLogFormat, AccessLogSettings, Acces
 pub use error::{ApplyError, OrderError};
 pub use forwarder::{Forwarder, ForwarderSettings, MAX_SHOWN_RULES};
 pub use seal::CookieKey;
+pub use sessions::{Session, SessionId, SessionQuery, Sessions};
 pub use snapshot::{
     CheckStanding, GroupSnapshot, GroupTimes, ListenerSnapshot, PassiveStanding, QueueTotals,
     Readiness, RuleSnapshot, Snapshot, StickySnapshot, TargetSnapshot, TargetStanding,

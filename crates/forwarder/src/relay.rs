@@ -123,6 +123,8 @@ pub(crate) enum RelayEnd {
     Stopped,
     /// The address the client has connected to goes to the other node.
     Moved,
+    /// Somebody has ordered its end.
+    Ordered,
 }
 
 /// Bytes of one direction after which it may be moved through a pipe.
@@ -146,7 +148,8 @@ impl RelayEnd {
             | Self::Left
             | Self::Died
             | Self::Stopped
-            | Self::Moved => Outcome::ClientGone,
+            | Self::Moved
+            | Self::Ordered => Outcome::ClientGone,
             Self::TargetGone => Outcome::Reset,
         }
     }
@@ -162,6 +165,7 @@ impl RelayEnd {
             Self::Died => Some(Cause::TunnelTargetDied),
             Self::Stopped => Some(Cause::TunnelStopped),
             Self::Moved => Some(Cause::TunnelMoved),
+            Self::Ordered => Some(Cause::TunnelOrdered),
         }
     }
 }
@@ -360,7 +364,8 @@ pub(crate) async fn run(
         | RelayEnd::Left
         | RelayEnd::Died
         | RelayEnd::Stopped
-        | RelayEnd::Moved => {}
+        | RelayEnd::Moved
+        | RelayEnd::Ordered => {}
         RelayEnd::ClientGone => target.reset_on_close(),
         RelayEnd::TargetGone => client.reset_on_close(),
     }

@@ -19,6 +19,7 @@ use crate::idlers::IdleSlot;
 use crate::leaving::unless_left;
 use crate::listener::Admission;
 use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
+use crate::sessions::Subject;
 use crate::sockets::First;
 use crate::stream::Stream;
 use crate::upstream::{Announced, Upstream};
@@ -146,9 +147,19 @@ async fn forward(
             (timeouts, &moved),
             &mut alarm
         ));
-        let (state, on_down) = (lease.target().state(), group.settings().on_down);
+        let on_down = group.settings().on_down;
+        let subject = Subject {
+            listener: &settings.name,
+            group,
+            target: lease.target(),
+            client: peer,
+            begun_at: record.begun_at(),
+            moved: &moved,
+            tunnel: false,
+        };
         let tried_at = lease.is_trial().then(Instant::now);
-        unless_left(state, on_down, (&mut slot, local.ip()), |cx| {
+        let subject = (&subject, worker.index);
+        unless_left(subject, on_down, (&mut slot, local.ip()), |cx| {
             let moving = relaying.as_mut().poll(cx);
             if let Some(tried_at) = tried_at.filter(|_| lease.is_trial() && moving.is_pending()) {
                 let now = Instant::now();
@@ -162,7 +173,7 @@ async fn forward(
     };
     if matches!(
         end,
-        RelayEnd::Left | RelayEnd::Died | RelayEnd::Stopped | RelayEnd::Moved
+        RelayEnd::Left | RelayEnd::Died | RelayEnd::Stopped | RelayEnd::Moved | RelayEnd::Ordered
     ) {
         client.reset_on_close();
         target.stream.reset_on_close();

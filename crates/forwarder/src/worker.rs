@@ -22,11 +22,12 @@ use crate::accept;
 use crate::access_log::Inlet;
 use crate::access_log::pen::{Pen, Shape};
 use crate::http2::manners::Seldom;
-use crate::http2::sessions::Sessions;
+use crate::http2::sessions;
 use crate::idlers::Idlers;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
 use crate::seal::Sealer;
+use crate::sessions::{SessionId, SessionQuery, Sessions};
 use crate::sockets::OpenSocket;
 use crate::tls::handshake::Handshakes;
 use crate::tls::targets::Targets;
@@ -71,6 +72,10 @@ pub(crate) enum Command {
     AccessLog(Option<Shape>),
     /// Hand over what there is of access log lines.
     FlushAccessLog,
+    /// Say which of its sessions match.
+    Sessions(SessionQuery, AckSender<Sessions>),
+    /// End the sessions of these numbers, and say which have ended by it.
+    EndSessions(Vec<u64>, AckSender<Vec<SessionId>>),
     /// Confirm only.
     Ping,
     /// End the thread.
@@ -93,7 +98,7 @@ pub(crate) struct Worker {
     /// Idle connections to targets.
     pub(crate) pool: Pool,
     /// Connections to targets that speak HTTP/2.
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: sessions::Sessions,
     /// TLS handshakes under way.
     pub(crate) handshakes: Rc<Handshakes>,
     /// How targets are reached inside TLS.
@@ -118,7 +123,7 @@ impl Worker {
         Self {
             index,
             pool: Pool::default(),
-            sessions: Sessions::default(),
+            sessions: sessions::Sessions::default(),
             handshakes: Rc::default(),
             targets: Arc::default(),
             spare_sockets: udp::Spares::default(),
@@ -274,6 +279,28 @@ async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
             Command::EndTunnels => worker.idlers.end(),
             Command::AccessLog(shape) => worker.pen.set_shape(shape),
             Command::FlushAccessLog => worker.pen.hand_over(),
+            Command::Sessions(query, answer) => {
+                worker.idlers.census().ask(query);
+                worker.idlers.wake_all();
+                let worker = Rc::clone(&worker);
+                spawn_local(async move {
+                    all_have_had_their_turn().await;
+                    // Nobody may be waiting any more.
+                    let _ = answer.send(worker.idlers.census().answers());
+                });
+            }
+            Command::EndSessions(numbers, answer) => {
+                worker.idlers.census().condemn(numbers);
+                worker.idlers.wake_all();
+                let worker = Rc::clone(&worker);
+                spawn_local(async move {
+                    all_have_had_their_turn().await;
+                    let thread = u32::try_from(worker.index).unwrap_or(u32::MAX);
+                    let ended = worker.idlers.census().ended().into_iter();
+                    let ended = ended.map(|number| SessionId { thread, number });
+                    let _ = answer.send(ended.collect());
+                });
+            }
             Command::Ping => {}
             Command::Stop => {
                 worker.pen.hand_over();
@@ -284,6 +311,13 @@ async fn obey(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
         // Nobody may be waiting any more.
         let _ = ack.send(worker.index);
     }
+}
+
+/// Waits until every task of this thread that was woken before has run. Tasks run in the order in which they are woken, but for those that
+/// give up their turn, which come after what the system has to say: hence twice.
+async fn all_have_had_their_turn() {
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
 }
 
 /// Starts to take in what comes to a socket.

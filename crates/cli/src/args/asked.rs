@@ -1,6 +1,9 @@
-//! The request that `tandem explain` is about.
+//! The request that `tandem explain` is about, and the sessions of `tandem sessions` and `tandem kill`.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use super::times::length;
 
 /// A request to be explained.
 #[derive(Debug, clap::Args)]
@@ -24,4 +27,18 @@ pub(crate) struct Asked {
     /// Read the file as this node of the pair
     #[arg(long, value_name = "NAME", requires = "config")]
     pub(crate) node: Option<String>,
+}
+
+/// Which sessions are meant.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Which {
+    /// Open for at least this time: 90s, 10m, 2h, 1d
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub(crate) older: Option<Duration>,
+    /// Of this group, or target of a group
+    #[arg(long, value_name = "GROUP[/TARGET]")]
+    pub(crate) target: Option<String>,
+    /// Of this listener
+    #[arg(long, value_name = "NAME")]
+    pub(crate) listener: Option<String>,
 }

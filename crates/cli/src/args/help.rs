@@ -194,6 +194,26 @@ Examples:
   tandem switch site green --why 'release 7'
   tandem switch site blue";
 
+pub(super) const SESSIONS: &str = "\
+Connections of tcp and tls listeners, and requests that were answered with
+another protocol (WebSocket), the oldest first, a thousand at most. IN and OUT
+are octets from the client and to it. Nothing is kept for this list: each
+connection says what it is when it is asked.
+
+Examples:
+  tandem sessions --older 1h
+  tandem sessions --target db/10.0.0.31:5432
+  tandem --json sessions | jq '.sessions[] | select(.bytes_in == 0)'";
+
+pub(super) const KILL: &str = "\
+Ends just these. A client of TCP sees a reset, a WebSocket is closed in its own
+words. Who ordered it is in the journal (tandem events). Exit code: 0 they were
+ended, or nothing matched; 1 none of those that were named was there.
+
+Examples:
+  tandem kill 0.17 1.3
+  tandem kill --target db/10.0.0.31:5432 --older 1h";
+
 pub(super) const METRICS: &str = "\
 The same as /metrics of the control socket; docs/metrics.md says what each is.
 With --json an object a line for each sample: name, labels, value.
@@ -253,10 +273,12 @@ Examples:
 
 pub(super) const CHECK: &str = "\
 Prints every error and warning with place and remedy; 78 if there are errors.
+--peer asks the daemon of this node what the other one runs (E061).
 
 Examples:
   tandem check tandem.toml
-  tandem check tandem.toml --node lb2     as the other node would read it";
+  tandem check tandem.toml --node lb2     as the other node would read it
+  tandem check --peer --strict            does the other node run it?";
 
 pub(super) const DIFF: &str = "\
 Compares with what the daemon runs, or without a daemon with another file.

@@ -23,7 +23,8 @@ impl Terms {
     }
 }
 
-fn length(text: &str) -> Result<Duration, String> {
+/// A length of time as an argument.
+pub(super) fn length(text: &str) -> Result<Duration, String> {
     age(text).ok_or_else(|| "expected a time like 90s, 10m, 2h or 1d".to_owned())
 }
 

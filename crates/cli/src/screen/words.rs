@@ -39,6 +39,23 @@ pub(super) fn latency(took: Option<Duration>) -> String {
     }
 }
 
+/// A number of octets, by powers of a thousand: `999`, `1.2K`, `34M`, `3.4G`.
+pub(super) fn octets(number: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    let mut value = number as f64;
+    let mut unit = "";
+    for next in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    match unit.is_empty() || value >= 9.95 {
+        true => format!("{value:.0}{unit}"),
+        false => format!("{value:.1}{unit}"),
+    }
+}
+
 /// So many in a second: `0`, `0.4`, `9.2`, `1,204`; a dash if it is not known.
 pub(super) fn rate(per_s: Option<f64>) -> String {
     match per_s {
@@ -229,6 +246,22 @@ mod tests {
         ];
         for (number, expected) in cases {
             assert_eq!(count(number), expected);
+        }
+    }
+
+    #[test]
+    fn octets_by_powers_of_a_thousand() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.0K"),
+            (9_960, "10K"),
+            (999_600, "1.0M"),
+            (34_000_000, "34M"),
+            (u64::MAX, "18447P"),
+        ];
+        for (number, expected) in cases {
+            assert_eq!(octets(number), expected);
         }
     }
 

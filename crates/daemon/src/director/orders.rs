@@ -42,7 +42,25 @@ impl Director {
             Request::Metrics(answer) => drop(answer.send(self.metrics(now))),
             Request::Reload(answer) => self.begin_reload(now, Some(answer)),
             Request::Order { order, by, answer } => self.on_order(now, (order, by), answer),
-            Request::Explain { question, answer } => self.on_question(question, answer),
+            Request::Explain { question, answer } => {
+                let ask = |id| ToForwarder::Explain { id, question };
+                self.on_question(ask, answer, "ask a file: --config FILE");
+            }
+            Request::Sessions { request, answer } => {
+                let ask = |id| ToForwarder::Sessions { id, request };
+                self.on_question(ask, answer, "`tandem status` says why");
+            }
+            Request::Kill {
+                request,
+                by,
+                answer,
+            } => {
+                let words = format!("end of {} ordered by {by}", few(&request.sessions));
+                self.journal
+                    .record(Entry::new(EventKind::Order, "sessions", words));
+                let ask = |id| ToForwarder::Kill { id, request };
+                self.on_question(ask, answer, "`tandem status` says why");
+            }
             Request::Overrides(answer) => drop(answer.send(self.overrides_status())),
             Request::Simulate { what, answer } => self.simulate(now, &what, answer),
             Request::Restart(answer) => self.begin_restart(now, Some(answer)),
@@ -207,5 +225,15 @@ impl Director {
         named
             .or_else(only)
             .map_or_else(|| address.to_string(), |node| node.name.clone())
+    }
+}
+
+/// `0.17, 1.3 and 7 more`
+fn few(names: &[String]) -> String {
+    const NAMED: usize = 20;
+    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }

@@ -81,7 +81,7 @@ impl Director {
                 self.on_configured(now, generation, error)
             }
             FromForwarder::Overridden { number, error } => self.on_overridden(now, number, error),
-            FromForwarder::Explained { id, answer } => self.on_explained(id, answer),
+            FromForwarder::Answered { id, answer } => self.on_answered(id, answer),
             FromForwarder::Health(change) => {
                 self.figures.stale = true;
                 let subject = format!("target {}/{}", change.group, change.target);

@@ -33,8 +33,13 @@ pub(super) struct Questions {
 }
 
 impl Director {
-    /// Passes a question on.
-    pub(super) fn on_question(&mut self, question: Value, answer: Answer) {
+    /// Passes a question on. `remedy`: what to do while there is nobody to answer it.
+    pub(super) fn on_question(
+        &mut self,
+        question: impl FnOnce(u64) -> ToForwarder,
+        answer: Answer,
+        remedy: &'static str,
+    ) {
         let questions = &mut self.questions;
         questions.waiting.retain(|_, answer| !answer.is_closed());
         let refusal = if questions.waiting.len() >= LIMIT {
@@ -42,11 +47,11 @@ impl Director {
         } else {
             questions.asked += 1;
             let id = questions.asked;
-            if self.plane.ask(ToForwarder::Explain { id, question }) {
+            if self.plane.ask(question(id)) {
                 questions.waiting.insert(id, answer);
                 return;
             }
-            ("no forwarder runs", "ask a file: --config FILE")
+            ("no forwarder runs", remedy)
         };
         let (error, remedy) = refusal;
         // Whoever asked may have gone.
@@ -57,7 +62,7 @@ impl Director {
     }
 
     /// The forwarder has answered.
-    pub(super) fn on_explained(&mut self, id: u64, result: Result<Value, ErrorAnswer>) {
+    pub(super) fn on_answered(&mut self, id: u64, result: Result<Value, ErrorAnswer>) {
         if let Some(answer) = self.questions.waiting.remove(&id) {
             drop(answer.send(result.map_err(NoAnswer::Senseless)));
         }

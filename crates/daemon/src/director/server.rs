@@ -4,6 +4,7 @@
 //! so that a client that says nothing costs nothing.
 
 mod ordering;
+mod sessions;
 
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
@@ -12,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::{
-    ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, OrderRequest, OverrideStatus,
-    PairReport, Recording, RecordingSummary, ReloadResult, RestartResult, SimulateRequest,
-    SimulateResult, Status, VrrpDetail, path,
+    ConfigText, ErrorAnswer, Event, HandoverRequest, HandoverResult, KillRequest, OrderRequest,
+    OverrideStatus, PairReport, Recording, RecordingSummary, ReloadResult, RestartResult,
+    SessionsRequest, SimulateRequest, SimulateResult, Status, VrrpDetail, path,
 };
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -75,6 +76,16 @@ pub(super) enum Request {
     Reload(oneshot::Sender<ReloadResult>),
     Explain {
         question: serde_json::Value,
+        answer: super::questions::Answer,
+    },
+    Sessions {
+        request: SessionsRequest,
+        answer: super::questions::Answer,
+    },
+    Kill {
+        request: KillRequest,
+        /// The user who orders.
+        by: String,
         answer: super::questions::Answer,
     },
     Overrides(oneshot::Sender<Vec<OverrideStatus>>),
@@ -205,6 +216,8 @@ async fn dispatch(
             full(StatusCode::OK, METRICS_KIND, text.into_bytes())
         }),
         (&Method::GET, path::OVERRIDES) => json(ask(requests, Request::Overrides).await),
+        (&Method::GET, path::SESSIONS) => sessions::list(&query, requests).await,
+        (&Method::POST, path::KILL) => sessions::kill(request, uid, requests).await,
         (&Method::POST, path::ORDERS) => ordering::order(request, uid, requests).await,
         (&Method::POST, path::EXPLAIN) => explain(request, requests).await,
         (&Method::POST, path::RELOAD) => json(ask(requests, Request::Reload).await),
@@ -226,6 +239,8 @@ async fn dispatch(
             | path::RECORDINGS
             | path::METRICS
             | path::OVERRIDES
+            | path::SESSIONS
+            | path::KILL
             | path::ORDERS
             | path::EXPLAIN
             | path::RELOAD
@@ -274,15 +289,23 @@ async fn explain(
         return refuse(StatusCode::BAD_REQUEST, "the body is no JSON", None);
     };
     let asked = ask(requests, |answer| Request::Explain { question, answer });
+    answered(asked, "ask a file: --config FILE").await
+}
+
+/// What the forwarder answers to a question.
+async fn answered(
+    asked: impl Future<Output = Option<Result<serde_json::Value, NoAnswer>>>,
+    remedy: &str,
+) -> Response<Body> {
     match tokio::time::timeout(EXPLAIN_LIMIT, asked).await {
-        Ok(Some(Ok(explanation))) => json(Some(explanation)),
+        Ok(Some(Ok(answer))) => json(Some(answer)),
         Ok(Some(Err(NoAnswer::Nobody(refusal)))) => full_json(StatusCode::CONFLICT, &refusal),
         Ok(Some(Err(NoAnswer::Senseless(refusal)))) => full_json(StatusCode::BAD_REQUEST, &refusal),
         Ok(None) => gone(),
         Err(_) => refuse(
             StatusCode::GATEWAY_TIMEOUT,
             "the forwarder did not answer in time",
-            Some("ask a file: --config FILE"),
+            Some(remedy),
         ),
     }
 }

@@ -282,6 +282,11 @@ impl Record {
         }
     }
 
+    /// When the request or connection began.
+    pub(crate) fn begun_at(&self) -> Instant {
+        self.begun_at
+    }
+
     /// A rule wants the connection closed.
     pub(crate) fn close_by_rule(&mut self) {
         self.closed_by_rule = true;

@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::Instant;
 
 use balancer::{
-    Attempt, BodyProgress, Failure, Group, GroupTimeouts, Lease, NoPick, OnDown, Outcome, PickKey,
-    Retry, Target, TargetId, decide_retry,
+    Attempt, BodyProgress, Failure, Group, GroupTimeouts, Lease, NoPick, Outcome, PickKey, Retry,
+    Target, TargetId, decide_retry,
 };
 
 use crate::cause::Cause;
@@ -275,12 +275,11 @@ async fn attempt(
             // However long the tunnel lasts, this was the answer.
             lease.serves(Instant::now());
             connection.client.record.clock(Instant::now(), true);
-            let on_down = group.settings().on_down;
             let switched = Switched {
                 upstream,
                 websocket,
             };
-            let (outcome, after) = through(connection, (target, on_down), switched).await;
+            let (outcome, after) = through(connection, (group, target), switched).await;
             Tried::Ended(outcome, after)
         }
         End::Failed(fault) => {
@@ -323,10 +322,10 @@ async fn attempt(
 /// The tunnel after an answer, in a box for the same reason as a new connection.
 fn through<'c>(
     connection: &'c mut Connection,
-    target: (&'c Target, OnDown),
+    to: (&'c Group, &'c Target),
     switched: Switched,
 ) -> Pin<Box<dyn Future<Output = (Outcome, After)> + 'c>> {
-    Box::pin(tunnel::serve(connection, target, switched))
+    Box::pin(tunnel::serve(connection, to, switched))
 }
 
 /// A connection to the target: a kept one unless it must be `fresh`.

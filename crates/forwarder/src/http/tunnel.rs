@@ -4,13 +4,14 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use balancer::{OnDown, Outcome, Target};
+use balancer::{Group, Outcome, Target};
 use tokio::io::AsyncWrite as _;
 
 use crate::http::connection::{After, Connection};
 use crate::http::exchange::ClientSide;
 use crate::leaving::unless_left;
 use crate::relay::{self, Moved, RelayEnd, RelayTimeouts};
+use crate::sessions::Subject;
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 use crate::websocket;
@@ -26,7 +27,7 @@ pub(crate) struct Switched {
 /// Relays bytes until both sides are done, or have to be. What that says about the target, and what becomes of the client.
 pub(crate) async fn serve(
     connection: &mut Connection,
-    (target, on_down): (&Target, OnDown),
+    (group, target): (&Group, &Target),
     Switched {
         mut upstream,
         websocket,
@@ -39,6 +40,8 @@ pub(crate) async fn serve(
         idle: settings.tunnel,
         half_closed: settings.half_closed,
     };
+    let client = connection.ends().0;
+    let begun_at = connection.client.record.begun_at();
     let Connection {
         client:
             ClientSide {
@@ -47,6 +50,8 @@ pub(crate) async fn serve(
                 alarm,
                 record,
             },
+        worker,
+        listener,
         slot,
         local,
         ..
@@ -66,9 +71,22 @@ pub(crate) async fn serve(
             (timeouts, &moved),
             alarm
         ));
-        unless_left(target.state(), on_down, (slot, local.ip()), |cx| {
-            relaying.as_mut().poll(cx)
-        })
+        let subject = Subject {
+            listener: &listener.settings().name,
+            group,
+            target,
+            client,
+            begun_at,
+            moved: &moved,
+            tunnel: true,
+        };
+        let on_down = group.settings().on_down;
+        unless_left(
+            (&subject, worker.index),
+            on_down,
+            (slot, local.ip()),
+            |cx| relaying.as_mut().poll(cx),
+        )
         .await
     };
     record.bytes_in += moved.up.count();
@@ -84,7 +102,8 @@ pub(crate) async fn serve(
         | RelayEnd::Left
         | RelayEnd::Died
         | RelayEnd::Stopped
-        | RelayEnd::Moved => After::Reset,
+        | RelayEnd::Moved
+        | RelayEnd::Ordered => After::Reset,
         RelayEnd::Done | RelayEnd::ClientGone | RelayEnd::TimedOut => After::Close,
     };
     (end.outcome(), after)
@@ -99,9 +118,11 @@ async fn say_goodbye(
     end: RelayEnd,
 ) -> bool {
     let target = match end {
-        RelayEnd::Left | RelayEnd::TimedOut | RelayEnd::Stopped | RelayEnd::Moved => {
-            Some(&mut upstream.stream)
-        }
+        RelayEnd::Left
+        | RelayEnd::TimedOut
+        | RelayEnd::Stopped
+        | RelayEnd::Moved
+        | RelayEnd::Ordered => Some(&mut upstream.stream),
         RelayEnd::Died => None,
         RelayEnd::Done | RelayEnd::ClientGone | RelayEnd::TargetGone => return false,
     };

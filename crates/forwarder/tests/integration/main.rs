@@ -26,6 +26,7 @@ mod requests;
 mod retries;
 mod routing;
 mod rows;
+mod sessions;
 mod sticky;
 mod support;
 mod tcp;

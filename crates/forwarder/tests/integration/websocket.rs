@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use balancer::{GroupSettings, ListenerSettings, StickySettings};
 use bytes::Bytes;
-use forwarder::{AccessLogFormat, Forwarder};
+use forwarder::{AccessLogFormat, Forwarder, SessionQuery};
 use h2::SendStream;
 use h2::client::SendRequest;
 use http::{Request, Response};
@@ -299,8 +299,8 @@ impl<S: Read + Write> TalkingClient for S {
 fn a_websocket_that_is_ended_is_told_so_on_both_sides() {
     let one = certificate("one", &["a.example"]);
     type End = fn(&Forwarder, GroupSettings);
-    let ends: [(End, Duration, &str); 4] = [
-        // Its target leaves the group and its time is up; it says nothing for too long; the node is stopped; the address goes.
+    let ends: [(End, Duration, &str); 5] = [
+        // Its target leaves the group and its time is up; it says nothing for too long; the node is stopped; the address goes; it is ordered.
         (
             |forwarder, group| {
                 let group = GroupSettings {
@@ -322,6 +322,16 @@ fn a_websocket_that_is_ended_is_told_so_on_both_sides() {
             |forwarder, _| forwarder.cut(&[[127, 0, 0, 1].into()]),
             LIMIT,
             "failover@tunnel",
+        ),
+        (
+            |forwarder, _| {
+                let open = forwarder.sessions(&SessionQuery::default()).listed;
+                assert!(!open.is_empty() && open.iter().all(|session| session.tunnel));
+                let ids: Vec<_> = open.iter().map(|session| session.id).collect();
+                assert_eq!(forwarder.end_sessions(&ids).len(), ids.len());
+            },
+            LIMIT,
+            "ordered@tunnel",
         ),
     ];
     for (end, tunnel, cause) in ends {

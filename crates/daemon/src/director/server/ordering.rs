@@ -56,7 +56,7 @@ pub(super) async fn order(
 }
 
 /// The name of the user at the other end, as the kernel and the user database tell it: `alice`, `uid 1000`.
-async fn author(uid: Option<u32>) -> String {
+pub(super) async fn author(uid: Option<u32>) -> String {
     let Some(uid) = uid else {
         return "somebody".to_owned();
     };
