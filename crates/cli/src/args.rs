@@ -2,6 +2,7 @@
 
 mod asked;
 mod help;
+mod sort;
 mod times;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap_complete::Shell;
 use control::client::DEFAULT_SOCKET;
 
 pub(crate) use asked::{Asked, Which};
+pub(crate) use sort::SortBy;
 pub(crate) use times::{Since, Terms};
 
 /// Show and command a Tandem node.
@@ -33,6 +35,18 @@ pub(crate) enum Command {
     /// Show the whole node on one screen
     #[command(after_help = help::STATUS)]
     Status,
+
+    /// Show the node and its busiest targets, anew each second
+    #[command(after_help = help::TOP)]
+    Top {
+        /// Print the screen once and leave
+        #[arg(long)]
+        once: bool,
+        /// Sort by rate, inflight, errors, p99 or name
+        #[arg(long, value_name = "KEY", value_enum, default_value_t = SortBy::Rate)]
+        #[arg(hide_possible_values = true, hide_default_value = true)]
+        sort: SortBy,
+    },
 
     /// Show both nodes side by side, and where they differ
     #[command(after_help = help::PAIR)]

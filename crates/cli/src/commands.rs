@@ -6,6 +6,7 @@ pub(crate) mod orders;
 mod pair;
 mod reload;
 mod sessions;
+mod top;
 mod why;
 
 use std::time::{Duration, SystemTime};

@@ -40,6 +40,7 @@ async fn run(args: &Args) -> Result<Code, Failure> {
     let call = commands::Call::new(args, Output::new(io::stdout().lock()));
     match &args.command {
         Command::Status => call.status().await,
+        Command::Top { once, sort } => call.top(*once, *sort).await,
         Command::Pair => call.pair().await,
         Command::Vrrp { name } => call.vrrp(name.as_deref()).await,
         Command::Targets { group } => call.targets(group.as_deref()).await,

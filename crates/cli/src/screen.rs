@@ -17,6 +17,7 @@ mod table;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod top;
 mod vrrp;
 mod why;
 mod why_target;
@@ -32,6 +33,7 @@ pub(crate) use rules::rules;
 pub(crate) use sessions::{killed, sessions};
 pub(crate) use status::status;
 pub(crate) use targets::targets;
+pub(crate) use top::top;
 pub(crate) use vrrp::vrrp;
 pub(crate) use why::{recordings, why};
 pub(crate) use why_target::why_target;

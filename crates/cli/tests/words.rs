@@ -12,6 +12,7 @@ fn help_names_every_command_and_exit_code() {
     let commands = [
         "status",
         "pair",
+        "top",
         "vrrp",
         "targets",
         "events",

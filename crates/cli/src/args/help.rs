@@ -37,6 +37,16 @@ Examples:
   tandem status > /dev/null || echo 'look at this node'
   tandem --json status | jq -r '.vrrp[] | .name + \" \" + .state'";
 
+pub(super) const TOP: &str = "\
+Keys: r requests a second, i in flight, e failures, p p99, n name; q or Ctrl-C
+to leave. Requests a second are of the last 5 to 10 seconds, P50 and P99 of the
+time the forwarder runs. Without a terminal, and with --json, it prints once.
+
+Examples:
+  tandem top
+  tandem top --sort errors
+  tandem top --once | head -20";
+
 pub(super) const PAIR: &str = "\
 What each node says of itself: version, hash of the configuration, clock, marks
 of the keys that session tickets are made of, serial numbers of certificates,

@@ -16,14 +16,7 @@ const INDENT: usize = 8;
 
 /// The screen of `tandem status`.
 pub(crate) fn status(status: &Status, now: Timestamp) -> String {
-    let mut out = match &status.pair {
-        Some(pair) => pair_line(pair, &status.config.hash, now),
-        None => flow("node    ", INDENT, &[format!("{}*", status.node)]),
-    };
-    out.push_str(&config_line(&status.config, now));
-    out.push_str(&vrrp_lines(&status.vrrp, now));
-    out.push_str(&now_line(status));
-    out.push_str(&overrides::line(&status.overrides));
+    let mut out = head(status, now);
     if !status.listeners.is_empty() {
         out.push('\n');
         out.push_str(&listener_table(&status.listeners));
@@ -39,6 +32,19 @@ pub(crate) fn status(status: &Status, now: Timestamp) -> String {
     for problem in &status.problems {
         out.push_str(&sentence("! ", 2, problem));
     }
+    out
+}
+
+/// The node in a few lines: who it is, what it runs, how it does.
+pub(super) fn head(status: &Status, now: Timestamp) -> String {
+    let mut out = match &status.pair {
+        Some(pair) => pair_line(pair, &status.config.hash, now),
+        None => flow("node    ", INDENT, &[format!("{}*", status.node)]),
+    };
+    out.push_str(&config_line(&status.config, now));
+    out.push_str(&vrrp_lines(&status.vrrp, now));
+    out.push_str(&now_line(status));
+    out.push_str(&overrides::line(&status.overrides));
     out
 }
 
@@ -173,7 +179,8 @@ fn now_line(status: &Status) -> String {
     flow("now     ", INDENT, &pieces)
 }
 
-fn listener_table(listeners: &[ListenerStatus]) -> String {
+/// The listeners, a line each.
+pub(super) fn listener_table(listeners: &[ListenerStatus]) -> String {
     let times = |listener: &ListenerStatus| {
         let mut all = Times::default();
         (listener.request_times.values()).for_each(|class| all.add(class));

@@ -94,7 +94,7 @@ fn answers_begin(group: &GroupStatus) -> String {
 }
 
 /// How long its answers took to begin.
-fn first_byte(target: &TargetStatus) -> Times {
+pub(super) fn first_byte(target: &TargetStatus) -> Times {
     let answers = target.answers.as_ref();
     answers.map_or_else(Times::default, AnswerTotals::first_byte)
 }
