@@ -107,23 +107,29 @@ impl Comparison {
         ]
     }
 
-    /// What `scripts/bench h2` measures: answers of 1 KiB.
+    /// What `scripts/bench h2` measures: answers of 1 KiB, and larger ones.
     pub fn http2() -> Vec<Comparison> {
-        let one = |title, clients, streams, encrypted| Comparison {
+        let sized = |title, (clients, streams), octets, encrypted| Comparison {
             title,
             work: Work::KeepAlive {
                 clients,
-                answer: Answer::Sized(1_024),
+                answer: Answer::Sized(octets),
                 post: 0,
             },
             speech: Speech::Http2 { streams, encrypted },
             raw: false,
             setup: Setup::Plain,
         };
+        let one =
+            |title, clients, streams, encrypted| sized(title, (clients, streams), 1_024, encrypted);
         vec![
             one("16 connections x 32", 16, 32, true),
             one("64 connections x 1", 64, 1, true),
             one("16 x 32 in clear text", 16, 32, false),
+            sized("64 KiB, 16 x 32", (16, 32), 65_536, true),
+            sized("64 KiB, 64 x 1", (64, 1), 65_536, true),
+            sized("1 MiB, 8 x 1", (8, 1), 1 << 20, true),
+            sized("1 MiB, 2 x 32", (2, 32), 1 << 20, true),
         ]
     }
 
