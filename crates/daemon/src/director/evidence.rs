@@ -23,6 +23,9 @@ const PROBE_FLOOR: Duration = Duration::from_millis(50);
 const PROBES_AFTERWARDS: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(10)];
 /// After a takeover, claims of the one who held the addresses are no conflict.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a claim waits to be called a conflict. Whoever takes over claims an address a moment before it advertises: if this node hears the
+/// advertisement meanwhile and yields, the claim was rightful, and an announcement against it would mislead neighbours.
+const SUSPENSE: Duration = Duration::from_millis(500);
 /// Between two announcements against claims of others (RFC 5227 §2.4 asks for ten seconds; neighbours would be misled for as long).
 const DEFENCE_INTERVAL: Duration = Duration::from_secs(1);
 /// When the gateway is asked after a takeover; then again and again after the last interval.
@@ -44,6 +47,15 @@ pub(super) type Mac = [u8; 6];
 struct Answer {
     mac: Mac,
     at: Instant,
+}
+
+/// Claims that are rightful or a conflict, which time tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Suspicion {
+    address: IpAddr,
+    first_at: Instant,
+    last: Answer,
+    claims: u64,
 }
 
 /// The gateway since the takeover.
@@ -108,6 +120,7 @@ pub(super) struct Evidence {
     probes_afterwards: usize,
     held: Option<Hold>,
     changed: bool,
+    suspicion: Option<Suspicion>,
     conflicts: u64,
     last_conflict: Option<(IpAddr, Answer)>,
     defended_at: Option<Instant>,
@@ -165,7 +178,13 @@ impl Evidence {
         let ask_at = self
             .gateway
             .and_then(|gateway| gateway.answered.is_none().then_some(gateway.ask_at));
-        [self.probe_at, ask_at].into_iter().flatten().min()
+        let conflict_at = self
+            .suspicion
+            .map(|suspicion| suspicion.first_at + SUSPENSE);
+        [self.probe_at, ask_at, conflict_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Starts, or goes on, to ask who has the addresses. `listens` is whether it is Backup, and `interval` its own.
@@ -181,6 +200,11 @@ impl Evidence {
             (_, Some((since, delay))) => Some(since + *delay),
             (_, None) => None,
         };
+    }
+
+    /// It no longer serves: whoever has claimed an address may have it.
+    pub(super) fn absolve(&mut self) {
+        self.suspicion = None;
     }
 
     /// What is due.
@@ -205,6 +229,10 @@ impl Evidence {
             orders.push(Order::Probe);
         }
         self.ask_gateway(now, &mut orders);
+        if let Some(suspicion) = (self.suspicion).filter(|it| now >= it.first_at + SUSPENSE) {
+            self.suspicion = None;
+            orders.extend(self.conflict(now, suspicion));
+        }
         if self.is_held_by_address() && !self.is_answered(now) {
             self.let_go();
         }
@@ -364,37 +392,40 @@ impl Evidence {
         self.active_since = None;
         self.gateway = None;
         self.probe_at = None;
+        self.absolve();
     }
 
     /// Somebody else says that he has an address: one of ours, or the gateway his own.
-    pub(super) fn note_claim(
-        &mut self,
-        now: Instant,
-        address: IpAddr,
-        mac: Mac,
-        serves: bool,
-    ) -> Vec<Order> {
+    pub(super) fn note_claim(&mut self, now: Instant, address: IpAddr, mac: Mac, serves: bool) {
         if let Some(gateway) = &mut self.gateway
             && IpAddr::V4(gateway.address) == address
         {
             if let (None, Some(since)) = (gateway.answered, self.active_since) {
                 gateway.answered = Some(now - since);
             }
-            return Vec::new();
+            return;
         }
         let answer = Answer { mac, at: now };
         if self.answers.len() < KEPT || self.answers.contains_key(&address) {
             self.answers.insert(address, answer);
         }
-        match self.active_since {
-            Some(since) if serves && now >= since + GRACE => self.conflict(now, address, answer),
-            Some(_) | None => Vec::new(),
+        if !serves || self.active_since.is_none_or(|since| now < since + GRACE) {
+            return;
         }
+        let suspicion = self.suspicion.get_or_insert(Suspicion {
+            address,
+            first_at: now,
+            last: answer,
+            claims: 0,
+        });
+        (suspicion.address, suspicion.last) = (address, answer);
+        suspicion.claims += 1;
     }
 
-    fn conflict(&mut self, now: Instant, address: IpAddr, answer: Answer) -> Vec<Order> {
-        self.conflicts += 1;
-        self.last_conflict = Some((address, answer));
+    fn conflict(&mut self, now: Instant, suspicion: Suspicion) -> Vec<Order> {
+        let Suspicion { address, last, .. } = suspicion;
+        self.conflicts += suspicion.claims;
+        self.last_conflict = Some((address, last));
         if self
             .defended_at
             .is_some_and(|at| now < at + DEFENCE_INTERVAL)
@@ -404,7 +435,7 @@ impl Evidence {
         self.defended_at = Some(now);
         let words = format!(
             "{address}, held here, is claimed by {}: two nodes are active, or a stranger has the address; announced again",
-            show(answer.mac)
+            show(last.mac)
         );
         vec![
             Order::Announce,

@@ -108,21 +108,14 @@ impl Director {
 
     /// Takes the claims that wait on a link to whom they concern. What comes from a hardware address of this host is none.
     pub(super) fn on_claims(&mut self, now: Instant, ifindex: u32) {
-        let claims = self.watchers.take(ifindex);
-        // Who takes over advertises first and claims then. Both wait here, on sockets of their own: without the advertisement a takeover
-        // would look like a second Active router.
-        for key in self.wires.received_on(ifindex) {
-            self.receive(now, &key);
-        }
-        for claim in claims {
+        for claim in self.watchers.take(ifindex) {
             if self.facts.has_mac(claim.mac) && !claim.mac.starts_with(&VIRTUAL_MAC) {
                 continue;
             }
             for index in 0..self.instances.len() {
                 let instance = &self.instances[index];
                 if instance.ifindex() == Some(ifindex) && instance.is_concerned(claim.address) {
-                    let notices = self.instances[index].on_claim(now, claim);
-                    self.on_notices(notices);
+                    self.instances[index].on_claim(now, claim);
                 }
             }
         }

@@ -185,13 +185,6 @@ impl Wires {
         self.closed.push(id);
     }
 
-    /// The wires of this link on which something is received.
-    pub(super) fn received_on(&self, ifindex: u32) -> Vec<WireKey> {
-        let here = |wire: &Wire| wire.ifindex == ifindex && wire.receiver.is_some();
-        let found = self.open.iter().filter(|(_, wire)| here(wire));
-        found.map(|(key, _)| key.clone()).collect()
-    }
-
     pub(super) fn get(&self, key: &WireKey) -> Option<&Wire> {
         self.open.get(key)
     }

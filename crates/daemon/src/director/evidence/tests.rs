@@ -64,7 +64,7 @@ fn an_answer_withholds_until_it_ends_or_a_peer_is_heard() {
     let start = Instant::now();
     let answered = || {
         let mut evidence = Evidence::default();
-        assert!(evidence.note_claim(start, vip(), THEM, false).is_empty());
+        evidence.note_claim(start, vip(), THEM, false);
         evidence
     };
     let words = "10.0.0.10 answers at 02:00:00:00:00:03 although no advertisement was ever heard: \
@@ -143,27 +143,43 @@ fn claims_of_others_are_counted_always_and_answered_once_a_second() {
     let start = Instant::now();
     let mut evidence = Evidence::default();
     evidence.note_active(start, None, None);
-    let mut claim = |at_ms, serves| {
+    let mut told = Vec::new();
+    for at_ms in 0..5_000 {
         let now = start + Duration::from_millis(at_ms);
-        evidence.note_claim(now, vip(), THEM, serves).len()
-    };
-    assert_eq!(claim(999, true), 0, "the one who held it may still say so");
-    assert_eq!(claim(1_000, true), 2, "announced and told");
-    assert_eq!(claim(1_500, true), 0);
-    assert_eq!(claim(2_000, true), 2);
-    assert_eq!(claim(4_000, false), 0, "it is leaving");
-    assert_eq!(evidence.conflicts(), 3);
+        match at_ms {
+            // The one who held it may still say so.
+            999 => evidence.note_claim(now, vip(), THEM, true),
+            1_000 | 1_200 | 1_499 | 1_600 | 2_600 => evidence.note_claim(now, vip(), THEM, true),
+            // It is leaving.
+            4_000 => evidence.note_claim(now, vip(), THEM, false),
+            _ => {}
+        }
+        if !evidence.due(now, INTERVAL, || None).is_empty() {
+            told.push((at_ms, evidence.conflicts()));
+        }
+    }
+    assert_eq!(told, [(1_500, 3), (3_100, 5)]);
     let shown = evidence.words(start + Duration::from_secs(9), "eth0", None);
     assert_eq!(
         shown,
-        ["3 claims of our addresses by others, the last of 10.0.0.10 by 02:00:00:00:00:03 7 s ago"]
+        ["5 claims of our addresses by others, the last of 10.0.0.10 by 02:00:00:00:00:03 6 s ago"]
     );
-    evidence.note_inactive();
-    assert!(
-        evidence
-            .note_claim(start + Duration::from_secs(10), vip(), THEM, false)
-            .is_empty()
-    );
+}
+
+#[test]
+fn a_claim_before_which_this_node_yields_is_no_conflict() {
+    let start = Instant::now();
+    for yields in [Evidence::note_inactive, Evidence::absolve] {
+        let mut evidence = Evidence::default();
+        evidence.note_active(start, None, None);
+        let claimed = start + Duration::from_secs(3);
+        evidence.note_claim(claimed, vip(), THEM, true);
+        assert_eq!(evidence.deadline(), Some(claimed + SUSPENSE));
+        yields(&mut evidence);
+        assert_eq!(evidence.deadline(), None);
+        assert_eq!(evidence.due(claimed + SUSPENSE, INTERVAL, || None), []);
+        assert_eq!(evidence.conflicts(), 0);
+    }
 }
 
 #[test]

@@ -67,6 +67,9 @@ impl Instance {
             let frames = outlook::frames(now, &self.config.interface);
             self.evidence.begin(frames);
         }
+        if !self.serves() {
+            self.evidence.absolve();
+        }
         self.evidence.arm(now, self.state() == State::Backup);
         if self.evidence.deadline().is_none_or(|at| at > now) {
             return Vec::new();
@@ -79,12 +82,15 @@ impl Instance {
     }
 
     /// Somebody else says that he has one of our addresses.
-    pub(in crate::director) fn on_claim(&mut self, now: Instant, claim: Claim) -> Vec<Notice> {
-        let serves = self.router.phase() == PhaseName::Active;
-        let orders = self
-            .evidence
+    pub(in crate::director) fn on_claim(&mut self, now: Instant, claim: Claim) {
+        let serves = self.serves();
+        self.evidence
             .note_claim(now, claim.address, claim.mac, serves);
-        self.carry_out_orders(orders)
+    }
+
+    /// True if it is Active and does not leave.
+    fn serves(&self) -> bool {
+        self.router.phase() == PhaseName::Active
     }
 
     /// Whether a claim of this address concerns it.
