@@ -123,7 +123,7 @@ impl Director {
         }
         if instance.router.group().is_some() {
             self.instances.touch_mates(index);
-            self.instances[index].router.leave_group();
+            self.instances[index].router.leave_group(now);
         }
         let Some(group) = wanted else { return };
         let mate = self

@@ -254,7 +254,7 @@ impl Instance {
 
     /// Ends at once, without a farewell.
     pub(super) fn abandon(&mut self, now: Instant, wires: &Wires) -> Vec<Notice> {
-        self.router.leave_group();
+        self.router.leave_group(now);
         let directives = self.router.abandon(now);
         self.follow(now, directives, wires)
     }

@@ -75,9 +75,9 @@ impl Seat {
     }
 
     /// Leaves its group and goes on alone in the same state.
-    pub(super) fn leave_group(&mut self) {
+    pub(super) fn leave_group(&mut self, now: Instant) {
         self.group = None;
-        let alone = self.core.borrow_mut().split(self.member);
+        let alone = self.core.borrow_mut().split(now, self.member);
         if let Some(alone) = alone {
             self.core = Rc::new(RefCell::new(alone));
         }

@@ -73,22 +73,18 @@ impl VirtualRouter {
     }
 
     /// Lets one member go on alone, in the state it is in. Nothing is said and nothing released. Who is in Fault for the
-    /// other part alone has a timer that has ended: both deadlines are to be asked for anew. None when it is the only
-    /// one, or none of ours.
+    /// other part alone has a timer that has ended, and who waits for what only the other part has heard waits for one down
+    /// interval of its own at most: both deadlines are to be asked for anew. None when it is the only one, or none of ours.
     #[must_use]
-    pub fn split(&mut self, member: MemberId) -> Option<VirtualRouter> {
+    pub fn split(&mut self, now: Instant, member: MemberId) -> Option<VirtualRouter> {
         if self.members.len() < 2 || !self.members.contains_key(&member) {
             return None;
         }
         let mut alone = self.clone();
         alone.members.retain(|id, _| *id == member);
-        alone.keep_legs_of_members();
-        alone.weigh();
-        alone.look_again();
+        alone.part(now);
         self.members.remove(&member);
-        self.keep_legs_of_members();
-        self.weigh();
-        self.look_again();
+        self.part(now);
         self.check_invariants();
         Some(alone)
     }
@@ -108,14 +104,22 @@ impl VirtualRouter {
         out.into_directives()
     }
 
-    fn keep_legs_of_members(&mut self) {
+    /// Other members have gone.
+    fn part(&mut self, now: Instant) {
+        self.weigh();
+        let fresh = now + self.down_interval();
+        self.keep_legs_of_members(fresh);
+        self.look_again();
+    }
+
+    fn keep_legs_of_members(&mut self, fresh: Instant) {
         let members = &self.members;
         match &mut self.phase {
-            Phase::Backup(backup) => backup.keep_legs(members),
+            Phase::Backup(backup) => backup.keep_legs(members, fresh),
             Phase::Active(active) => active.rounds.retain(|id, _| members.contains_key(id)),
             Phase::Leaving(leaving) => {
                 if let Some(taken) = &mut leaving.taken {
-                    taken.next.keep_legs(members);
+                    taken.next.keep_legs(members, fresh);
                 }
             }
             Phase::Initialize | Phase::Claiming(_) | Phase::Fault(_) => {}

@@ -118,8 +118,8 @@ impl Backup {
         self.down_at = self.legs_down_at.values().max().copied().unwrap_or(down_at);
     }
 
-    /// Forgets the legs of members that are gone.
-    pub(super) fn keep_legs(&mut self, members: &Members) {
+    /// Forgets the legs of members that are gone; without any the wait ends by `fresh`.
+    pub(super) fn keep_legs(&mut self, members: &Members, fresh: Instant) {
         self.legs_down_at
             .retain(|leg, _| members.contains_key(&leg.member));
         self.down_at = self
@@ -127,7 +127,7 @@ impl Backup {
             .values()
             .max()
             .copied()
-            .unwrap_or(self.down_at);
+            .unwrap_or(self.down_at.min(fresh));
     }
 
     /// When a delayed preemption is due.

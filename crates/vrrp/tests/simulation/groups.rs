@@ -108,10 +108,11 @@ impl World {
 
     /// Out of the group: it goes on alone, in the same state, and nothing is said.
     fn part(&mut self, node: usize, member: usize) {
+        let now = self.instant();
         let Some(decision) = self.nodes[node].decision_mut(member) else {
             return;
         };
-        let Some(alone) = decision.router.split(id(member)) else {
+        let Some(alone) = decision.router.split(now, id(member)) else {
             return;
         };
         let stay = decision.members();

@@ -123,6 +123,11 @@ impl Group {
         self.router.status().phase.as_str()
     }
 
+    fn split(&mut self, at: u64, member: MemberId) -> Option<VirtualRouter> {
+        let now = self.start + Duration::from_micros(at);
+        self.router.split(now, member)
+    }
+
     fn join(&mut self, at: u64, other: VirtualRouter) -> Vec<String> {
         let now = self.start + Duration::from_micros(at);
         said(&self.router.join(now, other))
@@ -254,7 +259,7 @@ fn the_group_is_as_strong_as_its_weakest_member() {
     group.handle(4_000_000, B, Event::PriorityChanged(Priority::new(130)));
     let both = ["b: send ipv4 70", "a: send ipv4 70"];
     assert_eq!(group.timer(4_609_375), both);
-    let b = group.router.split(B).unwrap();
+    let b = group.split(4_650_000, B).unwrap();
     assert_eq!(b.status().effective_priority, Priority::new(130));
     group.join(4_700_000, b);
     assert_eq!(group.router.status().effective_priority, Priority::new(70));
@@ -403,10 +408,10 @@ fn who_joins_a_backup_gives_up_what_it_holds() {
     let mut group = Group::backup();
     group.hear(1_000_000, A, 3, 150);
     let mut active = Group::active().router;
-    let alone = active.split(B).unwrap();
+    let alone = active.split(group.start, B).unwrap();
     let mut lone = Group::of(member("a", 51), member("x", 53));
     assert_eq!(
-        lone.router.split(B).map(|router| router.state()),
+        lone.split(0, B).map(|router| router.state()),
         Some(State::Initialize)
     );
     lone.handle(0, A, Event::Startup);
@@ -453,7 +458,7 @@ fn who_joins_during_a_handover_that_fails_says_nothing_before_it_has_its_address
 fn who_goes_alone_keeps_its_state_and_who_ends_says_no_farewell() {
     let mut group = Group::active();
     let mut ended = group.clone();
-    let mut alone = group.router.split(B).unwrap();
+    let mut alone = group.split(4_000_000, B).unwrap();
     assert_eq!((alone.state(), group.phase()), (State::Active, "active"));
     assert_eq!(group.timer(4_609_375), ["a: send ipv4 100"]);
     let at = group.start + Duration::from_micros(4_609_375);
@@ -461,8 +466,8 @@ fn who_goes_alone_keeps_its_state_and_who_ends_says_no_farewell() {
         said(&alone.handle_for(at, B, Event::Timer)),
         ["b: send ipv4 100"]
     );
-    assert!(group.router.split(A).is_none(), "the last one stays");
-    let words = ended.router.split(B).unwrap().abandon(at);
+    assert!(group.split(4_700_000, A).is_none(), "the last one stays");
+    let words = ended.split(4_609_375, B).unwrap().abandon(at);
     assert_eq!(
         said(&words),
         [
@@ -483,7 +488,7 @@ fn a_fault_stays_with_the_member_that_has_it() {
     let mut other = group.clone();
     let start = group.start;
     let at = |us| start + Duration::from_micros(us);
-    let mut b = group.router.split(B).unwrap();
+    let mut b = group.split(4_100_000, B).unwrap();
     // The rest has a timer that has ended, and takes part again.
     assert_eq!(group.deadline(), Some(4_000_000));
     assert_eq!(
@@ -494,7 +499,7 @@ fn a_fault_stays_with_the_member_that_has_it() {
     assert!(b.handle_for(at(5_000_000), B, Event::Timer).is_empty());
     assert_eq!(b.state(), State::Fault);
     // Whoever of the two it is that leaves.
-    let mut a = other.router.split(A).unwrap();
+    let mut a = other.split(4_100_000, A).unwrap();
     assert_eq!(
         said(&a.handle_for(at(4_500_000), A, Event::Timer)),
         ["all: fault to backup: no fault any more"]
@@ -507,11 +512,29 @@ fn a_claim_does_not_wait_for_a_member_that_has_gone() {
     let mut group = Group::backup();
     group.timer(3_609_375);
     group.handle(3_610_000, A, Event::Claimed);
-    assert!(group.router.split(B).is_some());
+    assert!(group.split(3_620_000, B).is_some());
     assert_eq!(group.deadline(), Some(4_609_375));
     let words = group.timer(4_609_375);
     assert_eq!(words[0], "a: send ipv4 100");
     assert_eq!(group.phase(), "active");
+}
+
+#[test]
+fn who_goes_alone_waits_for_no_pause_that_it_has_not_heard() {
+    let mut group = Group::backup();
+    // A restart of 10 s is announced, and heard on b alone.
+    group.hear_each(1_000_000, B, 3, 150, 1_000);
+    let paused = group.deadline().unwrap();
+    assert!(paused > 30_000_000, "{paused}");
+    let mut alone = group.clone();
+    let b = alone.split(2_000_000, B).unwrap();
+    assert_eq!(alone.deadline(), Some(2_000_000 + 3_609_375));
+    let until = b.next_timer().unwrap().at - alone.start;
+    assert_eq!(until, Duration::from_micros(paused));
+    // Whoever of the two it is that leaves.
+    let a = group.split(2_000_000, A).unwrap();
+    let until = a.next_timer().unwrap().at - group.start;
+    assert_eq!(until, Duration::from_micros(2_000_000 + 3_609_375));
 }
 
 #[test]
