@@ -21,6 +21,7 @@ mod mtls;
 mod overrides;
 mod protection;
 mod proxies;
+mod queue;
 mod reload;
 mod requests;
 mod retries;
