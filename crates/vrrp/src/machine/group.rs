@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::VirtualRouter;
 use super::member::{Directive, MemberId, Out};
-use super::phase::{CLAIM_LIMIT, Phase};
+use super::phase::{CLAIM_LIMIT, LATE_INTERVALS, Phase};
 use crate::action::{Action, Reason, State, Transition};
 use crate::types::Priority;
 
@@ -22,6 +22,7 @@ impl VirtualRouter {
         let mut out = Out::default();
         let keeps = self.holds && !matches!(self.phase, Phase::Backup(_));
         let (from, to) = (other.state(), self.state());
+        self.note_alive(now);
         for (id, mut member) in other.members {
             if other.holds && !keeps {
                 for advertisement in member.advertisements(Priority::RELEASE) {
@@ -46,6 +47,16 @@ impl VirtualRouter {
         self.phase = self.unless_fault(phase, now, &mut out);
         self.check_invariants();
         out.into_directives()
+    }
+
+    /// A sign of life as good as the next one: by the intervals of members that come it may be late, by those it was promised by it is not.
+    fn note_alive(&mut self, now: Instant) {
+        let limit = self.quickest_interval() * LATE_INTERVALS;
+        if let Phase::Leaving(leaving) = &mut self.phase
+            && now < leaving.seen_at + limit
+        {
+            leaving.seen_at = now;
+        }
     }
 
     /// What members that have just come mean for a phase: with the group Active they claim their addresses.

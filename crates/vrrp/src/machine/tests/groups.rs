@@ -455,6 +455,27 @@ fn who_joins_during_a_handover_that_fails_says_nothing_before_it_has_its_address
 }
 
 #[test]
+fn a_quicker_member_that_joins_during_a_handover_makes_nobody_late() {
+    let mut group = Group::active();
+    group.handle(4_000_000, A, Event::Handover);
+    group.timer(4_010_000);
+    let joined = MemberId(9);
+    let mut quick = member("c", 53);
+    quick.advert_interval = Interval::from_centis(5).unwrap();
+    let mut other = VirtualRouter::with_member(joined, quick);
+    let source = Some(ip("10.0.53.2"));
+    let family = Family::V4;
+    other.handle(group.start, Event::SourceChanged { family, source });
+    group.join(4_300_000, other);
+    assert_eq!(
+        group.timer(4_300_000),
+        [""; 0],
+        "it was seen 290 ms ago, of 3 s"
+    );
+    assert_eq!(group.phase(), "handing-over");
+}
+
+#[test]
 fn who_goes_alone_keeps_its_state_and_who_ends_says_no_farewell() {
     let mut group = Group::active();
     let mut ended = group.clone();
