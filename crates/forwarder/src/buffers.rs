@@ -15,12 +15,17 @@ pub(crate) const SCRATCH_BYTES: usize = 72 * 1024;
 const MAX_SPARES: usize = 256;
 /// Vectors that have grown beyond this are given back to the system, as are those smaller than a new one.
 const MAX_SPARE_BYTES: usize = 32 * 1024;
+/// Vectors beyond that and up to here are kept as well, for what is filled and emptied all the time.
+const MAX_LARGE_BYTES: usize = 128 * 1024;
+/// Such vectors kept by a thread.
+const MAX_LARGE: usize = 8;
 /// Room of a new vector.
 const FIRST_BYTES: usize = 4 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
     static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends the scratch area; not to be held across a wait, and not to be asked for again inside.
@@ -85,6 +90,23 @@ impl Buffer {
         &mut self.bytes
     }
 
+    /// The vector itself, with room for `more`; if it has to be larger for that than what is usual, then at once as large as
+    /// `most`, which it will be soon.
+    pub(crate) fn vec_for(&mut self, more: usize, most: usize) -> &mut Vec<u8> {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() && needed > FIRST_BYTES * 2 {
+            let room = needed.max(most);
+            let mut large = LARGE
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| Vec::with_capacity(room));
+            large.extend_from_slice(&self.bytes);
+            let start = self.start;
+            self.release();
+            (self.bytes, self.start) = (large, start);
+        }
+        self.vec()
+    }
+
     /// Bytes that were moved on but are still held, plus those waiting.
     pub(crate) fn held(&self) -> usize {
         self.bytes.len()
@@ -147,14 +169,19 @@ impl Buffer {
     pub(crate) fn release(&mut self) {
         self.start = 0;
         let mut bytes = std::mem::take(&mut self.bytes);
-        if !(FIRST_BYTES..=MAX_SPARE_BYTES).contains(&bytes.capacity()) {
+        let capacity = bytes.capacity();
+        if !(FIRST_BYTES..=MAX_LARGE_BYTES).contains(&capacity) {
             return;
         }
+        let (store, most) = match capacity <= MAX_SPARE_BYTES {
+            true => (&SPARES, MAX_SPARES),
+            false => (&LARGE, MAX_LARGE),
+        };
         bytes.clear();
         // The store is gone while the thread ends: the memory then goes to the system.
-        let _ = SPARES.try_with(|spares| {
+        let _ = store.try_with(|spares| {
             let mut spares = spares.borrow_mut();
-            if spares.len() < MAX_SPARES {
+            if spares.len() < most {
                 spares.push(bytes);
             }
         });
@@ -206,6 +233,23 @@ mod tests {
             FIRST_BYTES,
             "small ones are not kept"
         );
+    }
+
+    #[test]
+    fn what_becomes_large_does_so_at_once_and_is_used_again() {
+        let mut buffer = Buffer::default();
+        buffer.extend(b"abc");
+        buffer.advance(1);
+        buffer.vec_for(6_000, 60_000);
+        assert!(buffer.bytes.capacity() <= 2 * FIRST_BYTES);
+        buffer.vec_for(10_000, 60_000).push(b'd');
+        assert_eq!(
+            (buffer.as_slice(), buffer.bytes.capacity()),
+            (&b"bcd"[..], 60_000)
+        );
+        drop(buffer);
+        let mut next = Buffer::default();
+        assert_eq!(next.vec_for(20_000, 50_000).capacity(), 60_000);
     }
 
     #[test]

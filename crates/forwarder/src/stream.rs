@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffers::{Buffer, SCRATCH_BYTES, with_scratch};
-use crate::http2::conduit::{self, Conduit};
+use crate::http2::conduit::Conduit;
 use crate::http2::upward::Upward;
 use crate::tls::facts::{Facts, Secured};
 use crate::tls::session::Session;
@@ -173,7 +173,7 @@ impl Stream {
         matches!(self, Self::Conduit(_))
     }
 
-    /// Bytes that are worth fetching for it at a time, from where they wait otherwise.
+    /// Bytes that are worth fetching for it at this moment, from where they wait otherwise; 0 if it has to take others before.
     pub(crate) fn appetite(&self) -> usize {
         match self {
             Self::Fresh(_)
@@ -181,7 +181,7 @@ impl Stream {
             | Self::Server(_)
             | Self::Client(_)
             | Self::Upward(_) => SCRATCH_BYTES,
-            Self::Conduit(_) => conduit::ROOM,
+            Self::Conduit(conduit) => conduit.appetite().min(SCRATCH_BYTES),
         }
     }
 

@@ -309,7 +309,10 @@ impl<'c> Exchange<'c> {
             }
             let (waiting, read) = match self.phase {
                 Phase::Head => (Waiting::TargetBegins, self.poll_head(cx)),
-                Phase::Body(_) => (Waiting::TargetSends, self.poll_body(cx)),
+                Phase::Body(_) => match self.client.stream.appetite() {
+                    0 => return Ok(Some(Waiting::ClientTakes)),
+                    room => (Waiting::TargetSends, self.poll_body(cx, room)),
+                },
                 Phase::Complete | Phase::Switched => return Ok(None),
             };
             match read {
@@ -450,7 +453,8 @@ impl<'c> Exchange<'c> {
         Ok(())
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    /// Reads so much of the body at most, and passes it on.
+    fn poll_body(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<(), End>> {
         let cut = End::Cut {
             needs_reset: self.until_close,
             why: Cut::Broken,
@@ -459,7 +463,7 @@ impl<'c> Exchange<'c> {
             let Phase::Body(body) = &mut self.phase else {
                 return Poll::Ready(Ok(()));
             };
-            let scratch = &mut scratch[..self.client.stream.appetite()];
+            let scratch = &mut scratch[..room];
             let count = match buffers::poll_read(&mut self.target.stream, cx, scratch) {
                 Poll::Ready(Ok(0)) if body.may_end() => {
                     self.phase = Phase::Complete;

@@ -13,9 +13,6 @@ use tokio::io::ReadBuf;
 use crate::http2::client::Client;
 use crate::tls::facts::Facts;
 
-/// Bytes that are worth fetching for it at a time.
-pub(crate) const ROOM: usize = 16 * 1024;
-
 /// The stream in a slot, or the one after it.
 pub(crate) struct Conduit {
     client: Rc<Client>,
@@ -62,6 +59,11 @@ impl Conduit {
             Some(count) => Poll::Ready(Ok(count)),
             None => Poll::Pending,
         }
+    }
+
+    /// Bytes that are worth fetching for it at this moment. If none are it is told once there is room.
+    pub(crate) fn appetite(&self) -> usize {
+        self.client.with_core(|core| core.appetite(self.at))
     }
 
     /// Says that nothing more comes.

@@ -28,6 +28,8 @@ const CLOSING_GRACE: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 /// Entries for which memory is kept.
 const KEPT_ENTRIES: usize = 128;
+/// Fewer bytes wait for those of streams that go on.
+const WORTH_IT: usize = 48 * 1024;
 /// Reads in one turn: others are to have theirs.
 const READS: u32 = 8;
 
@@ -65,13 +67,13 @@ pub(crate) async fn serve(
     release(&client);
 }
 
-/// Tells lanes what is new, and counts what is to be counted.
-fn dispatch(client: &Rc<Client>) {
+/// Tells lanes what is new, and counts what is to be counted; true if any was told.
+fn dispatch(client: &Rc<Client>) -> bool {
     let (mut woken, mut notes) = {
         let mut core = client.core();
         let told = core.told();
         if told.woken.is_empty() && told.notes.is_empty() {
-            return;
+            return false;
         }
         (
             std::mem::take(&mut told.woken),
@@ -81,6 +83,7 @@ fn dispatch(client: &Rc<Client>) {
     for (cause, detail) in notes.drain(..) {
         client.note(cause, detail);
     }
+    let any = !woken.is_empty();
     for at in woken.drain(..) {
         client.lanes.wake(client, at);
     }
@@ -90,6 +93,7 @@ fn dispatch(client: &Rc<Client>) {
         let told = core.told();
         (told.woken, told.notes) = (woken, notes);
     }
+    any
 }
 
 /// Ends the lanes that wait.
@@ -233,11 +237,16 @@ impl Serving {
                 }
             }
             core.flush();
-            let more = !core.out().is_empty();
+            let more = core.out().as_slice().len();
             drop(core);
-            dispatch(&self.client);
-            if !more {
+            let told = dispatch(&self.client);
+            if more == 0 {
                 break;
+            }
+            if told && more < WORTH_IT {
+                // Those who were told have more, which goes with it.
+                cx.waker().wake_by_ref();
+                return Ok(Poll::Pending);
             }
         }
         match Pin::new(&mut self.stream).poll_flush(cx) {

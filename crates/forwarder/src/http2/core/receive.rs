@@ -251,11 +251,15 @@ impl Core {
         }
         let change = first - self.first_window;
         self.first_window = first;
-        for (_, at) in &self.open {
-            let window = &mut self.slots[*at].send_window;
-            *window += change;
-            if *window > MAX_WINDOW {
+        for nth in 0..self.open.len() {
+            let (_, at) = self.open[nth];
+            let slot = &mut self.slots[at];
+            slot.send_window += change;
+            if slot.send_window > MAX_WINDOW {
                 return Err(Reason::FlowControlError);
+            }
+            if slot.waits() {
+                self.stand_in_line(at);
             }
         }
         self.wider = true;
@@ -289,7 +293,11 @@ impl Core {
         match (more, beyond) {
             (0, _) => self.fail(now, at, Reason::ProtocolError),
             (_, true) => self.fail(now, at, Reason::FlowControlError),
-            (_, false) => self.wider |= slot.in_line,
+            (_, false) if slot.waits() => {
+                self.stand_in_line(at);
+                self.wider = true;
+            }
+            (_, false) => {}
         }
         Ok(())
     }

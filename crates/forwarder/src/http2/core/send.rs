@@ -11,6 +11,12 @@ use crate::http2::frame::{self, END_STREAM, HEADER_BYTES, Header, Kind, MAX_PAYL
 
 /// Bytes of an answer that wait for the client's window, for each stream. A client has a hundred of these.
 pub(crate) const HELD_BYTES: usize = 16 * 1024;
+/// Bytes of heads that wait for the connection behind what it holds of bodies, and one more.
+const HEADS_BYTES: usize = 16 * 1024;
+/// Bytes of a DATA frame: with its header it fills a record of TLS.
+const DATA_BYTES: usize = MAX_PAYLOAD - HEADER_BYTES;
+/// Less than this is no frame because there is no room for more.
+const LEAST_BYTES: usize = 1024;
 /// Bytes of a head that has not come whole.
 const HEAD_BYTES: usize = STREAM_WINDOW as usize;
 
@@ -77,10 +83,13 @@ impl Core {
                 // Nobody is there to read it.
                 Answer::Done => rest.len(),
                 Answer::Head(_) => self.write_head(at, rest),
-                Answer::Body(_) if slot.held.is_empty() => match self.write_data(at, rest) {
-                    0 => self.hold(at, rest),
-                    count => count,
-                },
+                // Nobody passes those who wait.
+                Answer::Body(_) if slot.held.is_empty() && self.line.is_empty() => {
+                    match self.write_data(at, rest) {
+                        0 => self.hold(at, rest),
+                        count => count,
+                    }
+                }
                 Answer::Body(_) => self.hold(at, rest),
             };
             if count == 0 {
@@ -93,7 +102,8 @@ impl Core {
 
     /// Takes of a head, and writes it once it is whole.
     fn write_head(&mut self, at: usize, bytes: &[u8]) -> usize {
-        if self.out.as_slice().len() >= OUT_BYTES {
+        // Bodies leave some room for heads, which could find none for ever otherwise.
+        if self.out.as_slice().len() >= OUT_BYTES + HEADS_BYTES {
             return 0;
         }
         let slot = &mut self.slots[at];
@@ -148,12 +158,39 @@ impl Core {
         count
     }
 
-    /// Bytes of a stream's answer that can be sent at this moment.
-    fn room(&self, at: usize) -> usize {
+    /// Bytes of a stream's answer that are worth fetching at this moment; 0 if the client has to take some before.
+    pub(crate) fn appetite(&mut self, at: usize) -> usize {
+        let slot = &mut self.slots[at];
+        if !matches!(slot.answer, Answer::Body(_)) {
+            return self.out_room().max(HELD_BYTES);
+        }
+        if slot.held.is_empty() && self.line.is_empty() {
+            // Each frame of it has a header.
+            let frames = self.out_room() / (HEADER_BYTES + DATA_BYTES) * DATA_BYTES;
+            return self.window(at).min(frames).max(HELD_BYTES);
+        }
+        let room = HELD_BYTES.saturating_sub(slot.held.as_slice().len());
+        if room == 0 {
+            slot.has_more = true;
+        }
+        room
+    }
+
+    /// Bytes that can be sent of a stream's answer, as its windows are.
+    fn window(&self, at: usize) -> usize {
         let window = self.slots[at].send_window.min(self.send_window);
-        let window = usize::try_from(window).unwrap_or(0);
-        let out = OUT_BYTES.saturating_sub(self.out.as_slice().len());
-        window.min(out).min(MAX_PAYLOAD)
+        usize::try_from(window).unwrap_or(0)
+    }
+
+    /// Bytes of a DATA frame, and those behind it, that the connection has room for; 0 if a frame would be too small.
+    fn out_room(&self) -> usize {
+        let room = OUT_BYTES.saturating_sub(self.out.as_slice().len() + HEADER_BYTES);
+        if room < LEAST_BYTES { 0 } else { room }
+    }
+
+    /// Bytes of a stream's answer that can be sent in one frame at this moment.
+    fn room(&self, at: usize) -> usize {
+        self.window(at).min(self.out_room()).min(DATA_BYTES)
     }
 
     /// Sends what there is room for; how much that is.
@@ -166,7 +203,7 @@ impl Core {
         if count == 0 {
             return 0;
         }
-        let out = self.out.vec();
+        let out = self.out.vec_for(HEADER_BYTES + count, OUT_BYTES);
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_BYTES]);
         out.extend_from_slice(&bytes[..count]);
@@ -265,8 +302,11 @@ impl Core {
         }
     }
 
-    fn stand_in_line(&mut self, at: usize) {
-        if !std::mem::replace(&mut self.slots[at].in_line, true) {
+    /// A stream waits for its turn. One that waits for its own window is in nobody's way: it stands in line when that is wider.
+    pub(super) fn stand_in_line(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        let may_go = slot.held.is_empty() || slot.send_window > 0;
+        if may_go && !std::mem::replace(&mut slot.in_line, true) {
             self.line.push_back(at);
         }
     }
@@ -274,8 +314,12 @@ impl Core {
     /// Lets those who wait for the client go on, in turns, as far as there is room.
     pub(crate) fn flush(&mut self) {
         let mut moved = true;
-        while std::mem::take(&mut moved) {
+        while std::mem::take(&mut moved) && self.out_room() > 0 {
             for _ in 0..self.line.len() {
+                // Who is not served in this turn is the first in the next one.
+                if self.out_room() == 0 {
+                    return;
+                }
                 let Some(at) = self.line.pop_front() else {
                     break;
                 };
@@ -284,10 +328,9 @@ impl Core {
         }
     }
 
-    /// Sends a frame of what a stream holds; true if anything was moved. It stays in line if it holds more.
+    /// Sends a frame of what a stream holds; true if anything was moved. It stays in line if it holds more that may go.
     fn flush_one(&mut self, at: usize) -> bool {
         let room = self.room(at);
-        let has_out = self.out.as_slice().len() < OUT_BYTES;
         let slot = &mut self.slots[at];
         slot.in_line = false;
         if !slot.is_open() {
@@ -299,7 +342,7 @@ impl Core {
             let ends = last && matches!(slot.answer, Answer::Done);
             let flags = if ends { END_STREAM } else { 0 };
             frame::write(
-                self.out.vec(),
+                self.out.vec_for(HEADER_BYTES + count, OUT_BYTES),
                 Kind::Data,
                 flags,
                 slot.stream,
@@ -317,13 +360,11 @@ impl Core {
             }
         }
         let slot = &mut self.slots[at];
-        let waits = !slot.held.is_empty() || slot.has_more && !has_out;
-        if waits && slot.is_open() {
-            slot.in_line = true;
-            self.line.push_back(at);
+        if slot.is_open() && !slot.held.is_empty() {
+            self.stand_in_line(at);
         }
         let slot = &mut self.slots[at];
-        let can_go_on = !slot.is_open() || slot.held.as_slice().len() <= HELD_BYTES / 2 && has_out;
+        let can_go_on = !slot.is_open() || slot.held.as_slice().len() <= HELD_BYTES / 2;
         if can_go_on && (slot.has_more || !slot.is_open()) {
             slot.has_more = false;
             self.told.wake(at);
@@ -335,6 +376,7 @@ impl Core {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -373,5 +415,127 @@ mod tests {
             assert!(held.held() <= 3 * HELD_BYTES, "{}", held.held());
         }
         assert!(taken > 900_000, "{taken}");
+    }
+
+    /// A client that always has 32 streams open, and whoever serves them.
+    struct Crowd {
+        core: Core,
+        now: Instant,
+        answer: Vec<u8>,
+        /// What was written of the answers, by their slots.
+        written: BTreeMap<usize, usize>,
+        next: u32,
+        /// Streams of DATA frames, in the order in which they were sent.
+        sent: Vec<u32>,
+        unread: Vec<u8>,
+    }
+
+    impl Crowd {
+        fn new() -> Self {
+            let now = Instant::now();
+            let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n".to_vec();
+            answer.resize(answer.len() + 65_536, b'x');
+            let limits = Limits {
+                streams: 100,
+                header_bytes: 400,
+            };
+            let mut core = Core::new(limits, 0, now);
+            core.out().clear();
+            let mut begin = PREFACE.to_vec();
+            frame::write_settings(&mut begin, &[(INITIAL_WINDOW_SIZE, 0x3fff_ffff)]);
+            frame::write_window(&mut begin, 0, 0x3fff_ffff);
+            assert_eq!(core.receive(now, &begin), begin.len());
+            core.out().clear();
+            Self {
+                core,
+                now,
+                answer,
+                written: BTreeMap::new(),
+                next: 1,
+                sent: Vec::new(),
+                unread: Vec::new(),
+            }
+        }
+
+        fn ask(&mut self) {
+            let mut ask = Vec::new();
+            let flags = END_HEADERS | END_STREAM;
+            let block = b"\x82\x84\x86\x41\x01a";
+            frame::write(&mut ask, Kind::Headers, flags, self.next, block);
+            self.next += 2;
+            assert_eq!(self.core.receive(self.now, &ask), ask.len());
+        }
+
+        /// Everybody who was told says as much as is taken.
+        fn answer(&mut self) {
+            for at in std::mem::take(&mut self.core.told().woken) {
+                let asked = self.core.read(at, &mut [0; 1000]);
+                if asked.is_some_and(|count| count > 0) {
+                    self.written.insert(at, 0);
+                }
+                let Some(written) = self.written.get_mut(&at) else {
+                    continue;
+                };
+                while let rest @ [_, ..] = &self.answer[*written..] {
+                    let piece = &rest[..rest.len().min(16 * 1024)];
+                    match self.core.write(at, &[IoSlice::new(piece)]) {
+                        Some(count) => *written += count,
+                        None => break,
+                    }
+                }
+                if self.core.end_of(at).is_some() {
+                    self.written.remove(&at);
+                    self.core.rest(self.now, at, true);
+                    self.core.vacate(at);
+                }
+            }
+        }
+
+        /// The client takes so many bytes, and asks again for each answer that has ended.
+        fn take(&mut self, count: usize) {
+            let out = self.core.out();
+            let count = count.min(out.as_slice().len());
+            self.unread.extend_from_slice(&out.as_slice()[..count]);
+            out.consume(count);
+            if self.core.out().is_empty() {
+                self.core.flush();
+            }
+            let mut ended = 0;
+            while let Some(header) = Header::read(&self.unread)
+                && self.unread.len() >= HEADER_BYTES + header.length
+            {
+                self.unread.drain(..HEADER_BYTES + header.length);
+                if header.kind == Kind::Data {
+                    self.sent.push(header.stream);
+                    ended += usize::from(header.has(END_STREAM));
+                }
+            }
+            (0..ended).for_each(|_| self.ask());
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_the_connection_is_passed_by_nobody() {
+        // However little the client takes at a time: at most times the connection has some room.
+        for taken in [1_000, 10_000, 50_000, 1_000_000] {
+            let mut crowd = Crowd::new();
+            (0..32).for_each(|_| crowd.ask());
+            while crowd.sent.len() < 2_000 {
+                crowd.answer();
+                crowd.take(taken);
+            }
+            let mut last = BTreeMap::new();
+            for (at, stream) in crowd.sent.iter().enumerate() {
+                let since = at - last.insert(*stream, at).unwrap_or(at);
+                assert!(
+                    since <= 33,
+                    "stream {stream} waits for {since} frames of others"
+                );
+            }
+            let least = crowd.next - 2 * 32 - 40;
+            for stream in (1..least).step_by(2) {
+                assert!(last.contains_key(&stream), "{stream} of {}", crowd.next);
+            }
+        }
     }
 }

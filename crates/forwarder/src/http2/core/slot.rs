@@ -127,6 +127,11 @@ impl Slot {
         self.stream != 0 && self.end.is_none()
     }
 
+    /// True if there is something of the answer that the client has not taken.
+    pub(super) fn waits(&self) -> bool {
+        !self.held.is_empty() || self.has_more
+    }
+
     /// True if all of the answer was sent.
     pub(super) fn has_sent(&self) -> bool {
         matches!(self.answer, Answer::Done) && self.held.is_empty() && self.trailers.is_empty()
