@@ -19,7 +19,7 @@
 //!
 //! With targets, it is the `h2` library's:
 //!
-//! - [`upward`]: a stream to a target; [`sessions`]: the connections such streams share.
+//! - [`upward`]: a stream to a target; [`sessions`]: the connections such streams share; [`unread`]: heads nobody takes.
 
 mod answer;
 mod client;
@@ -35,4 +35,5 @@ mod lane;
 pub(crate) mod manners;
 pub(crate) mod preface;
 pub(crate) mod sessions;
+mod unread;
 pub(crate) mod upward;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use h2::client::Builder;
 use tokio::task::spawn_local;
 
+use crate::http2::unread::{Unread, Watched};
 use crate::http2::upward::{Opener, Upward};
 use crate::sockets;
 use crate::stream::Stream;
@@ -136,10 +137,16 @@ pub(crate) async fn begin(stream: Stream) -> io::Result<Opener> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_BYTES)
         .max_send_buffer_size(SEND_BUFFER);
+    let unread = Unread::default();
+    let stream = Watched::new(stream, unread.clone());
     let (send, connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
     spawn_local(async move {
         // Each of its streams is told by itself what went wrong.
         let _ = connection.await;
     });
-    Ok(Opener { send, scheme })
+    Ok(Opener {
+        send,
+        scheme,
+        unread,
+    })
 }

@@ -26,6 +26,7 @@ use crate::http::fields::{Field, write_field, write_number};
 use crate::http::request::{self, MAX_FIELDS};
 use crate::http::response::RESPONSE_LIMITS;
 use crate::http::scan::{HeadScan, Scanned};
+use crate::http2::unread::{Unread, UnreadOf};
 
 /// Fields of a trailer section that are passed on.
 const MAX_TRAILERS: usize = 64;
@@ -37,6 +38,8 @@ pub(crate) struct Opener {
     pub(crate) send: SendRequest<Bytes>,
     /// What it is: `http` or `https`.
     pub(crate) scheme: &'static str,
+    /// The heads of it that wait.
+    pub(crate) unread: Unread,
 }
 
 /// A stream to a target.
@@ -45,6 +48,8 @@ pub(crate) struct Upward {
     answering: Answering,
     /// Bytes of the answer that were not read yet.
     out: Buffer,
+    /// Heads of it that wait, once it was opened.
+    unread: Option<UnreadOf>,
     /// Held as long as the stream is: tells the session how many there are.
     _share: Rc<()>,
 }
@@ -77,7 +82,7 @@ struct Turn {
     request: Request<()>,
     body: Body,
     rest: Vec<u8>,
-    send: SendRequest<Bytes>,
+    opener: Opener,
 }
 
 enum Answering {
@@ -105,6 +110,7 @@ impl Upward {
             asking: Asking::Head(Buffer::default(), opener),
             answering: Answering::Unasked,
             out: Buffer::default(),
+            unread: None,
             _share: share,
         }
     }
@@ -152,7 +158,7 @@ impl Upward {
             request,
             body,
             rest,
-            send: opener.send,
+            opener,
         }));
         Ok(())
     }
@@ -160,7 +166,7 @@ impl Upward {
     /// Sends what can be sent; ready if nothing is left to send at this moment.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Asking::Turn(turn) = &mut self.asking {
-            ready!(turn.send.poll_ready(cx)).map_err(broken)?;
+            ready!(turn.opener.send.poll_ready(cx)).map_err(broken)?;
             let Asking::Turn(turn) = std::mem::replace(&mut self.asking, Asking::Failed) else {
                 return Poll::Ready(Ok(()));
             };
@@ -199,11 +205,12 @@ impl Upward {
             request,
             mut body,
             rest,
-            mut send,
+            mut opener,
         } = turn;
         let is_head = request.method() == Method::HEAD;
         let whole = body.is_done();
-        let (response, stream) = send.send_request(request, whole).map_err(broken)?;
+        let (response, stream) = (opener.send).send_request(request, whole).map_err(broken)?;
+        self.unread = Some(opener.unread.open(stream.stream_id().as_u32()));
         self.answering = Answering::Head { response, is_head };
         self.asking = match whole {
             true => Asking::Sent,
@@ -246,6 +253,7 @@ impl Upward {
         };
         if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
             let interim = interim.map_err(broken)?;
+            self.head_read();
             write_line(self.out.vec(), interim.status());
             write_fields(self.out.vec(), interim.headers());
             self.out.vec().extend_from_slice(b"\r\n");
@@ -253,12 +261,19 @@ impl Upward {
         }
         let response = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
         let chunked = write_head(self.out.vec(), &response, *is_head);
+        self.head_read();
         let body = response.into_body();
         self.answering = match body.is_end_stream() {
             true => Answering::Done,
             false => Answering::Body { body, chunked },
         };
         Poll::Ready(Ok(()))
+    }
+
+    fn head_read(&self) {
+        if let Some(unread) = &self.unread {
+            unread.read();
+        }
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
