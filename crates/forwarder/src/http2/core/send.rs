@@ -9,8 +9,8 @@ use crate::http::chunked::Emit;
 use crate::http2::answer::{self, Head};
 use crate::http2::frame::{self, END_STREAM, HEADER_BYTES, Header, Kind, MAX_PAYLOAD, Reason};
 
-/// Bytes of an answer that wait for the client's window, for each stream. A client has a hundred of these.
-pub(crate) const HELD_BYTES: usize = 16 * 1024;
+/// Bytes of an answer that wait for the client's window, for each stream: a frame. A client has a hundred of these.
+pub(crate) const HELD_BYTES: usize = DATA_BYTES;
 /// Bytes of heads that wait for the connection behind what it holds of bodies, and one more.
 const HEADS_BYTES: usize = 16 * 1024;
 /// Bytes of a DATA frame: with its header it fills a record of TLS.
