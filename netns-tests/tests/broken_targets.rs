@@ -349,9 +349,14 @@ fn frozen_and_black_holed_targets_fail_at_most_what_was_in_flight_and_nothing_af
         scene.assert_written_once(&records);
         assert_within("the frozen target was noticed", frozen, NOTICED);
         assert_within("the black hole was noticed", dropped, NOTICED);
-        for event in &events {
+        for (number, event) in events.iter().enumerate() {
+            // Who was still asking when the next one broke is judged there.
+            let next = events.get(number + 1);
             let until = *event + 2 * NOTICED;
-            let here = |record: &&Record| record.ended >= *event && record.started < until;
+            let here = |record: &&Record| {
+                let is_over = next.is_none_or(|next| record.ended < *next);
+                record.ended >= *event && record.started < until && is_over
+            };
             let lost: Vec<_> = failed(&records).filter(here).collect();
             let told: Vec<_> = (lost.iter())
                 .map(|record| {
