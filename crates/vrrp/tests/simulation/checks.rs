@@ -71,6 +71,7 @@ impl Checks {
             let own = |&(MemberId(heard), _): &(MemberId, Family)| {
                 members.iter().any(|&one| one as u64 == heard)
             };
+            facts.lower.retain(|leg, _| own(leg));
             facts.pauses.retain(|leg, _| own(leg));
             facts.obeyed = None;
         }
@@ -162,12 +163,13 @@ impl Checks {
                 // A lower one is discarded by who preempts it: its timer runs on (RFC 9568 §6.4.2).
                 facts.pauses.remove(&(member, *family));
             }
-            let heard = Some(heard);
             match accepted.priority() {
                 theirs if theirs.is_release() => facts.farewell_at = Some(now),
-                theirs if theirs < ours => facts.lower = heard,
+                theirs if theirs < ours => {
+                    facts.lower.insert((member, *family), heard);
+                }
                 _ if matches!(router.state(), State::Backup | State::Active) => {
-                    facts.obeyed = heard;
+                    facts.obeyed = Some(heard);
                 }
                 _ => {}
             }
@@ -389,8 +391,8 @@ impl Checks {
             } else {
                 heard.interval
             };
-            let lower = |other: Heard| other.from == heard.from && back_at <= other.at;
-            let discards = facts.lower.is_some_and(lower);
+            let lower = |other: &Heard| other.from == heard.from && back_at <= other.at;
+            let discards = facts.lower.values().any(lower);
             let is_back = (heard.at < back_at && hears() && !discards).then_some(back_at);
             let left_at = facts.farewell_at.filter(|&at| heard.at <= at);
             let ends = heard.at + 4 * heard.interval;

@@ -17,9 +17,10 @@ pub(crate) struct Heard {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    /// Last advertisement this node had to obey, last of any lower router, last farewell.
+    /// Last advertisement this node had to obey, last farewell.
     pub(crate) obeyed: Option<Heard>,
-    pub(crate) lower: Option<Heard>,
+    /// By member and family, the last of any lower router: each of them lives by the interval that it tells there.
+    pub(crate) lower: BTreeMap<(MemberId, Family), Heard>,
     pub(crate) farewell_at: Option<u64>,
     /// By member and family, where the last that was heard tells of a pause.
     pub(crate) pauses: BTreeMap<(MemberId, Family), Heard>,
@@ -36,9 +37,9 @@ impl Facts {
             one.into_iter().chain(other).max_by_key(|heard| heard.at)
         };
         self.obeyed = latest(self.obeyed, other.obeyed);
-        self.lower = latest(self.lower, other.lower);
         self.farewell_at = self.farewell_at.max(other.farewell_at);
         self.claimed_at = self.claimed_at.max(other.claimed_at);
+        self.lower.extend(&other.lower);
         self.pauses.extend(&other.pauses);
         self.healthy_since = None;
     }
@@ -49,21 +50,22 @@ impl Facts {
             // At least two of the intervals last heard, of silence before the claim. Who delays preemption goes by a lower router too.
             Reason::Silence(_) => {
                 let silent = |heard: &Heard| self.claimed_at >= heard.at + 2 * heard.interval;
-                let lower = self
-                    .lower
-                    .filter(|lower| self.obeyed.is_some_and(|obeyed| obeyed.at < lower.at));
+                let last = self.lower.values().max_by_key(|heard| heard.at);
+                let lower =
+                    last.filter(|lower| self.obeyed.is_some_and(|obeyed| obeyed.at < lower.at));
                 // And where one wire has said farewell, it is the others that were silent.
                 let left = |heard: &Heard| self.farewell_at.is_some_and(|at| heard.at <= at);
                 self.obeyed
                     .is_none_or(|heard| silent(&heard) || left(&heard))
-                    || lower.is_some_and(|heard| silent(&heard))
+                    || lower.is_some_and(silent)
             }
             Reason::PeerLeft(_) => {
                 self.farewell_at.is_some() && self.farewell_at >= self.obeyed.map(|heard| heard.at)
             }
             Reason::Preempting { .. } => self
                 .lower
-                .is_some_and(|heard| self.claimed_at <= heard.at + 4 * heard.interval + JITTER),
+                .values()
+                .any(|heard| self.claimed_at <= heard.at + 4 * heard.interval + JITTER),
             Reason::Outranked { .. } => {
                 matches!(event, Event::Advertisement { .. })
                     && self.obeyed.is_some_and(|heard| heard.at == now)
