@@ -122,13 +122,11 @@ impl Checks {
         facts.for_each(|facts| facts.thawed_at = Some(now));
     }
 
-    /// A process begins, and knows nothing.
-    pub(crate) fn started(&mut self, now: u64, node: usize, resumes: bool) {
+    /// A process begins, and knows nothing. What it says first tells the others that it goes on.
+    pub(crate) fn started(&mut self, node: usize, resumes: bool) {
         for facts in &mut self.facts[node] {
             facts.obeyed = None;
-            if resumes {
-                facts.resumed_at = now;
-            }
+            facts.resumes = resumes;
             facts.pauses.clear();
         }
     }
@@ -205,6 +203,12 @@ impl Checks {
         match &directive.action {
             Action::Send(advert) if !advert.priority.is_release() => {
                 assert!(all, "node {node} advertises an address it does not have");
+                for member in one.map_or_else(|| members.to_vec(), |one| vec![one]) {
+                    let facts = &mut world.checks.facts[node][member];
+                    if std::mem::take(&mut facts.resumes) {
+                        facts.resumed_at = now;
+                    }
+                }
                 let sent_at = &mut world.checks.sent_at[node];
                 sent_at.retain(|at| now < at + 100 * MS);
                 sent_at.push(now);

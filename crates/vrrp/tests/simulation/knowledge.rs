@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     /// By member and family, where the last that was heard tells of a pause.
     pub(crate) pauses: BTreeMap<(MemberId, Family), Heard>,
     pub(crate) claimed_at: u64,
+    /// It goes on after a pause, and since when it says so.
+    pub(crate) resumes: bool,
     pub(crate) resumed_at: u64,
     pub(crate) thawed_at: Option<u64>,
     pub(crate) healthy_since: Option<u64>,

@@ -169,7 +169,7 @@ impl World {
         self.begin_signing(node);
         let machine = &mut self.nodes[node];
         machine.decisions = machine.new_decisions(now);
-        self.checks.started(self.now, node, resumes);
+        self.checks.started(node, resumes);
         for member in 0..self.nodes[node].links.len() {
             for family in Family::ALL {
                 let source = self.source_of(node, member, family);
