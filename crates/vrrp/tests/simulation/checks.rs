@@ -71,7 +71,6 @@ impl Checks {
             let own = |&(MemberId(heard), _): &(MemberId, Family)| {
                 members.iter().any(|&one| one as u64 == heard)
             };
-            facts.lower.retain(|leg, _| own(leg));
             facts.pauses.retain(|leg, _| own(leg));
             facts.obeyed = None;
         }

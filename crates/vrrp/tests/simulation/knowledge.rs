@@ -35,10 +35,8 @@ pub(crate) struct Facts {
 impl Facts {
     /// Who joins learns what the others know, and the other way round.
     pub(crate) fn merge(&mut self, other: &Self) {
-        let latest = |one: Option<Heard>, other: Option<Heard>| {
-            one.into_iter().chain(other).max_by_key(|heard| heard.at)
-        };
-        self.obeyed = latest(self.obeyed, other.obeyed);
+        let obeyed = self.obeyed.into_iter().chain(other.obeyed);
+        self.obeyed = obeyed.max_by_key(|heard| heard.at);
         self.farewell_at = self.farewell_at.max(other.farewell_at);
         self.claimed_at = self.claimed_at.max(other.claimed_at);
         self.lower.extend(&other.lower);
