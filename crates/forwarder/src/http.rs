@@ -3,6 +3,7 @@
 //! Every forwarded head is written anew from a parsed one; bodies are streamed and their framing checked as they pass.
 //! What an awkward message gets is a table in `request/tests.rs`, `response/tests.rs` and `chunked/tests.rs`.
 //!
+//! - [`head`]: takes a head apart in one go, if nothing about it is odd.
 //! - [`scan`]: finds the end of a head, whatever pieces it comes in.
 //! - [`fields`]: knows field names, and the list syntax of Connection.
 //! - [`request`], [`response`]: heads parsed and written.
@@ -29,6 +30,7 @@ pub(crate) mod fields;
 #[cfg(test)]
 pub(crate) mod fuzz;
 pub(crate) mod grpc;
+pub(crate) mod head;
 mod origin;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -24,6 +24,7 @@
 mod accept;
 mod access_log;
 mod alarm;
+mod blocks;
 mod buffers;
 mod cause;
 mod checks;

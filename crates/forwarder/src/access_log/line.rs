@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::AccessLogFormat;
+use crate::blocks::{BYTES, Block};
 use crate::http::fields::write_number;
 
 /// Bytes that stand for themselves inside quotes.
@@ -164,12 +165,15 @@ fn is_bare(value: &[u8]) -> bool {
 
 /// True if nothing of it has to be escaped; false may be wrong.
 fn is_plain(value: &[u8]) -> bool {
-    let Some(last) = value.last_chunk::<8>() else {
-        return value.iter().all(|byte| PLAIN[usize::from(*byte)]);
-    };
-    // The last eight overlap those before.
-    let (words, _) = value.as_chunks::<8>();
-    words.iter().all(|word| is_plain_word(*word)) && is_plain_word(*last)
+    // The last bytes overlap those before.
+    if let Some(last) = value.last_chunk::<BYTES>() {
+        let is_plain = |block: &[u8; BYTES]| Block::of(block).not_of_quotes() == 0;
+        return value.as_chunks().0.iter().all(is_plain) && is_plain(last);
+    }
+    match (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        (Some(first), Some(last)) => is_plain_word(*first) && is_plain_word(*last),
+        (_, _) => value.iter().all(|byte| PLAIN[usize::from(*byte)]),
+    }
 }
 
 /// The same for eight bytes at once: each test sets the highest bit of a byte that fails, and perhaps of others then.
@@ -282,14 +286,16 @@ mod tests {
     #[test]
     fn plain_is_what_stands_for_itself() {
         for byte in 0..=u8::MAX {
-            for place in 0..11 {
-                let mut value = *b"abc ~}|{zyx";
-                value[place] = byte;
-                assert_eq!(
-                    is_plain(&value),
-                    PLAIN[usize::from(byte)],
-                    "{byte} at {place}"
-                );
+            for length in [1, 7, 8, 11, 16, 37] {
+                for place in 0..length {
+                    let mut value = *b"abc ~}|{zyx!#$%&'()*+,-./09:;<=>?@AZ[";
+                    value[place] = byte;
+                    assert_eq!(
+                        is_plain(&value[..length]),
+                        PLAIN[usize::from(byte)],
+                        "{byte} at {place} of {length}"
+                    );
+                }
             }
         }
     }

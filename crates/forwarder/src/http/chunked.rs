@@ -241,7 +241,7 @@ fn rewrite_trailers(section: &[u8]) -> Result<Vec<u8>, ChunkError> {
     let mut out = Vec::with_capacity(section.len());
     for field in fields
         .iter()
-        .filter(|field| Field::of(field.name) == Field::Other)
+        .filter(|field| Field::of(field.name.as_bytes()) == Field::Other)
     {
         write_field(&mut out, field.name, field.value);
     }

@@ -1,7 +1,6 @@
 //! A client connection: reads requests one after the other, has each answered, and ends as it should.
 
 use std::future::{Future, poll_fn};
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,8 +22,9 @@ use crate::http::chunked::Emit;
 use crate::http::direct::{self, Direct};
 use crate::http::exchange::{ClientSide, Sending};
 use crate::http::grpc;
+use crate::http::head::{self, FieldRoom, MAX_FIELDS};
 use crate::http::origin;
-use crate::http::request::{self, ClientFacts, MAX_FIELDS, Rejection, RequestFacts, RequestHead};
+use crate::http::request::{self, ClientFacts, Rejection, RequestFacts, RequestHead};
 use crate::http::routing::{self, Asking, Destination};
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 use crate::http::serving;
@@ -344,13 +344,14 @@ impl Connection {
             fields: usize::from(limits.header_fields).min(MAX_FIELDS),
         };
         let mut so_far = scan.take().map_or_else(HeadScan::default, |scan| *scan);
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        if let Some(end) = so_far.glance(data) {
+        let mut room = FieldRoom::lend();
+        if so_far.is_fresh()
+            && let Some((line, end)) = head::of_request(data, &mut room, &limits)
+        {
             let (head, rest) = data.split_at_mut(end);
-            if let Some(head) = request::parse_at_once(head, &mut room, (&limits, url_bytes)) {
-                let request = self.understand(head, end, rest);
-                return Some(request.unwrap_or_else(Next::Refused));
-            }
+            let head = request::understand(head, &line, &room, url_bytes);
+            let request = self.understand(head, end, rest);
+            return Some(request.unwrap_or_else(Next::Refused));
         }
         match so_far.scan(data, &limits) {
             Scanned::More => {
@@ -360,7 +361,6 @@ impl Connection {
             Scanned::Refused(error) => Some(Next::Refused(Rejection::from(error).into())),
             Scanned::Complete { start, end } => {
                 let (head, rest) = data.split_at_mut(end);
-                let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
                 let head = request::parse(&mut head[start..], &mut room, url_bytes);
                 let request = self.understand(head, end - start, rest);
                 Some(request.unwrap_or_else(Next::Refused))

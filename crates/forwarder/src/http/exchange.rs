@@ -9,7 +9,6 @@
 //! Choosing the target, repeating a failed request and answers of our own are not done here.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,7 +19,7 @@ use crate::http::body::{Body, Framing};
 use crate::http::changes::edit_trailers;
 use crate::http::chunked::Emit;
 use crate::http::grpc;
-use crate::http::request::MAX_FIELDS;
+use crate::http::head::{self, FieldRoom};
 use crate::http::response::{self, BadResponse, RESPONSE_LIMITS, ResponseHead};
 use crate::http::scan::{HeadScan, Scanned};
 use crate::leaving::Watch;
@@ -353,12 +352,13 @@ impl<'c> Exchange<'c> {
     /// Takes one head; its length, if another is to follow.
     fn head(&mut self, cx: &mut Context<'_>, data: &mut [u8]) -> Result<Option<usize>, End> {
         let facts = self.send.facts;
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        if let Some(end) = self.scan.glance(data) {
+        let mut room = FieldRoom::lend();
+        if self.scan.is_fresh()
+            && let Some((line, end)) = head::of_response(data, &mut room, &RESPONSE_LIMITS)
+        {
             let (head, rest) = data.split_at_mut(end);
-            if let Some(head) = response::parse_at_once(head, &mut room, &facts) {
-                return Ok(self.understood(cx, head, rest)?.then_some(end));
-            }
+            let head = response::understand(head, &line, &room, &facts);
+            return Ok(self.understood(cx, head, rest)?.then_some(end));
         }
         let (start, end) = match self.scan.scan(data, &RESPONSE_LIMITS) {
             Scanned::Complete { start, end } => (start, end),
@@ -371,7 +371,6 @@ impl<'c> Exchange<'c> {
             }
         };
         self.scan = HeadScan::default();
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let (head, rest) = data.split_at_mut(end);
         let head = response::parse(&head[start..], &mut room, &facts);
         Ok(self.understood(cx, head, rest)?.then_some(end))

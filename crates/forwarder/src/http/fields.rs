@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use httparse::Header;
+use crate::http::head::{FieldLines, Header};
 
 /// A field name, sorted by what the codec does with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,34 +47,64 @@ pub(crate) enum Field {
     Other,
 }
 
-/// Which fields of a head are to be looked at once more, by their place: few are anything but [`Field::Other`].
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Marks([u64; 4]);
-
-impl Marks {
-    /// Marks a place. Every place from 256 on is marked in any case.
-    #[inline]
-    pub(crate) fn set(&mut self, place: usize) {
-        if let Some(word) = self.0.get_mut(place / 64) {
-            *word |= 1 << (place % 64);
-        }
+/// For each first letter, by its place in the alphabet, the lengths of the names that are known, a bit each.
+const KNOWN: [u32; 32] = {
+    let mut known = [0; 32];
+    let mut at = 0;
+    while at < NAMES.len() {
+        let name = NAMES[at].as_bytes();
+        known[(name[0] & 0x1f) as usize] |= 1 << name.len();
+        at += 1;
     }
+    known
+};
 
-    /// True if the place is marked.
-    #[inline]
-    pub(crate) fn has(&self, place: usize) -> bool {
-        let word = self.0.get(place / 64);
-        word.is_none_or(|word| word & 1 << (place % 64) != 0)
-    }
-}
+/// The names that [`Field::known`] knows.
+const NAMES: [&str; 19] = [
+    "te",
+    "host",
+    "expect",
+    "upgrade",
+    "forwarded",
+    "connection",
+    "keep-alive",
+    "client-cert",
+    "x-request-id",
+    "content-length",
+    "http2-settings",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "proxy-connection",
+    "transfer-encoding",
+    "x-forwarded-proto",
+    "client-cert-chain",
+    "x-client-cert-name",
+];
 
 impl Field {
     /// Sorts a field name.
+    pub(crate) fn of(name: &[u8]) -> Field {
+        match Field::of_plain(name) {
+            Field::Other if name.contains(&b'_') => Field::disguised(name),
+            field => field,
+        }
+    }
+
+    /// Sorts a field name in which there is no `_`.
     #[inline]
-    pub(crate) fn of(name: &str) -> Field {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
-        // The first letter rules out nearly every name that is not meant.
-        let first = name.as_bytes().first().map(u8::to_ascii_lowercase);
+    pub(crate) fn of_plain(name: &[u8]) -> Field {
+        // The first letter and the length rule out nearly every name that is not meant.
+        let first = name.first().map_or(0, |first| usize::from(first & 0x1f));
+        match KNOWN[first] >> name.len().min(31) & 1 {
+            0 => Field::Other,
+            _ => Field::known(name),
+        }
+    }
+
+    fn known(name: &[u8]) -> Field {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        let first = name.first().map(u8::to_ascii_lowercase);
         match (name.len(), first) {
             (2, Some(b't')) if is("te") => Field::Te,
             (4, Some(b'h')) if is("host") => Field::Host,
@@ -95,15 +125,12 @@ impl Field {
             (17, Some(b'x')) if is("x-forwarded-proto") => Field::ForwardedProto,
             (17, Some(b'c')) if is("client-cert-chain") => Field::ClientCert,
             (18, Some(b'x')) if is("x-client-cert-name") => Field::ClientName,
-            (11 | 12 | 14..=18, Some(b'x' | b'c' | b't')) if name.contains('_') => {
-                Field::disguised(name)
-            }
             _ => Field::Other,
         }
     }
 
     /// CGI-like servers read `X_Forwarded_For` as `X-Forwarded-For`.
-    fn disguised(name: &str) -> Field {
+    fn disguised(name: &[u8]) -> Field {
         let imitated = [
             "x-request-id",
             "x-forwarded-for",
@@ -117,8 +144,8 @@ impl Field {
             "x-client-cert-name",
         ];
         let same = |other: &&str| {
-            let plain = name.bytes().map(|byte| {
-                if byte == b'_' {
+            let plain = name.iter().map(|byte| {
+                if *byte == b'_' {
                     b'-'
                 } else {
                     byte.to_ascii_lowercase()
@@ -171,14 +198,12 @@ impl Connection {
     }
 
     /// True if a field of this name is for this hop only, by what the Connection fields among `headers` list.
-    pub(crate) fn lists(&self, headers: &[Header<'_>], name: &str) -> bool {
+    pub(crate) fn lists(&self, headers: FieldLines<'_, '_>, name: &[u8]) -> bool {
         self.others > 0
             && headers
                 .iter()
-                .filter(|header| Field::of(header.name) == Field::Connection)
-                .any(|header| {
-                    list(header.value).any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
-                })
+                .filter(|header| header.place.field == Field::Connection)
+                .any(|header| list(header.value).any(|token| token.eq_ignore_ascii_case(name)))
     }
 }
 
@@ -215,9 +240,11 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     )
 }
 
+const CRLF: &[u8] = b"\r\n";
+
 /// Appends `name: value` and a line end.
-pub(crate) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
+pub(crate) fn write_field(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: &[u8]) {
+    out.extend_from_slice(name.as_ref());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
@@ -238,32 +265,25 @@ impl<'h> FieldRun<'h> {
     }
 
     /// Passes a field of the head on.
+    #[inline]
     pub(crate) fn pass(&mut self, out: &mut Vec<u8>, header: &Header<'_>) {
-        let name = self.place_of(header.name.as_bytes());
-        let value = self.place_of(header.value);
-        let written_so = self.head.get(name.end..value.start) == Some(b": ")
-            && self.head.get(value.end..value.end.wrapping_add(2)) == Some(b"\r\n");
-        if !written_so {
+        let place = &header.place;
+        if !place.neat {
             self.flush(out);
             return write_field(out, header.name, header.value);
         }
-        if self.run.end != name.start {
+        let name = place.name as usize;
+        if self.run.end != name {
             self.flush(out);
-            self.run.start = name.start;
+            self.run.start = name;
         }
-        self.run.end = value.end + 2;
+        self.run.end = place.end as usize + CRLF.len();
     }
 
     /// Writes what was passed on. To be called before anything else is written, and at the end.
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head[self.run.clone()]);
         self.run = 0..0;
-    }
-
-    /// Where a part of the head stands; for anything else a place that is not in it, or holds something else.
-    fn place_of(&self, part: &[u8]) -> Range<usize> {
-        let start = (part.as_ptr() as usize).wrapping_sub(self.head.as_ptr() as usize);
-        start..start.wrapping_add(part.len())
     }
 }
 
@@ -358,20 +378,26 @@ pub(crate) fn hex(number: u128) -> [u8; 32] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::http::head::{self, FieldRoom, Place};
+    use crate::http::scan::HeadLimits;
 
     #[test]
     fn names_are_known_in_any_case() {
-        assert_eq!(Field::of("HoSt"), Field::Host);
-        assert_eq!(Field::of("Proxy-Connection"), Field::Hop);
-        assert_eq!(Field::of("x-a"), Field::Other);
-        assert_eq!(Field::of("X_Forwarded-For"), Field::Disguised);
-        assert_eq!(Field::of("Content_Length"), Field::Disguised);
-        assert_eq!(Field::of("X-Client-Cert-Name"), Field::ClientName);
-        assert_eq!(Field::of("X_Client_Cert-name"), Field::Disguised);
-        assert_eq!(Field::of("client_cert"), Field::Disguised);
-        assert_eq!(Field::of("X_Something_Else"), Field::Other);
+        for name in NAMES {
+            assert_ne!(Field::of(name.as_bytes()), Field::Other, "{name}");
+        }
+        assert_eq!(Field::of(b"HoSt"), Field::Host);
+        assert_eq!(Field::of(b"Proxy-Connection"), Field::Hop);
+        assert_eq!(Field::of(b"x-a"), Field::Other);
+        assert_eq!(Field::of(b"X_Forwarded-For"), Field::Disguised);
+        assert_eq!(Field::of(b"Content_Length"), Field::Disguised);
+        assert_eq!(Field::of(b"X-Client-Cert-Name"), Field::ClientName);
+        assert_eq!(Field::of(b"X_Client_Cert-name"), Field::Disguised);
+        assert_eq!(Field::of(b"client_cert"), Field::Disguised);
+        assert_eq!(Field::of(b"X_Something_Else"), Field::Other);
     }
 
     #[test]
@@ -406,12 +432,11 @@ mod tests {
                 others: 1
             }
         );
-        let headers = [Header {
-            name: "connection",
-            value: b"close, x-a",
-        }];
-        assert!(connection.lists(&headers, "X-A"));
-        assert!(!connection.lists(&headers, "x-b"));
+        let head = b"connection: close, x-a\r\n";
+        let places = [Place::found(head, &head[..10], &head[12..22])];
+        let headers = FieldLines::new(head, &places);
+        assert!(connection.lists(headers, b"X-A"));
+        assert!(!connection.lists(headers, b"x-b"));
         assert_eq!(
             connection.read("a,".repeat(40).as_bytes()),
             Err(TooManyListed)
@@ -452,15 +477,20 @@ mod tests {
 
     #[test]
     fn fields_are_copied_as_they_are_written() {
-        let head = b"GET / HTTP/1.1\r\na: 1\r\nb: 2\r\nc:3\r\nd: 4 \r\ne: \r\nf: 6\r\n\r\n";
-        let mut room = [httparse::EMPTY_HEADER; 8];
-        let mut request = httparse::Request::new(&mut room);
-        assert!(request.parse(head).is_ok_and(|status| status.is_complete()));
-        let fields = request.headers.iter();
+        let text = b"GET / HTTP/1.1\r\na: 1\r\nb: 2\r\nc:3\r\nd: 4 \r\ne: \r\nf: 6\r\n\r\n";
+        let mut room = FieldRoom::lend();
+        let limits = HeadLimits {
+            bytes: 1_000,
+            first_line: 1_000,
+            fields: 10,
+        };
+        let (_, length) = head::of_request(text, &mut room, &limits).unwrap();
+        assert_eq!(length, text.len());
+        let fields = FieldLines::new(text, &room);
         let passed = |names: &str| {
-            let (mut out, mut run) = (Vec::new(), FieldRun::new(head));
-            for field in fields.clone().filter(|field| names.contains(field.name)) {
-                run.pass(&mut out, field);
+            let (mut out, mut run) = (Vec::new(), FieldRun::new(text));
+            for field in fields.iter().filter(|field| names.contains(field.name())) {
+                run.pass(&mut out, &field);
             }
             run.flush(&mut out);
             String::from_utf8(out).unwrap_or_default()
@@ -471,14 +501,6 @@ mod tests {
         );
         assert_eq!(passed("acf"), "a: 1\r\nc: 3\r\nf: 6\r\n");
         assert_eq!(passed(""), "");
-        let (mut out, mut run) = (Vec::new(), FieldRun::new(head));
-        let own = Header {
-            name: "x",
-            value: b"y",
-        };
-        run.pass(&mut out, &own);
-        run.flush(&mut out);
-        assert_eq!(out, b"x: y\r\n", "one that is not of this head");
     }
 
     #[test]
@@ -492,16 +514,6 @@ mod tests {
             write_address(&mut out, IpAddr::from(octets));
             assert_eq!(out, IpAddr::from(octets).to_string().into_bytes());
         }
-    }
-
-    #[test]
-    fn places_are_marked() {
-        let mut marks = Marks::default();
-        [0, 63, 64, 255]
-            .into_iter()
-            .for_each(|place| marks.set(place));
-        let marked: Vec<usize> = (0..258).filter(|place| marks.has(*place)).collect();
-        assert_eq!(marked, [0, 63, 64, 255, 256, 257]);
     }
 
     #[test]

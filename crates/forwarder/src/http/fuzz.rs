@@ -4,7 +4,6 @@
 //! `TANDEM_FUZZ_SECONDS=600 cargo test --release -p forwarder --lib http::fuzz`.
 
 use std::fmt::Debug;
-use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -14,7 +13,8 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use super::body::{Body, BodyError, Framing};
 use super::changes::{AnswerChanges, RequestChanges};
 use super::chunked::Emit;
-use super::request::{self, ClientFacts, MAX_FIELDS, RequestFacts, RequestHead};
+use super::head::{self, FieldRoom};
+use super::request::{self, ClientFacts, RequestFacts, RequestHead};
 use super::response::{self, RESPONSE_LIMITS};
 use super::scan::{HeadLimits, HeadScan, Scanned};
 
@@ -177,7 +177,7 @@ const WORDS: &[&[u8]] = &[
 /// The head as written for the target, and its facts, if it is accepted.
 fn forward(head: &[u8]) -> Option<(Vec<u8>, RequestFacts)> {
     let mut head = head.to_vec();
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut room = FieldRoom::lend();
     Some(written(&request::parse(&mut head, &mut room, 60).ok()?))
 }
 
@@ -203,20 +203,17 @@ fn written(head: &RequestHead<'_, '_>) -> (Vec<u8>, RequestFacts) {
 fn a_request_understood_at_a_glance_is_the_one_that_is_read_line_by_line() {
     let input = prop_oneof![nearly(REQUEST_LINES, REQUEST_FIELDS), soup(WORDS)];
     fuzz(input, |input| {
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let Some(end) = HeadScan::default().glance(&input) else {
+        let mut room = FieldRoom::lend();
+        let Some((line, end)) = head::of_request(&input, &mut room, &LIMITS) else {
             return Ok(());
         };
-        let glanced = request::parse_at_once(&input[..end], &mut room, (&LIMITS, 60));
-        let Some(glanced) = glanced else {
-            return Ok(());
-        };
+        let glanced = request::understand(&input[..end], &line, &room, 60);
         prop_assert_eq!(
             scan(&input, &[], &LIMITS),
             Scanned::Complete { start: 0, end }
         );
         let mut head = input[..end].to_vec();
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut room = FieldRoom::lend();
         let read = request::parse(&mut head, &mut room, 60);
         match (glanced, read) {
             (Ok(glanced), Ok(read)) => {
@@ -288,7 +285,7 @@ const GET: RequestFacts = RequestFacts {
 
 /// The head as written for the client, and where its body ends, if it is accepted.
 fn relay(head: &[u8]) -> Option<(Vec<u8>, Framing)> {
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut room = FieldRoom::lend();
     let head = response::parse(head, &mut room, &GET).ok()?;
     let mut out = Vec::new();
     head.write(&mut out, &GET, &AnswerChanges::default(), false);
@@ -321,20 +318,22 @@ fn answer_heads_in_any_pieces_become_answers_that_can_be_read_in_one_way() {
 fn an_answer_understood_at_a_glance_is_the_one_that_is_read_line_by_line() {
     let input = prop_oneof![nearly(STATUS_LINES, ANSWER_FIELDS), soup(WORDS)];
     fuzz(input, |input| {
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let Some(end) = HeadScan::default().glance(&input) else {
+        let mut room = FieldRoom::lend();
+        let Some((line, end)) = head::of_response(&input, &mut room, &RESPONSE_LIMITS) else {
             return Ok(());
         };
-        let Some(glanced) = response::parse_at_once(&input[..end], &mut room, &GET) else {
-            return Ok(());
-        };
+        let glanced = response::understand(&input[..end], &line, &room, &GET);
         prop_assert_eq!(
             scan(&input, &[], &RESPONSE_LIMITS),
             Scanned::Complete { start: 0, end }
         );
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut room = FieldRoom::lend();
         let read = response::parse(&input[..end], &mut room, &GET);
-        let facts = |head: response::ResponseHead<'_, '_>| (head.status, head.framing);
+        let facts = |head: response::ResponseHead<'_, '_>| {
+            let mut out = Vec::new();
+            head.write(&mut out, &GET, &AnswerChanges::default(), false);
+            (out, head.framing, head.keep_alive)
+        };
         prop_assert_eq!(glanced.map(facts), read.map(facts));
         Ok(())
     });

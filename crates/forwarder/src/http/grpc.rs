@@ -5,10 +5,9 @@
 
 use std::io::Write as _;
 
-use http::Method;
-use httparse::Header;
-
 use crate::http::answer::Refusal;
+use crate::http::head::FieldLines;
+use http::Method;
 
 /// The field a call ends with.
 const STATUS: &[u8] = b"grpc-status";
@@ -25,10 +24,8 @@ const UNAVAILABLE: u16 = 14;
 const UNAUTHENTICATED: u16 = 16;
 
 /// True for a call. `grpc-web` is another protocol, whose statuses are in its messages.
-pub(crate) fn is_call(method: &Method, headers: &[Header<'_>]) -> bool {
-    let mut types = headers
-        .iter()
-        .filter(|header| header.name.eq_ignore_ascii_case("content-type"));
+pub(crate) fn is_call(method: &Method, headers: FieldLines<'_, '_>) -> bool {
+    let mut types = headers.iter().filter(|header| header.is("content-type"));
     *method == Method::POST
         && types.any(|header| {
             let rest = header.value.strip_prefix(CONTENT_TYPE);
@@ -81,12 +78,14 @@ pub(crate) fn write(out: &mut Vec<u8>, refusal: &Refusal) {
 mod tests {
     use super::*;
     use crate::cause::Cause;
+    use crate::http::head::Place;
 
     #[test]
     fn which_requests_are_calls() {
         let is_call = |method, value: &'static str| {
-            let (name, value) = ("Content-Type", value.as_bytes());
-            is_call(&method, &[Header { name, value }])
+            let head = format!("Content-Type: {value}\r\n").into_bytes();
+            let places = [Place::found(&head, &head[..12], &head[14..head.len() - 2])];
+            is_call(&method, FieldLines::new(&head, &places))
         };
         assert!(is_call(Method::POST, "application/grpc"));
         assert!(is_call(Method::POST, "application/grpc+proto"));

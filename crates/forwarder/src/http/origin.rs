@@ -44,10 +44,10 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::mem::MaybeUninit;
 
     use super::*;
-    use crate::http::request::{self, MAX_FIELDS};
+    use crate::http::head::FieldRoom;
+    use crate::http::request;
 
     fn found(fields: &str, peer: &str) -> String {
         let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"]
@@ -56,7 +56,7 @@ mod tests {
         let peer: IpAddr = peer.parse().unwrap();
         let is_trusted = trusted.iter().any(|net| net.contains(&peer));
         let mut bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes();
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut room = FieldRoom::lend();
         let head = request::parse(&mut bytes, &mut room, 8192).unwrap();
         client(&head, peer, is_trusted, &trusted).to_string()
     }

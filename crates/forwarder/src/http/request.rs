@@ -9,16 +9,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use balancer::Fields;
 use http::Method;
-use httparse::Header;
 
 use crate::http::body::Framing;
 use crate::http::changes::{RequestChanges, write_set};
 use crate::http::fields::{
-    self, Connection, Field, FieldRun, Marks, content_length, hex, list, write_address,
-    write_field, write_number,
+    self, Connection, Field, FieldRun, content_length, hex, list, write_address, write_field,
+    write_number,
 };
 use crate::http::grpc;
-use crate::http::scan::{HeadLimits, ScanError};
+use crate::http::head::{FieldLines, FieldRoom, Header, MAX_FIELDS, Place, RequestLine};
+use crate::http::scan::ScanError;
 use crate::http::sticky;
 
 /// A request that is not forwarded: the status to answer with, and why.
@@ -61,12 +61,6 @@ impl From<ScanError> for Rejection {
 /// Tells a target who the client is; nobody else's word about that is passed on.
 const CLIENT_NAME: &str = "X-Client-Cert-Name";
 
-/// Fields of a head that are looked at, whatever the limit configured.
-pub(crate) const MAX_FIELDS: usize = 256;
-
-/// Room for the fields of one head, on the caller's stack.
-pub(crate) type FieldRoom<'b> = [MaybeUninit<Header<'b>>; MAX_FIELDS];
-
 /// A request head, understood.
 #[derive(Debug)]
 pub(crate) struct RequestHead<'h, 'b> {
@@ -79,11 +73,9 @@ pub(crate) struct RequestHead<'h, 'b> {
     /// What the loop has to know.
     pub(crate) facts: RequestFacts,
     connection: Connection,
-    headers: &'h [Header<'b>],
-    /// Those that are not merely passed on.
-    special: Marks,
-    /// The head as it came.
-    text: &'b [u8],
+    headers: FieldLines<'h, 'b>,
+    /// Where the query begins in the path, behind the question mark.
+    query_at: Option<usize>,
 }
 
 /// What is needed of a request after its head was written on.
@@ -114,7 +106,6 @@ struct Gathered<'b> {
     length: Option<u64>,
     transfer_encoding: Option<&'b [u8]>,
     connection: Connection,
-    special: Marks,
     upgrade: bool,
     expects_continue: bool,
     wants_json: bool,
@@ -123,54 +114,70 @@ struct Gathered<'b> {
 /// Parses a complete head as delimited by [`crate::http::scan::HeadScan`].
 pub(crate) fn parse<'h, 'b>(
     head: &'b mut [u8],
-    room: &'h mut FieldRoom<'b>,
+    room: &'h mut FieldRoom,
     url_bytes: usize,
 ) -> Result<RequestHead<'h, 'b>, Rejection> {
     later_minor_as_1_1(head)?;
+    let head: &'b [u8] = head;
     let mut request = httparse::Request::new(&mut []);
     let parser = httparse::ParserConfig::default();
-    match parser.parse_request_with_uninit_headers(&mut request, head, room) {
+    let mut found = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    match parser.parse_request_with_uninit_headers(&mut request, head, &mut found) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {
-            judge(request, head, url_bytes)
+            let fields = request.headers.iter();
+            room.clear();
+            room.extend(fields.map(|field| Place::found(head, field.name.as_bytes(), field.value)));
+            let line = Line {
+                method: request.method.unwrap_or_default().as_bytes(),
+                target: request.path.unwrap_or_default(),
+                http10: request.version == Some(0),
+            };
+            judge(line, FieldLines::new(head, room), url_bytes)
         }
         Ok(_) => Err(bad("malformed head")),
         Err(error) => Err(malformed(error)),
     }
 }
 
-/// Parses a head whose end was guessed by [`crate::http::scan::HeadScan::glance`]. `None` if its lines have to be looked at
-/// one by one, because something about them is odd.
-pub(crate) fn parse_at_once<'h, 'b>(
+/// The same for a head that was taken apart by [`crate::http::head::of_request`].
+pub(crate) fn understand<'h, 'b>(
     head: &'b [u8],
-    room: &'h mut FieldRoom<'b>,
-    (limits, url_bytes): (&HeadLimits, usize),
-) -> Option<Result<RequestHead<'h, 'b>, Rejection>> {
-    let mut request = httparse::Request::new(&mut []);
-    let parser = httparse::ParserConfig::default();
-    let parsed = parser.parse_request_with_uninit_headers(&mut request, head, room);
-    let whole = parsed == Ok(httparse::Status::Complete(head.len()));
-    let plain = whole && limits.are_kept(head, request.headers);
-    plain.then(|| judge(request, head, url_bytes))
+    line: &RequestLine,
+    room: &'h FieldRoom,
+    url_bytes: usize,
+) -> Result<RequestHead<'h, 'b>, Rejection> {
+    let (method, target) = line.parts(head);
+    let line = Line {
+        method,
+        target: std::str::from_utf8(target).map_err(|_| bad("malformed request line"))?,
+        http10: line.http10,
+    };
+    judge(line, FieldLines::new(head, room), url_bytes)
+}
+
+/// The parts of a first line.
+struct Line<'b> {
+    method: &'b [u8],
+    target: &'b str,
+    http10: bool,
 }
 
 /// Says what a head means, or why it is not accepted.
 fn judge<'h, 'b>(
-    request: httparse::Request<'h, 'b>,
-    text: &'b [u8],
+    line: Line<'b>,
+    headers: FieldLines<'h, 'b>,
     url_bytes: usize,
 ) -> Result<RequestHead<'h, 'b>, Rejection> {
-    let http10 = request.version == Some(0);
-    let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes())
-        .map_err(|_| bad("malformed method"))?;
+    let http10 = line.http10;
+    let method = Method::from_bytes(line.method).map_err(|_| bad("malformed method"))?;
     if method == Method::TRACE || method == Method::CONNECT {
         return Err(Rejection {
             status: 405,
             detail: "method not allowed",
         });
     }
-    let headers: &'h [Header<'b>] = request.headers;
     let gathered = gather(headers)?;
-    let (authority, path) = split_target(&method, request.path.unwrap_or_default())?;
+    let (authority, path) = split_target(&method, line.target)?;
     if path.len() > url_bytes {
         return Err(Rejection {
             status: 414,
@@ -190,6 +197,7 @@ fn judge<'h, 'b>(
         grpc: grpc::is_call(&method, headers),
         wants_json: gathered.wants_json,
     };
+    let query_at = path.bytes().position(|byte| byte == b'?');
     Ok(RequestHead {
         method,
         host,
@@ -197,8 +205,7 @@ fn judge<'h, 'b>(
         facts,
         connection,
         headers,
-        special: gathered.special,
-        text,
+        query_at: query_at.map(|at| at + 1),
     })
 }
 
@@ -240,15 +247,11 @@ fn malformed(error: httparse::Error) -> Rejection {
     }
 }
 
-fn gather<'b>(headers: &[Header<'b>]) -> Result<Gathered<'b>, Rejection> {
+fn gather<'b>(headers: FieldLines<'_, 'b>) -> Result<Gathered<'b>, Rejection> {
     let mut gathered = Gathered::default();
     let mut h2c = false;
-    for (place, header) in headers.iter().enumerate() {
-        let field = Field::of(header.name);
-        if field != Field::Other {
-            gathered.special.set(place);
-        }
-        match field {
+    for header in headers.iter() {
+        match header.place.field {
             Field::Host => {
                 if gathered.host.replace(header.value).is_some() {
                     return Err(bad("host given twice"));
@@ -297,7 +300,7 @@ fn gather<'b>(headers: &[Header<'b>]) -> Result<Gathered<'b>, Rejection> {
             | Field::ClientCert
             | Field::Disguised => {}
             Field::Other => {
-                if header.name.eq_ignore_ascii_case("accept") {
+                if header.is("accept") {
                     gathered.wants_json |= fields::prefers_json(header.value);
                 }
             }
@@ -426,7 +429,7 @@ impl<'b> RequestHead<'_, 'b> {
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         self.headers
             .iter()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .filter(move |header| header.is(name))
             .map(|header| header.value)
     }
 
@@ -435,7 +438,7 @@ impl<'b> RequestHead<'_, 'b> {
         self.headers
             .iter()
             .rev()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .filter(move |header| header.is(name))
             .map(|header| header.value)
     }
 
@@ -448,14 +451,14 @@ impl<'b> RequestHead<'_, 'b> {
     }
 
     /// The fields as they came.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = &Header<'b>> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = Header<'b>> {
         self.headers.iter()
     }
 
     /// The path without query, and the query without question mark.
     pub(crate) fn path_and_query(&self) -> (&'b str, &'b str) {
-        match memchr::memchr(b'?', self.path.as_bytes()) {
-            Some(at) => (&self.path[..at], &self.path[at + 1..]),
+        match self.query_at {
+            Some(at) => (&self.path[..at - 1], &self.path[at..]),
             None => (self.path, ""),
         }
     }
@@ -482,22 +485,20 @@ impl<'b> RequestHead<'_, 'b> {
             id: drops("x-request-id"),
             ..Kept::default()
         };
-        let mut run = FieldRun::new(self.text);
-        for (place, header) in self.headers.iter().enumerate() {
-            if drops(header.name) {
-                continue;
-            }
-            let field = match self.special.has(place) {
-                true => Field::of(header.name),
-                false => Field::Other,
-            };
-            if self.passes(
-                out,
-                (field, header),
-                (client.trusted, changes),
-                (&mut run, &mut kept),
-            ) {
-                run.pass(out, header);
+        let mut run = FieldRun::new(self.headers.head());
+        // Nearly always: what is not known is passed on as it is.
+        let plain = edits.is_none() && self.connection.others == 0 && !changes.hides_cookies();
+        for header in self.headers.iter() {
+            let passes = plain && header.place.field == Field::Other
+                || !edits.is_some_and(|edits| edits.drops(header.name()))
+                    && self.passes(
+                        out,
+                        &header,
+                        (client.trusted, changes),
+                        (&mut run, &mut kept),
+                    );
+            if passes {
+                run.pass(out, &header);
             }
         }
         run.flush(out);
@@ -541,11 +542,11 @@ impl<'b> RequestHead<'_, 'b> {
     fn passes(
         &self,
         out: &mut Vec<u8>,
-        (field, header): (Field, &Header<'_>),
+        header: &Header<'_>,
         (trusted, changes): (bool, &RequestChanges<'_>),
         (run, kept): (&mut FieldRun<'_>, &mut Kept),
     ) -> bool {
-        let pass = match field {
+        let pass = match header.place.field {
             Field::Other => !self.connection.lists(self.headers, header.name),
             Field::Upgrade => self.facts.upgrade,
             Field::Expect => self.facts.expects_continue,
@@ -575,7 +576,7 @@ impl<'b> RequestHead<'_, 'b> {
             | Field::ClientName
             | Field::Disguised => false,
         };
-        let cookie = pass && changes.hides_cookies() && header.name.eq_ignore_ascii_case("cookie");
+        let cookie = pass && changes.hides_cookies() && header.is("cookie");
         if cookie {
             run.flush(out);
             sticky::write_others(out, header.name, header.value, &changes.hidden);
@@ -587,7 +588,7 @@ impl<'b> RequestHead<'_, 'b> {
     fn write_forwarded(&self, out: &mut Vec<u8>, client: &ClientFacts<'_>, kept: &Kept) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         let earlier =
-            |header: &&Header<'_>| client.trusted && Field::of(header.name) == Field::ForwardedFor;
+            |header: &Header<'_>| client.trusted && header.place.field == Field::ForwardedFor;
         for header in self.headers.iter().filter(earlier) {
             out.extend_from_slice(header.value);
             out.extend_from_slice(b", ");

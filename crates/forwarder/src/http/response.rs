@@ -2,15 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use httparse::Header;
-
 use crate::http::body::Framing;
 use crate::http::changes::AnswerChanges;
-use crate::http::fields::{
-    Connection, Field, FieldRun, Marks, content_length, write_field, write_number,
-};
+use crate::http::fields::{Connection, Field, FieldRun, content_length, write_field, write_number};
 use crate::http::grpc;
-use crate::http::request::{FieldRoom, MAX_FIELDS, RequestFacts};
+use crate::http::head::{FieldLines, FieldRoom, Header, MAX_FIELDS, Place, StatusLine};
+use crate::http::request::RequestFacts;
 use crate::http::scan::HeadLimits;
 use crate::http::sticky;
 
@@ -51,69 +48,78 @@ pub(crate) struct ResponseHead<'h, 'b> {
     /// The target keeps the connection open.
     pub(crate) keep_alive: bool,
     length: Option<u64>,
-    reason: &'b str,
+    reason: &'b [u8],
     connection: Connection,
-    headers: &'h [Header<'b>],
-    /// Those that are not merely passed on.
-    special: Marks,
-    /// The head as it came.
-    text: &'b [u8],
+    headers: FieldLines<'h, 'b>,
 }
 
 /// Parses a complete head as delimited by [`crate::http::scan::HeadScan`].
 pub(crate) fn parse<'h, 'b>(
     head: &'b [u8],
-    room: &'h mut FieldRoom<'b>,
+    room: &'h mut FieldRoom,
     request: &RequestFacts,
 ) -> Result<ResponseHead<'h, 'b>, BadResponse> {
-    let parsed = complete(head, room).ok_or(BadResponse::NotHttp)?;
-    judge(parsed, head, request)
-}
-
-/// Parses a head whose end was guessed by [`crate::http::scan::HeadScan::glance`]. `None` if its lines have to be looked at
-/// one by one, because something about them is odd.
-pub(crate) fn parse_at_once<'h, 'b>(
-    head: &'b [u8],
-    room: &'h mut FieldRoom<'b>,
-    request: &RequestFacts,
-) -> Option<Result<ResponseHead<'h, 'b>, BadResponse>> {
-    let parsed = complete(head, room)?;
-    let plain = RESPONSE_LIMITS.are_kept(head, parsed.headers);
-    plain.then(|| judge(parsed, head, request))
-}
-
-/// The parts of a head, if it is one from its first byte to its last.
-fn complete<'h, 'b>(
-    head: &'b [u8],
-    room: &'h mut FieldRoom<'b>,
-) -> Option<httparse::Response<'h, 'b>> {
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let room: &'h mut [MaybeUninit<Header<'b>>] = room;
-    let parsed = config.parse_response_with_uninit_headers(&mut response, head, room);
-    (parsed == Ok(httparse::Status::Complete(head.len()))).then_some(response)
+    let mut found = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let parsed = config.parse_response_with_uninit_headers(&mut response, head, &mut found);
+    if parsed != Ok(httparse::Status::Complete(head.len())) {
+        return Err(BadResponse::NotHttp);
+    }
+    let fields = response.headers.iter();
+    room.clear();
+    room.extend(fields.map(|field| Place::found(head, field.name.as_bytes(), field.value)));
+    let line = Line {
+        status: response.code.unwrap_or_default(),
+        http10: response.version == Some(0),
+        reason: response.reason.unwrap_or_default().as_bytes(),
+    };
+    judge(line, FieldLines::new(head, room), request)
+}
+
+/// The same for a head that was taken apart by [`crate::http::head::of_response`].
+pub(crate) fn understand<'h, 'b>(
+    head: &'b [u8],
+    line: &StatusLine,
+    room: &'h FieldRoom,
+    request: &RequestFacts,
+) -> Result<ResponseHead<'h, 'b>, BadResponse> {
+    let line = Line {
+        status: line.status,
+        http10: line.http10,
+        reason: line.reason(head),
+    };
+    judge(line, FieldLines::new(head, room), request)
+}
+
+/// The parts of a first line.
+struct Line<'b> {
+    status: u16,
+    http10: bool,
+    reason: &'b [u8],
 }
 
 /// Says what a head means, or why it cannot be passed on.
 fn judge<'h, 'b>(
-    response: httparse::Response<'h, 'b>,
-    text: &'b [u8],
+    line: Line<'b>,
+    headers: FieldLines<'h, 'b>,
     request: &RequestFacts,
 ) -> Result<ResponseHead<'h, 'b>, BadResponse> {
-    let status = response
-        .code
-        .filter(|status| *status >= 100)
-        .ok_or(BadResponse::NotHttp)?;
+    let Line {
+        status,
+        http10,
+        reason,
+    } = line;
+    if status < 100 {
+        return Err(BadResponse::NotHttp);
+    }
     if status == 101 && !request.upgrade {
         return Err(BadResponse::Unasked);
     }
-    let http10 = response.version == Some(0);
-    let headers: &'h [Header<'b>] = response.headers;
     let Gathered {
         length,
         chunked,
         connection,
-        special,
     } = gather(headers, http10)?;
     let framing = match (status, chunked, length) {
         (100..=199 | 204 | 304, _, _) => Framing::None,
@@ -125,7 +131,6 @@ fn judge<'h, 'b>(
     // Both fields: chunked wins, but a sender this confused is not asked again (RFC 9112 §6.3).
     let confused = chunked && length.is_some();
     let keep_alive = !http10 && !connection.close && !confused && framing != Framing::UntilClose;
-    let reason = response.reason.unwrap_or_default();
     Ok(ResponseHead {
         status,
         framing,
@@ -134,8 +139,6 @@ fn judge<'h, 'b>(
         reason,
         connection,
         headers,
-        special,
-        text,
     })
 }
 
@@ -145,17 +148,12 @@ struct Gathered {
     length: Option<u64>,
     chunked: bool,
     connection: Connection,
-    special: Marks,
 }
 
-fn gather(headers: &[Header<'_>], http10: bool) -> Result<Gathered, BadResponse> {
+fn gather(headers: FieldLines<'_, '_>, http10: bool) -> Result<Gathered, BadResponse> {
     let mut gathered = Gathered::default();
-    for (place, header) in headers.iter().enumerate() {
-        let field = Field::of(header.name);
-        if field != Field::Other {
-            gathered.special.set(place);
-        }
-        match field {
+    for header in headers.iter() {
+        match header.place.field {
             Field::ContentLength => {
                 let value = content_length(header.value).ok_or(BadResponse::ContentLength)?;
                 if gathered.length.replace(value).is_some() {
@@ -205,7 +203,7 @@ impl ResponseHead<'_, '_> {
         let mut fields = self.headers.iter();
         self.status == 101
             && fields.any(|field| {
-                Field::of(field.name) == Field::Upgrade
+                field.place.field == Field::Upgrade
                     && field.value.eq_ignore_ascii_case(b"websocket")
             })
     }
@@ -213,7 +211,7 @@ impl ResponseHead<'_, '_> {
     /// The status a call of gRPC has ended with, if it has no trailers.
     pub(crate) fn grpc_status(&self) -> Option<u16> {
         let mut headers = self.headers.iter();
-        headers.find_map(|header| grpc::status_of(header.name.as_bytes(), header.value))
+        headers.find_map(|header| grpc::status_of(header.name, header.value))
     }
 
     /// Appends the head as the client gets it. `close`: the connection ends with this answer.
@@ -227,7 +225,7 @@ impl ResponseHead<'_, '_> {
         out.extend_from_slice(b"HTTP/1.1 ");
         write_number(out, u64::from(self.status));
         out.push(b' ');
-        out.extend_from_slice(self.reason.as_bytes());
+        out.extend_from_slice(self.reason);
         out.extend_from_slice(b"\r\n");
         if self.is_interim() {
             for header in self.passed() {
@@ -252,17 +250,17 @@ impl ResponseHead<'_, '_> {
     /// The target's own fields, but those that are changed.
     fn write_fields(&self, out: &mut Vec<u8>, changes: &AnswerChanges) {
         let changed = changes.changes_fields();
-        let mut run = FieldRun::new(self.text);
+        let mut run = FieldRun::new(self.headers.head());
         let mut said = !changes.is_private() || changes.drops("cache-control");
         for header in self.passed() {
-            if changed && changes.drops(header.name) {
+            if changed && changes.drops(header.name()) {
                 continue;
             }
-            if changes.is_private() && header.name.eq_ignore_ascii_case("cache-control") {
+            if changes.is_private() && header.is("cache-control") {
                 run.flush(out);
                 said |= sticky::write_cache_control(out, header.name, header.value);
             } else {
-                run.pass(out, header);
+                run.pass(out, &header);
             }
         }
         run.flush(out);
@@ -272,17 +270,16 @@ impl ResponseHead<'_, '_> {
     }
 
     /// The fields that are passed on, in their order.
-    fn passed(&self) -> impl Iterator<Item = &Header<'_>> {
+    fn passed(&self) -> impl Iterator<Item = Header<'_>> {
         let plain = self.connection.others == 0;
-        let fields = self.headers.iter().enumerate();
-        let passed = fields.filter(move |(place, header)| {
-            plain && !self.special.has(*place) || self.passes(header)
-        });
-        passed.map(|(_, header)| header)
+        let fields = self.headers.iter();
+        fields.filter(move |header| {
+            plain && header.place.field == Field::Other || self.passes(header)
+        })
     }
 
     fn passes(&self, header: &Header<'_>) -> bool {
-        match Field::of(header.name) {
+        match header.place.field {
             Field::ContentLength
             | Field::TransferEncoding
             | Field::Connection

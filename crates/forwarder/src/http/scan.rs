@@ -3,11 +3,6 @@
 //! Lines end with CR LF only: a bare LF is where two parsers disagree about the end of a head (RFC 9112 §2.2 allows
 //! to accept it; request smuggling says no). What the lines mean is not looked at here.
 
-use std::sync::LazyLock;
-
-use httparse::Header;
-use memchr::memmem::Finder;
-
 /// Limits a head is held to while it comes in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
@@ -17,25 +12,6 @@ pub(crate) struct HeadLimits {
     pub(crate) first_line: usize,
     /// Lines after the first.
     pub(crate) fields: usize,
-}
-
-impl HeadLimits {
-    /// True if every line of a head that was parsed ends as it must, and none of the limits is passed. The head ends with
-    /// [`END`].
-    pub(crate) fn are_kept(&self, head: &[u8], headers: &[Header<'_>]) -> bool {
-        let start = |header: &Header<'_>| {
-            (header.name.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize)
-        };
-        let first_line = headers.first().map_or(head.len() - CRLF.len(), start);
-        let line_ends = |header| {
-            head.get(..start(header))
-                .is_some_and(|to| to.ends_with(CRLF))
-        };
-        head.len() <= self.bytes
-            && headers.len() <= self.fields
-            && first_line <= self.first_line + CRLF.len()
-            && headers.iter().all(line_ends)
-    }
 }
 
 /// Where a scan stands.
@@ -77,25 +53,10 @@ pub(crate) struct HeadScan {
     empty_lines: u32,
 }
 
-/// The end of a line.
-const CRLF: &[u8] = b"\r\n";
-/// The end of the last line of a head, and the empty line after it.
-const END: &[u8] = b"\r\n\r\n";
-
-/// Finds [`END`].
-static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
-
 impl HeadScan {
-    /// Where a head most likely ends that stands whole at the start of `buf`: mostly it came in one piece. Its lines are still
-    /// to be judged ([`HeadLimits::are_kept`]). `None` if some of it was scanned before, or it is not to be seen at a glance.
-    pub(crate) fn glance(&self, buf: &[u8]) -> Option<usize> {
-        if self.scanned > 0 || !buf.first()?.is_ascii_graphic() {
-            return None;
-        }
-        match buf.ends_with(END) {
-            true => Some(buf.len()),
-            false => FINDER.find(buf).map(|at| at + END.len()),
-        }
+    /// True if nothing was looked at yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.scanned == 0
     }
 
     /// Looks at what has been added to `buf` since the last call.

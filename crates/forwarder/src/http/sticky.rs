@@ -228,7 +228,7 @@ pub(crate) fn wall_seconds() -> u64 {
 }
 
 /// Appends a Cookie field without the cookies of these names; nothing if there are no others.
-pub(super) fn write_others(out: &mut Vec<u8>, name: &str, value: &[u8], hidden: &[Option<&str>]) {
+pub(super) fn write_others(out: &mut Vec<u8>, name: &[u8], value: &[u8], hidden: &[Option<&str>]) {
     let is_hidden = |cookie: &[u8]| {
         let mut hidden = hidden.iter().flatten();
         hidden.any(|name| name.as_bytes() == cookie)
@@ -242,7 +242,7 @@ pub(super) fn write_others(out: &mut Vec<u8>, name: &str, value: &[u8], hidden: 
     });
     for (number, cookie) in others.enumerate() {
         if number == 0 {
-            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(name);
         }
         out.extend_from_slice(if number == 0 { b": " } else { b"; " });
         out.extend_from_slice(cookie.trim_ascii());
@@ -254,7 +254,7 @@ pub(super) fn write_others(out: &mut Vec<u8>, name: &str, value: &[u8], hidden: 
 
 /// Appends a Cache-Control field of an answer that sets a cookie for one client alone: without what would let others
 /// have it from a cache. True if it says already that nobody may.
-pub(super) fn write_cache_control(out: &mut Vec<u8>, name: &str, value: &[u8]) -> bool {
+pub(super) fn write_cache_control(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> bool {
     let is = |member: &[u8], word: &str| member.eq_ignore_ascii_case(word.as_bytes());
     let shares = |member: &&[u8]| {
         let directive = member
@@ -265,7 +265,7 @@ pub(super) fn write_cache_control(out: &mut Vec<u8>, name: &str, value: &[u8]) -
     };
     let (mut first, mut forbids) = (true, false);
     for member in list(value).filter(|member| !shares(member)) {
-        out.extend_from_slice(if first { name.as_bytes() } else { b"" });
+        out.extend_from_slice(if first { name } else { b"" });
         out.extend_from_slice(if first { b": " } else { b", " });
         out.extend_from_slice(member);
         first = false;
@@ -284,7 +284,7 @@ mod tests {
 
     fn others(value: &str, hidden: &[Option<&str>]) -> String {
         let mut out = b"Host: a\r\n".to_vec();
-        write_others(&mut out, "Cookie", value.as_bytes(), hidden);
+        write_others(&mut out, b"Cookie", value.as_bytes(), hidden);
         let text = String::from_utf8(out).unwrap();
         text.strip_prefix("Host: a\r\n").unwrap().to_owned()
     }
@@ -331,7 +331,7 @@ mod tests {
         ];
         for (value, expected, forbids) in rows {
             let mut out = Vec::new();
-            let said = write_cache_control(&mut out, "Cache-Control", value.as_bytes());
+            let said = write_cache_control(&mut out, b"Cache-Control", value.as_bytes());
             assert_eq!(
                 (String::from_utf8(out).unwrap().as_str(), said),
                 (expected, forbids),

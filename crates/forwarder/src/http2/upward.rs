@@ -8,7 +8,6 @@
 //! underneath is [`super::sessions`]'s.
 
 use std::io::{self, Write as _};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -23,7 +22,8 @@ use crate::buffers::Buffer;
 use crate::http::body::Body;
 use crate::http::chunked::Emit;
 use crate::http::fields::{Field, write_field, write_number};
-use crate::http::request::{self, MAX_FIELDS};
+use crate::http::head::FieldRoom;
+use crate::http::request;
 use crate::http::response::RESPONSE_LIMITS;
 use crate::http::scan::{HeadScan, Scanned};
 use crate::http2::unread::{Unread, UnreadOf};
@@ -311,11 +311,11 @@ fn filtered(body: &mut Body, mut bytes: Vec<u8>) -> io::Result<Bytes> {
 
 /// A head of ours as a request of HTTP/2 (RFC 9113 §8.3.1), and its body.
 fn translate(head: &mut [u8], scheme: &str) -> Option<(Request<()>, Body)> {
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut room = FieldRoom::lend();
     let head = request::parse(head, &mut room, RESPONSE_LIMITS.first_line).ok()?;
     let mut fields = HeaderMap::with_capacity(16);
     for field in head.fields() {
-        match Field::of(field.name) {
+        match field.place.field {
             Field::Host
             | Field::TransferEncoding
             | Field::Connection
@@ -333,7 +333,7 @@ fn translate(head: &mut [u8], scheme: &str) -> Option<(Request<()>, Body)> {
             | Field::ClientName
             | Field::ClientCert
             | Field::Disguised
-            | Field::Other => append(&mut fields, field.name, field.value).ok()?,
+            | Field::Other => append(&mut fields, field.name(), field.value).ok()?,
         }
     }
     let uri = Uri::builder()

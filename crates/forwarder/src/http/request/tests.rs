@@ -5,6 +5,7 @@ use balancer::HeaderEdits;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::head;
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 
 const LIMITS: HeadLimits = HeadLimits {
@@ -29,8 +30,29 @@ fn forward_edited(
         Scanned::More => panic!("incomplete: {input:?}"),
         Scanned::Refused(error) => return Err(error.into()),
     };
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let head = parse(&mut bytes[start..end], &mut room, 8 * 1024)?;
+    // What can be taken apart at once is the same as what is read line by line.
+    let mut room = FieldRoom::lend();
+    let text = bytes[start..end].to_vec();
+    let at_once = head::of_request(&text, &mut room, &LIMITS).map(|(line, length)| {
+        assert_eq!(length, text.len());
+        let head = understand(&text, &line, &room, 8 * 1024)?;
+        Ok(write_edited(&head, trusted, edits))
+    });
+    let mut room = FieldRoom::lend();
+    let head = parse(&mut bytes[start..end], &mut room, 8 * 1024);
+    let head = head.map(|head| write_edited(&head, trusted, edits));
+    if let Some(at_once) = at_once {
+        let told = |head: &Result<(String, RequestFacts), Rejection>| format!("{head:?}");
+        assert_eq!(told(&at_once), told(&head), "{input:?}");
+    }
+    head
+}
+
+fn write_edited(
+    head: &RequestHead<'_, '_>,
+    trusted: bool,
+    edits: Option<&HeaderEdits>,
+) -> (String, RequestFacts) {
     let local = "192.0.2.10:8080".parse().unwrap();
     let mut out = Vec::new();
     head.write(
@@ -48,7 +70,7 @@ fn forward_edited(
             id: 0xabc,
         },
     );
-    Ok((String::from_utf8(out).unwrap(), head.facts))
+    (String::from_utf8(out).unwrap(), head.facts)
 }
 
 fn forward(input: &str) -> Result<(String, RequestFacts), Rejection> {
@@ -379,10 +401,10 @@ proptest! {
     fn any_bytes_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut bytes = bytes;
         if let Scanned::Complete { start, end } = HeadScan::default().scan(&bytes, &LIMITS) {
-            let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+            let mut room = FieldRoom::lend();
             let _ = parse(&mut bytes[start..end], &mut room, 8 * 1024);
         }
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut room = FieldRoom::lend();
         let _ = parse(&mut bytes, &mut room, 8 * 1024);
     }
 

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::head;
 
 const GET: RequestFacts = RequestFacts {
     framing: Framing::None,
@@ -17,15 +18,25 @@ const GET: RequestFacts = RequestFacts {
 };
 
 fn relay_to(input: &str, request: &RequestFacts) -> Result<(String, Framing, bool), BadResponse> {
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let head = parse(input.as_bytes(), &mut room, request)?;
-    let mut out = Vec::new();
-    head.write(&mut out, request, &AnswerChanges::default(), false);
-    Ok((
-        String::from_utf8(out).unwrap(),
-        head.framing,
-        head.keep_alive,
-    ))
+    let written = |head: ResponseHead<'_, '_>| {
+        let mut out = Vec::new();
+        head.write(&mut out, request, &AnswerChanges::default(), false);
+        let out = String::from_utf8(out).unwrap();
+        (out, head.framing, head.keep_alive)
+    };
+    // What can be taken apart at once is the same as what is read line by line.
+    let mut room = FieldRoom::lend();
+    let at_once = head::of_response(input.as_bytes(), &mut room, &RESPONSE_LIMITS);
+    let at_once = at_once.map(|(line, length)| {
+        assert_eq!(length, input.len());
+        understand(input.as_bytes(), &line, &room, request).map(written)
+    });
+    let mut room = FieldRoom::lend();
+    let head = parse(input.as_bytes(), &mut room, request).map(written);
+    if let Some(at_once) = at_once {
+        assert_eq!(at_once, head, "{input:?}");
+    }
+    head
 }
 
 fn relay(input: &str) -> Result<(String, Framing, bool), BadResponse> {
@@ -189,7 +200,7 @@ proptest! {
     fn any_bytes_no_panic(tail in proptest::collection::vec(any::<u8>(), 0..200), begin in any::<bool>()) {
         let mut bytes = if begin { b"HTTP/1.1 200 OK\r\n".to_vec() } else { Vec::new() };
         bytes.extend(tail);
-        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut room = FieldRoom::lend();
         let _ = parse(&bytes, &mut room, &GET);
     }
 }

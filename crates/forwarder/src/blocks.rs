@@ -1,0 +1,133 @@
+//! Looks at sixteen bytes at once: where the first one is that does not belong to a class.
+
+use wide::u8x16;
+
+/// Bytes looked at together.
+pub(crate) const BYTES: usize = 16;
+
+/// Sixteen bytes of a text. Each of the methods gives a bit to every byte that is odd, the first byte the lowest one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block(u8x16);
+
+/// Place of the first byte, from `from` on, that is odd by one of the methods of [`Block`]; the end of the text if none is.
+#[inline]
+pub(crate) fn find(text: &[u8], from: usize, odd: impl Fn(Block) -> u32) -> usize {
+    let mut at = from;
+    while let Some(whole) = text.get(at..).and_then(|rest| rest.first_chunk()) {
+        let found = odd(Block::of(whole));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        at += BYTES;
+    }
+    let left = text.len().saturating_sub(at);
+    let found = match text.last_chunk() {
+        // Those before what is left were looked at, or are not meant.
+        Some(last) => odd(Block::of(last)) >> (BYTES - left),
+        None => {
+            let mut bytes = [0; BYTES];
+            let rest = text.get(at..).unwrap_or_default();
+            bytes[..left].copy_from_slice(rest);
+            odd(Block::of(&bytes))
+        }
+    };
+    at + left.min(found.trailing_zeros() as usize)
+}
+
+fn all(byte: u8) -> u8x16 {
+    u8x16::splat(byte)
+}
+
+fn is(bytes: u8x16, byte: u8) -> u8x16 {
+    bytes.simd_eq(all(byte))
+}
+
+/// Those of `count` bytes from `first` on.
+fn among(bytes: u8x16, first: u8, count: u8) -> u8x16 {
+    let moved = bytes - all(first);
+    moved.min(all(count - 1)).simd_eq(moved)
+}
+
+fn others(bytes: u8x16) -> u32 {
+    bytes.to_bitmask() ^ 0xffff
+}
+
+impl Block {
+    /// These bytes.
+    #[inline]
+    pub(crate) fn of(bytes: &[u8; BYTES]) -> Block {
+        Block(u8x16::new(*bytes))
+    }
+
+    /// Control characters, the tab among them.
+    #[inline]
+    pub(crate) fn controls(self) -> u32 {
+        (among(self.0, 0, 0x20) | is(self.0, 0x7f)).to_bitmask()
+    }
+
+    /// All but letters, digits and `-`.
+    #[inline]
+    pub(crate) fn not_of_names(self) -> u32 {
+        let letters = among(self.0 | all(0x20), b'a', 26);
+        others(letters | among(self.0, b'0', 10) | is(self.0, b'-'))
+    }
+
+    /// All but what can be seen of ASCII, and `#`.
+    #[inline]
+    pub(crate) fn not_of_targets(self) -> u32 {
+        let seen = among(self.0, b'!', b'~' - b' ');
+        others(seen) | is(self.0, b'#').to_bitmask()
+    }
+
+    /// What does not stand for itself between quotes: all but ASCII that is printed, and `"` and `\`.
+    #[inline]
+    pub(crate) fn not_of_quotes(self) -> u32 {
+        let printed = among(self.0, b' ', b'~' - b' ' + 1);
+        others(printed) | (is(self.0, b'"') | is(self.0, b'\\')).to_bitmask()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What makes a byte odd, by a method and in words.
+    type Class = (fn(Block) -> u32, fn(u8) -> bool);
+
+    const CLASSES: [Class; 4] = [
+        (Block::controls, |byte| byte.is_ascii_control()),
+        (Block::not_of_names, |byte| {
+            !byte.is_ascii_alphanumeric() && byte != b'-'
+        }),
+        (Block::not_of_targets, |byte| {
+            !byte.is_ascii_graphic() || byte == b'#'
+        }),
+        (Block::not_of_quotes, |byte| {
+            !(byte.is_ascii_graphic() || byte == b' ') || matches!(byte, b'"' | b'\\')
+        }),
+    ];
+
+    #[test]
+    fn every_byte_at_every_place() {
+        for (odd, is_odd) in CLASSES {
+            for byte in 0..=u8::MAX {
+                for place in 0..40 {
+                    let mut text = [b'a'; 40];
+                    text[place] = byte;
+                    let expected = if is_odd(byte) { place } else { 40 };
+                    assert_eq!(find(&text, 0, odd), expected, "{byte} at {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_begins_where_it_is_told_to_and_finds_the_first() {
+        let text = b"ab:cdefghijklmnopqrstuvwxyz:0:";
+        assert_eq!(find(text, 0, Block::not_of_names), 2);
+        assert_eq!(find(text, 3, Block::not_of_names), 27);
+        assert_eq!(find(text, 28, Block::not_of_names), 29);
+        assert_eq!(find(text, 30, Block::not_of_names), 30);
+        assert_eq!(find(text, 99, Block::not_of_names), 99);
+    }
+}

@@ -1,0 +1,291 @@
+//! Takes a head apart: its first line, and where its fields stand.
+//!
+//! Nearly every head is as it should be, written as everybody writes it, and whole when it is first seen. Such a one is
+//! gone through once, many bytes at a time ([`of_request`], [`of_response`]). Whatever is odd about a head, right or wrong, is
+//! left to [`crate::http::scan`] and to `httparse`, which know everything that may be accepted, and what is wrong.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+
+use crate::blocks::{self, Block};
+use crate::http::fields::Field;
+use crate::http::scan::HeadLimits;
+
+/// Fields of a head that are looked at, whatever the limit configured.
+pub(crate) const MAX_FIELDS: usize = 256;
+
+/// Where a field stands in its head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// What it is called.
+    pub(crate) field: Field,
+    /// It stands there as we would write it: `name: value` and a line end.
+    pub(crate) neat: bool,
+    /// Where its name begins, and its line.
+    pub(crate) name: u32,
+    colon: u32,
+    value: u32,
+    /// Where its value ends.
+    pub(crate) end: u32,
+}
+
+impl Place {
+    /// The place of a field that somebody else has found, by where its parts are in memory.
+    pub(crate) fn found(head: &[u8], name: &[u8], value: &[u8]) -> Place {
+        let start = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+        let (name_at, value_at) = (start(name), start(value));
+        let (colon, end) = (name_at + name.len(), value_at + value.len());
+        let neat = head.get(colon..value_at) == Some(b": ")
+            && head.get(end..).is_some_and(|rest| rest.starts_with(CRLF));
+        Place {
+            field: Field::of(name),
+            neat,
+            name: name_at as u32,
+            colon: colon as u32,
+            value: value_at as u32,
+            end: end as u32,
+        }
+    }
+}
+
+/// A field of a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header<'b> {
+    /// Its name, as it is written; a token.
+    pub(crate) name: &'b [u8],
+    /// Its value, white space around it left out.
+    pub(crate) value: &'b [u8],
+    /// Where it stands.
+    pub(crate) place: Place,
+}
+
+impl<'b> Header<'b> {
+    /// True if it is called so, in any case.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Its name as text.
+    pub(crate) fn name(&self) -> &'b str {
+        // A token is ASCII.
+        std::str::from_utf8(self.name).unwrap_or_default()
+    }
+}
+
+/// The fields of a head, in their order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FieldLines<'h, 'b> {
+    head: &'b [u8],
+    places: &'h [Place],
+}
+
+impl<'h, 'b> FieldLines<'h, 'b> {
+    /// Those of `head` that stand at `places`.
+    pub(crate) fn new(head: &'b [u8], places: &'h [Place]) -> Self {
+        Self { head, places }
+    }
+
+    /// The head they are of.
+    pub(crate) fn head(&self) -> &'b [u8] {
+        self.head
+    }
+
+    /// One after the other.
+    #[inline]
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Header<'b>> + use<'h, 'b> {
+        let head = self.head;
+        let part = move |from: u32, to: u32| head.get(from as usize..to as usize);
+        self.places.iter().map(move |place| Header {
+            name: part(place.name, place.colon).unwrap_or_default(),
+            value: part(place.value, place.end).unwrap_or_default(),
+            place: *place,
+        })
+    }
+}
+
+/// Room for the places of the fields of one head, which a thread uses again.
+#[derive(Debug)]
+pub(crate) struct FieldRoom(Vec<Place>);
+
+thread_local! {
+    static ROOM: Cell<Vec<Place>> = const { Cell::new(Vec::new()) };
+}
+
+impl FieldRoom {
+    /// The room of this thread, or another if that is in use.
+    pub(crate) fn lend() -> FieldRoom {
+        FieldRoom(ROOM.take())
+    }
+}
+
+impl Drop for FieldRoom {
+    fn drop(&mut self) {
+        let room = std::mem::take(&mut self.0);
+        // The room is gone while the thread ends.
+        let _ = ROOM.try_with(|spare| spare.set(room));
+    }
+}
+
+impl Deref for FieldRoom {
+    type Target = Vec<Place>;
+
+    fn deref(&self) -> &Vec<Place> {
+        &self.0
+    }
+}
+
+impl DerefMut for FieldRoom {
+    fn deref_mut(&mut self) -> &mut Vec<Place> {
+        &mut self.0
+    }
+}
+
+const CRLF: &[u8] = b"\r\n";
+
+/// The first line of a request, by where its parts end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLine {
+    method_end: usize,
+    target_end: usize,
+    /// It says HTTP/1.0.
+    pub(crate) http10: bool,
+}
+
+impl RequestLine {
+    /// The method and the target of the head it is of.
+    pub(crate) fn parts<'b>(&self, head: &'b [u8]) -> (&'b [u8], &'b [u8]) {
+        let part = |from: usize, to: usize| head.get(from..to).unwrap_or_default();
+        let method = part(0, self.method_end);
+        (method, part(self.method_end + 1, self.target_end))
+    }
+}
+
+/// Takes apart the head of a request that stands whole at the start of `text`, with its length. The target has no fragment, and
+/// is ASCII. `None` if it is not whole, or something about it is odd.
+pub(crate) fn of_request(
+    text: &[u8],
+    room: &mut FieldRoom,
+    limits: &HeadLimits,
+) -> Option<(RequestLine, usize)> {
+    let method_end = match text.first_chunk()? {
+        b"GET " => 3,
+        _ => blocks::find(text, 0, Block::not_of_names),
+    };
+    let target = method_end + 1;
+    let target_end = blocks::find(text, target, Block::not_of_targets);
+    let http10 = match text.get(target_end..)?.first_chunk()? {
+        b" HTTP/1.1\r\n" => false,
+        b" HTTP/1.0\r\n" => true,
+        _ => return None,
+    };
+    let line_end = target_end + b" HTTP/1.1".len();
+    if method_end == 0
+        || text.get(method_end) != Some(&b' ')
+        || target_end == target
+        || line_end > limits.first_line
+    {
+        return None;
+    }
+    let line = RequestLine {
+        method_end,
+        target_end,
+        http10,
+    };
+    let length = fields(text, line_end + CRLF.len(), room, limits)?;
+    Some((line, length))
+}
+
+/// The first line of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StatusLine {
+    /// The three digits.
+    pub(crate) status: u16,
+    /// It says HTTP/1.0.
+    pub(crate) http10: bool,
+    reason_end: usize,
+}
+
+impl StatusLine {
+    /// The reason, of the head it is of.
+    pub(crate) fn reason<'b>(&self, head: &'b [u8]) -> &'b [u8] {
+        head.get(REASON_AT..self.reason_end).unwrap_or_default()
+    }
+}
+
+/// Where a reason begins: behind the version and the status.
+const REASON_AT: usize = b"HTTP/1.1 200 ".len();
+
+/// The same for the head of an answer. Its reason is ASCII.
+pub(crate) fn of_response(
+    text: &[u8],
+    room: &mut FieldRoom,
+    limits: &HeadLimits,
+) -> Option<(StatusLine, usize)> {
+    let [version @ .., hundreds, tens, ones, b' '] = text.first_chunk::<REASON_AT>()? else {
+        return None;
+    };
+    let http10 = match version {
+        b"HTTP/1.1 " => false,
+        b"HTTP/1.0 " => true,
+        _ => return None,
+    };
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
+    let status = digit(hundreds)? * 100 + digit(tens)? * 10 + digit(ones)?;
+    let reason_end = blocks::find(text, REASON_AT, Block::controls);
+    let reason = text.get(REASON_AT..reason_end)?;
+    if !text.get(reason_end..)?.starts_with(CRLF)
+        || !reason.is_ascii()
+        || reason_end > limits.first_line
+    {
+        return None;
+    }
+    let line = StatusLine {
+        status,
+        http10,
+        reason_end,
+    };
+    let length = fields(text, reason_end + CRLF.len(), room, limits)?;
+    Some((line, length))
+}
+
+/// Finds the fields from `from` on; where the head ends.
+fn fields(text: &[u8], from: usize, room: &mut FieldRoom, limits: &HeadLimits) -> Option<usize> {
+    let room = &mut room.0;
+    room.clear();
+    let most = limits.fields.min(MAX_FIELDS);
+    let mut name = from;
+    loop {
+        let colon = blocks::find(text, name, Block::not_of_names);
+        let rest = text.get(colon..)?;
+        if rest.first() != Some(&b':') || colon == name {
+            let end = name + CRLF.len();
+            let ends = colon == name && rest.starts_with(CRLF) && end <= limits.bytes;
+            return ends.then_some(end);
+        }
+        let mut value = colon + 1;
+        while text.get(value) == Some(&b' ') {
+            value += 1;
+        }
+        let line_end = blocks::find(text, value, Block::controls);
+        if !text.get(line_end..)?.starts_with(CRLF) || room.len() >= most {
+            return None;
+        }
+        let mut end = line_end;
+        while end > value && text[end - 1] == b' ' {
+            end -= 1;
+        }
+        room.push(Place {
+            field: Field::of_plain(&text[name..colon]),
+            neat: value == colon + 2 && end == line_end,
+            name: name as u32,
+            colon: colon as u32,
+            value: value as u32,
+            end: end as u32,
+        });
+        name = line_end + CRLF.len();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
