@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::group::Group;
-use crate::normal::{Ambiguous, Reading, normalise};
+use crate::normal::{Ambiguous, Reading, is_plain, normalise};
 use crate::plan::PlanError;
 use crate::redirect::Redirect;
 use crate::rule::index::{Cost, Index};
@@ -184,7 +184,7 @@ impl Listener {
         if self.rules.is_empty() {
             return Ok(self.at(None));
         }
-        if !self.sees_path {
+        if !self.sees_path || is_plain(view.path) {
             return Ok(self.at(self.first(view, cost)));
         }
         let mut read = |reading| {

@@ -96,6 +96,16 @@ pub fn decoded(text: &str) -> String {
     out
 }
 
+/// True if the path certainly is its own normal form, and has no other reading: so it is with nearly all paths.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let mut before = 0;
+    path.bytes().all(|byte| {
+        let joint = before == b'/' && matches!(byte, b'/' | b'.');
+        before = byte;
+        !joint && !matches!(byte, b'%' | b'\\' | b';')
+    })
+}
+
 /// True if there is certainly nothing to do, which is so for nearly all paths.
 fn is_normal(path: &str) -> bool {
     let bytes = path.as_bytes();
@@ -278,6 +288,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_normal_form_is_normal(path in "/[a./%2eEfF5c;\\\\é]{0,16}", reading in (0u8..16).prop_map(Reading)) {
+            if is_plain(&path) {
+                prop_assert_eq!(normal(&path, reading), Ok(path.clone()));
+                prop_assert_eq!(Reading::others(&path).count(), 0);
+            }
             if let Ok(once) = normal(&path, reading) {
                 prop_assert!(once.starts_with('/'));
                 prop_assert!(once.split('/').all(|part| part != "." && part != ".."), "{}", once);

@@ -79,7 +79,7 @@ impl<'a> RequestView<'a> {
     pub fn host_name(&self) -> &'a str {
         let end = match self.host.strip_prefix('[') {
             Some(rest) => rest.find(']').map(|at| at + 2),
-            None => self.host.find(':'),
+            None => self.host.bytes().position(|byte| byte == b':'),
         };
         let name = &self.host[..end.unwrap_or(self.host.len())];
         name.strip_suffix('.').unwrap_or(name)

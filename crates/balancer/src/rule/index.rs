@@ -31,6 +31,8 @@ const MAX_SORTERS: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     hosts: Table<Table<Place>>,
+    host_depth: Depth,
+    path_depth: Depth,
 }
 
 /// What it took to find a rule.
@@ -96,8 +98,14 @@ impl Index {
         let (mut hosts, mut paths) = (vec![ANY], vec![ANY]);
         for condition in when {
             match condition {
-                Condition::Host(patterns) => hosts = patterns.iter().map(host_key).collect(),
-                Condition::Path(patterns) => paths = patterns.iter().map(path_key).collect(),
+                Condition::Host(patterns) => {
+                    let depth = &mut self.host_depth;
+                    hosts = patterns.iter().map(|host| host_key(host, depth)).collect();
+                }
+                Condition::Path(patterns) => {
+                    let depth = &mut self.path_depth;
+                    paths = patterns.iter().map(|path| path_key(path, depth)).collect();
+                }
                 Condition::Method(_)
                 | Condition::Header(..)
                 | Condition::Query(..)
@@ -129,8 +137,12 @@ impl Index {
         mut meets: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
         let mut best = None;
-        let paths = Keys::of_path(view.path.as_bytes());
-        for host in Keys::of_host(view.host_name().as_bytes()).iter() {
+        let paths = Keys::of_path(view.path.as_bytes(), self.path_depth);
+        let hosts = match self.host_depth {
+            Depth::NONE => Keys::ANY_ALONE,
+            depth => Keys::of_host(view.host_name().as_bytes(), depth),
+        };
+        for host in hosts.iter() {
             cost.lookups += 1;
             let Some(by_path) = self.hosts.get(&host) else {
                 continue;
@@ -245,6 +257,22 @@ const ANY: u64 = 0;
 const EXACT: u8 = 1;
 const PART: u8 = 2;
 
+/// Which keys the rules are filed under in one dimension, besides any.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Depth {
+    /// Whole texts.
+    exact: bool,
+    /// What comes before and with so many marks at most.
+    parts: usize,
+}
+
+impl Depth {
+    const NONE: Depth = Depth {
+        exact: false,
+        parts: 0,
+    };
+}
+
 /// The keys of one request in one dimension.
 #[derive(Clone, Copy, Debug)]
 struct Keys {
@@ -253,54 +281,81 @@ struct Keys {
 }
 
 impl Keys {
-    /// Any; the whole text; and what comes before and with each of the first `marks`.
-    fn new(text: impl Iterator<Item = u8>, mark: u8) -> Self {
-        let mut keys = Self {
-            keys: [ANY; DEPTH + 2],
-            count: 2,
-        };
+    /// Of a dimension in which no rule wants anything.
+    const ANY_ALONE: Keys = Keys {
+        keys: [ANY; DEPTH + 2],
+        count: 1,
+    };
+
+    /// Any; what comes before and with each of the first marks; and the whole text.
+    fn new(text: impl Iterator<Item = u8>, mark: u8, depth: Depth) -> Self {
+        let mut keys = Self::ANY_ALONE;
+        let most = 1 + depth.parts.min(DEPTH);
         let (mut whole, mut part) = (Hash::default().with(EXACT), Hash::default().with(PART));
         let mut empty = true;
         for byte in text {
             empty = false;
-            (whole, part) = (whole.with(byte), part.with(byte));
-            if byte == mark
-                && let Some(free) = keys.keys.get_mut(keys.count)
-            {
-                *free = value(part);
-                keys.count += 1;
+            whole = whole.with(byte);
+            if keys.count < most {
+                part = part.with(byte);
+                if byte == mark {
+                    keys.push(part);
+                }
+            } else if !depth.exact {
+                break;
             }
         }
-        keys.keys[1] = value(whole);
-        if empty {
-            keys.count = 1;
+        if depth.exact && !empty {
+            keys.push(whole);
         }
         keys
     }
 
+    fn push(&mut self, hash: Hash) {
+        if let Some(free) = self.keys.get_mut(self.count) {
+            *free = value(hash);
+            self.count += 1;
+        }
+    }
+
     /// Hosts are told apart from the end.
-    fn of_host(host: &[u8]) -> Self {
+    fn of_host(host: &[u8], depth: Depth) -> Self {
         let backwards = host.iter().rev().map(u8::to_ascii_lowercase);
-        Self::new(backwards, b'.')
+        Self::new(backwards, b'.', depth)
     }
 
     /// Paths are told apart from the beginning.
-    fn of_path(path: &[u8]) -> Self {
-        Self::new(path.iter().copied(), b'/')
+    fn of_path(path: &[u8], depth: Depth) -> Self {
+        Self::new(path.iter().copied(), b'/', depth)
     }
 
     fn iter(&self) -> impl Iterator<Item = u64> {
-        self.keys[..self.count].iter().copied()
+        self.keys.into_iter().take(self.count)
     }
 
-    /// The key of a pattern of which this much is certain: among the keys of every text that it matches.
-    fn of_pattern(self, is_literal: bool) -> u64 {
-        match (is_literal, self.count) {
-            (true, _) => self.keys[1],
-            (false, 0..=2) => ANY,
-            (false, count) => self.keys[count - 1],
-        }
+    /// The last one.
+    fn deepest(&self) -> u64 {
+        self.keys[self.count - 1]
     }
+}
+
+/// The key of a pattern of which this much is certain, among the keys of every text that it matches; `depth` is to know of it.
+fn pattern_key(
+    (certain, mark): (impl Iterator<Item = u8>, u8),
+    is_literal: bool,
+    depth: &mut Depth,
+) -> u64 {
+    if is_literal {
+        depth.exact = true;
+        return value(certain.fold(Hash::default().with(EXACT), Hash::with));
+    }
+    let whole = Depth {
+        exact: false,
+        parts: DEPTH,
+    };
+    let keys = Keys::new(certain, mark, whole);
+    depth.parts = depth.parts.max(keys.count - 1);
+    keys.deepest()
 }
 
 fn value(hash: Hash) -> u64 {
@@ -315,16 +370,18 @@ fn is_wild(byte: &u8) -> bool {
     matches!(byte, b'*' | b'?')
 }
 
-fn host_key(pattern: &Glob) -> u64 {
+fn host_key(pattern: &Glob, depth: &mut Depth) -> u64 {
     let text = pattern.as_str().as_bytes();
     let certain = text.iter().rposition(is_wild).map_or(0, |at| at + 1);
-    Keys::of_host(&text[certain..]).of_pattern(pattern.is_literal())
+    let backwards = text[certain..].iter().rev().map(u8::to_ascii_lowercase);
+    pattern_key((backwards, b'.'), pattern.is_literal(), depth)
 }
 
-fn path_key(pattern: &Glob) -> u64 {
+fn path_key(pattern: &Glob, depth: &mut Depth) -> u64 {
     let text = pattern.as_str().as_bytes();
     let certain = text.iter().position(is_wild).unwrap_or(text.len());
-    Keys::of_path(&text[..certain]).of_pattern(pattern.is_literal())
+    let forwards = text[..certain].iter().copied();
+    pattern_key((forwards, b'/'), pattern.is_literal(), depth)
 }
 
 fn lower_case<'b>(text: &[u8], room: &'b mut [u8; 256]) -> Option<&'b [u8]> {
