@@ -3,10 +3,12 @@
 //! Setting it is a store: the runtime's timer is moved only when the time comes nearer, or when it fires too early.
 
 use std::future::Future as _;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A deadline that moves often and fires seldom.
@@ -14,7 +16,46 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) struct Alarm {
     deadline_at: Instant,
     /// There once somebody has waited: many a connection ends without a wait.
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Timer>>>,
+}
+
+pin_project! {
+    /// A timer of the runtime.
+    #[derive(Debug)]
+    struct Timer {
+        #[pin]
+        sleep: Sleep,
+        // The task that it wakes, by an address that no other has as long as it is to be woken; 0 if that is not known.
+        task: usize,
+    }
+}
+
+impl Timer {
+    fn new(deadline_at: Instant) -> Self {
+        Self {
+            sleep: sleep_until(deadline_at),
+            task: 0,
+        }
+    }
+
+    /// True if it is to wake this task as things stand.
+    fn knows(&self, task: usize) -> bool {
+        task != 0 && self.task == task && !self.sleep.is_elapsed()
+    }
+
+    fn reset(self: Pin<&mut Self>, deadline_at: Instant) {
+        let this = self.project();
+        this.sleep.reset(deadline_at);
+        // If it has fired just now, it has forgotten whom to wake.
+        *this.task = 0;
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        *this.task = cx.waker().data() as usize;
+        // A task that has had its turn would be told to wait before the timer knows whom to wake.
+        pin!(unconstrained(this.sleep)).poll(cx)
+    }
 }
 
 impl Alarm {
@@ -22,7 +63,7 @@ impl Alarm {
     pub(crate) fn new(after: Duration) -> Self {
         Self {
             deadline_at: Instant::now() + after,
-            sleep: None,
+            timer: None,
         }
     }
 
@@ -36,10 +77,10 @@ impl Alarm {
     /// The same where it is known that it is `now`.
     pub(crate) fn set_at(&mut self, now: std::time::Instant, after: Duration) {
         self.deadline_at = Instant::from_std(now) + after;
-        if let Some(sleep) = &mut self.sleep
-            && self.deadline_at < sleep.deadline()
+        if let Some(timer) = &mut self.timer
+            && self.deadline_at < timer.sleep.deadline()
         {
-            sleep.as_mut().reset(self.deadline_at);
+            timer.as_mut().reset(self.deadline_at);
         }
     }
 
@@ -53,14 +94,17 @@ impl Alarm {
     /// Ready once the deadline has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline_at = self.deadline_at;
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline_at)));
-        while sleep.as_mut().poll(cx).is_ready() {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(Timer::new(deadline_at)));
+        if timer.knows(cx.waker().data() as usize) {
+            return Poll::Pending;
+        }
+        while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline_at {
                 return Poll::Ready(());
             }
-            sleep.as_mut().reset(deadline_at);
+            timer.as_mut().reset(deadline_at);
         }
         Poll::Pending
     }
@@ -88,6 +132,10 @@ mod tests {
                 "{:?}",
                 begin.elapsed()
             );
+            alarm.set(Duration::from_millis(40));
+            alarm.set(Duration::from_millis(80));
+            poll_fn(|cx| alarm.poll(cx)).await;
+            assert!(begin.elapsed() >= Duration::from_millis(140));
             alarm.set(Duration::from_secs(3600));
             alarm.set(Duration::from_millis(20));
             poll_fn(|cx| alarm.poll(cx)).await;
@@ -96,6 +144,33 @@ mod tests {
                 "{:?}",
                 begin.elapsed()
             );
+        });
+    }
+
+    #[test]
+    fn it_wakes_who_has_asked_last_also_when_the_time_comes_nearer() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut alarm = Alarm::new(Duration::from_secs(3600));
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            assert!(alarm.poll(&mut context).is_pending());
+            let mut asked = 0;
+            let fired = poll_fn(|cx| {
+                asked += 1;
+                let fired = alarm.poll(cx);
+                if asked == 1 {
+                    // Nobody asks again before it fires.
+                    alarm.set(Duration::from_millis(20));
+                }
+                fired
+            });
+            tokio::time::timeout(Duration::from_secs(60), fired)
+                .await
+                .unwrap();
+            assert!(asked > 1);
         });
     }
 }

@@ -72,6 +72,15 @@ impl Block {
         others(letters | among(self.0, b'0', 10) | is(self.0, b'-'))
     }
 
+    /// All but letters, digits, `-`, `.` and `:`: what there is in nearly every host with its port.
+    #[inline]
+    pub(crate) fn not_of_hosts(self) -> u32 {
+        let letters = among(self.0 | all(0x20), b'a', 26);
+        // The colon is behind the digits.
+        let others_known = among(self.0, b'0', 11) | among(self.0, b'-', 2);
+        others(letters | others_known)
+    }
+
     /// All but what can be seen of ASCII, and `#`.
     #[inline]
     pub(crate) fn not_of_targets(self) -> u32 {
@@ -94,7 +103,10 @@ mod tests {
     /// What makes a byte odd, by a method and in words.
     type Class = (fn(Block) -> u32, fn(u8) -> bool);
 
-    const CLASSES: [Class; 4] = [
+    const CLASSES: [Class; 5] = [
+        (Block::not_of_hosts, |byte| {
+            !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'.' | b':')
+        }),
         (Block::controls, |byte| byte.is_ascii_control()),
         (Block::not_of_names, |byte| {
             !byte.is_ascii_alphanumeric() && byte != b'-'

@@ -165,6 +165,14 @@ impl Buffer {
         self.start = 0;
     }
 
+    /// Forgets everything, and keeps the memory if it is no more than that of a new one.
+    pub(crate) fn clear_kept(&mut self) {
+        match self.bytes.capacity() {
+            0..=FIRST_BYTES => self.clear(),
+            _ => self.release(),
+        }
+    }
+
     /// Forgets everything and gives the memory back.
     pub(crate) fn release(&mut self) {
         self.start = 0;

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::buffers::{Buffer, SCRATCH_BYTES, with_scratch};
+use crate::buffers::{self, Buffer, SCRATCH_BYTES, with_scratch};
 use crate::http2::conduit::Conduit;
 use crate::http2::upward::Upward;
 use crate::tls::facts::{Facts, Secured};
@@ -120,6 +120,23 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
+        }
+    }
+
+    /// Reads once; 0 means the peer has ended its direction.
+    #[inline]
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => wire::poll_receive(stream, cx, buf),
+            Self::Fresh(_)
+            | Self::Server(_)
+            | Self::Client(_)
+            | Self::Conduit(_)
+            | Self::Upward(_) => buffers::poll_read(self, cx, buf),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::proxy_protocol;
 use crate::sockets::{self, First};
 use crate::stream::Stream;
 use crate::tls::targets::Way;
+use crate::wire;
 
 /// Whose a connection to a target says it is, in the PROXY protocol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -201,6 +202,9 @@ impl Upstream {
 
     /// True if the target has neither closed nor sent anything. Costs no system call unless something has come.
     fn is_quiet(&mut self) -> bool {
+        if let Some(tcp) = self.stream.plain() {
+            return wire::is_quiet(tcp);
+        }
         let mut cx = Context::from_waker(Waker::noop());
         let mut byte = [0];
         buffers::poll_read(&mut self.stream, &mut cx, &mut byte).is_pending()
@@ -246,9 +250,8 @@ impl Pool {
         (limit, age): (Duration, Duration),
         now: Instant,
     ) {
-        let left = (upstream.opened_at + age).saturating_duration_since(now);
-        let limit = limit.min(left);
-        if !upstream.input.is_empty() || limit.is_zero() {
+        let expires_at = (now + limit).min(upstream.opened_at + age);
+        if !upstream.input.is_empty() || expires_at <= now {
             return;
         }
         upstream.reused = true;
@@ -260,7 +263,7 @@ impl Pool {
         if kept.len() < MAX_IDLE_PER_TARGET {
             kept.push(Idle {
                 upstream,
-                expires_at: now + limit,
+                expires_at,
             });
         }
     }

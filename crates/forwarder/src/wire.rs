@@ -36,7 +36,7 @@ pub(crate) fn poll_send(
 ) -> Poll<io::Result<usize>> {
     let wanted = slices.iter().map(|slice| slice.len()).sum();
     loop {
-        ready!(tcp.poll_write_ready(cx))?;
+        // Nearly always there is room: nobody is asked before it turns out that there is none.
         let sent = attempt(tcp, Interest::WRITABLE, wanted, || match slices {
             [one] => send(tcp, one, SendFlags::NOSIGNAL),
             several => {
@@ -47,7 +47,17 @@ pub(crate) fn poll_send(
         if let Some(sent) = sent {
             return Poll::Ready(sent);
         }
+        ready!(tcp.poll_write_ready(cx))?;
     }
+}
+
+/// True if there is nothing to read, nor an end, as far as the runtime has been told. Nobody is woken when that changes.
+pub(crate) fn is_quiet(tcp: &TcpStream) -> bool {
+    let byte = &mut [0];
+    attempt(tcp, Interest::READABLE, byte.len(), || {
+        recv(tcp, byte, RecvFlags::empty()).map(|(count, _)| count)
+    })
+    .is_none()
 }
 
 /// What comes of one call; `None` if it has to be waited for. The runtime learns from it whether the next one has.
@@ -113,6 +123,19 @@ mod tests {
         drop(theirs);
         assert_eq!(receive(&ours, &mut buf).await, 0);
         assert_eq!(receive(&ours, &mut buf).await, 0, "and so it stays");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_has_come_or_ended_is_not_quiet() {
+        let (ours, mut theirs) = pair().await;
+        assert!(is_quiet(&ours));
+        theirs.write_all(b"a").unwrap();
+        ours.readable().await.unwrap();
+        assert!(!is_quiet(&ours));
+        let (ours, theirs) = pair().await;
+        drop(theirs);
+        ours.readable().await.unwrap();
+        assert!(!is_quiet(&ours));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -21,6 +21,30 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
+/// What a field is called, as it stands before its value; made by [`key`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// In JSON, before a number.
+    pub(crate) json: &'static str,
+    /// In JSON, before a text.
+    pub(crate) quoted: &'static str,
+    /// In logfmt.
+    pub(crate) logfmt: &'static str,
+}
+
+/// The [`Key`] of a name: each of its forms is one text, so that it is written in one go.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::access_log::line::Key {
+            json: concat!(",\"", $name, "\":"),
+            quoted: concat!(",\"", $name, "\":\""),
+            logfmt: concat!(" ", $name, "="),
+        }
+    };
+}
+
+pub(crate) use key;
+
 /// Fields appended to a line.
 #[derive(Debug)]
 pub(crate) struct Line<'o> {
@@ -28,70 +52,66 @@ pub(crate) struct Line<'o> {
     format: AccessLogFormat,
 }
 
+// Keys are constants: where a method is put in place, each is a few stores.
 impl<'o> Line<'o> {
     /// Goes on behind what is there: every field but the first of a line.
     pub(crate) fn new(out: &'o mut Vec<u8>, format: AccessLogFormat) -> Self {
         Self { out, format }
     }
 
-    /// Begins a line with its first field, whose value holds nothing to be escaped.
-    pub(crate) fn begin(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+    /// Begins a line with its first field, the time, in which nothing is to be escaped.
+    pub(crate) fn begin(&mut self, time: impl FnOnce(&mut Vec<u8>)) {
         match self.format {
             AccessLogFormat::Json => {
-                self.out.extend_from_slice(b"{\"");
-                self.out.extend_from_slice(key.as_bytes());
-                self.out.extend_from_slice(b"\":\"");
-                value(self.out);
+                self.out.extend_from_slice(b"{\"time\":\"");
+                time(self.out);
                 self.out.push(b'"');
             }
             AccessLogFormat::Logfmt => {
-                self.out.extend_from_slice(key.as_bytes());
-                self.out.push(b'=');
-                value(self.out);
+                self.out.extend_from_slice(b"time=");
+                time(self.out);
             }
         }
     }
 
     /// Ends the line.
     pub(crate) fn end(&mut self) {
-        if self.format == AccessLogFormat::Json {
-            self.out.push(b'}');
+        match self.format {
+            AccessLogFormat::Json => self.out.extend_from_slice(b"}\n"),
+            AccessLogFormat::Logfmt => self.out.push(b'\n'),
         }
-        self.out.push(b'\n');
     }
 
     /// A text, of which at most `limit` bytes are written.
-    #[inline]
-    pub(crate) fn text(&mut self, key: &str, value: &[u8], limit: usize) {
-        self.key(key);
-        self.value(&value[..value.len().min(limit)]);
-    }
-
-    fn value(&mut self, value: &[u8]) {
-        let bare = self.format == AccessLogFormat::Logfmt && is_bare(value);
-        if bare {
-            return self.out.extend_from_slice(value);
+    #[inline(always)]
+    pub(crate) fn text(&mut self, key: Key, value: &[u8], limit: usize) {
+        let value = &value[..value.len().min(limit)];
+        match self.format {
+            AccessLogFormat::Json => {
+                self.out.extend_from_slice(key.quoted.as_bytes());
+                escape(self.out, value);
+                self.out.push(b'"');
+            }
+            AccessLogFormat::Logfmt => {
+                self.out.extend_from_slice(key.logfmt.as_bytes());
+                write_logfmt(self.out, value);
+            }
         }
-        self.out.push(b'"');
-        escape(self.out, value);
-        self.out.push(b'"');
     }
 
     /// A word of ours, which holds nothing to be escaped.
-    #[inline]
-    pub(crate) fn word(&mut self, key: &str, value: &str) {
+    #[inline(always)]
+    pub(crate) fn word(&mut self, key: Key, value: &str) {
         debug_assert!(is_bare(value.as_bytes()), "a word needs no quotes: {value}");
         self.made(key, |out| out.extend_from_slice(value.as_bytes()));
     }
 
     /// A text that `value` writes and that holds nothing to be escaped.
-    #[inline]
-    pub(crate) fn made(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
-        self.key(key);
+    #[inline(always)]
+    pub(crate) fn made(&mut self, key: Key, value: impl FnOnce(&mut Vec<u8>)) {
         let quote = self.format == AccessLogFormat::Json;
-        if quote {
-            self.out.push(b'"');
-        }
+        let before = if quote { key.quoted } else { key.logfmt };
+        self.out.extend_from_slice(before.as_bytes());
         value(self.out);
         if quote {
             self.out.push(b'"');
@@ -104,45 +124,50 @@ impl<'o> Line<'o> {
     }
 
     /// A number.
-    #[inline]
-    pub(crate) fn number(&mut self, key: &str, value: u64) {
+    #[inline(always)]
+    pub(crate) fn number(&mut self, key: Key, value: u64) {
         self.key(key);
         write_number(self.out, value);
     }
 
     /// True.
-    #[inline]
-    pub(crate) fn flag(&mut self, key: &str) {
+    #[inline(always)]
+    pub(crate) fn flag(&mut self, key: Key) {
         self.key(key);
         self.out.extend_from_slice(b"true");
     }
 
     /// A length of time in milliseconds, with three digits behind the point.
-    #[inline]
-    pub(crate) fn millis(&mut self, key: &str, value: Duration) {
+    #[inline(always)]
+    pub(crate) fn millis(&mut self, key: Key, value: Duration) {
         self.key(key);
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        write_number(self.out, micros / 1000);
-        self.out.push(b'.');
-        self.out.extend_from_slice(&digits::<3>(micros % 1000));
+        write_millis(self.out, value);
     }
 
-    // Keys are constants: where this is put in place, each is a few stores.
     #[inline(always)]
-    fn key(&mut self, key: &str) {
+    fn key(&mut self, key: Key) {
         match self.format {
-            AccessLogFormat::Json => {
-                self.out.extend_from_slice(b",\"");
-                self.out.extend_from_slice(key.as_bytes());
-                self.out.extend_from_slice(b"\":");
-            }
-            AccessLogFormat::Logfmt => {
-                self.out.push(b' ');
-                self.out.extend_from_slice(key.as_bytes());
-                self.out.push(b'=');
-            }
+            AccessLogFormat::Json => self.out.extend_from_slice(key.json.as_bytes()),
+            AccessLogFormat::Logfmt => self.out.extend_from_slice(key.logfmt.as_bytes()),
         }
     }
+}
+
+fn write_millis(out: &mut Vec<u8>, value: Duration) {
+    let micros = u64::from(value.subsec_micros());
+    let millis = value.as_secs().saturating_mul(1000) + micros / 1000;
+    write_number(out, millis);
+    let [hundreds, tens, ones] = digits(micros % 1000);
+    out.extend_from_slice(&[b'.', hundreds, tens, ones]);
+}
+
+fn write_logfmt(out: &mut Vec<u8>, value: &[u8]) {
+    if is_bare(value) {
+        return out.extend_from_slice(value);
+    }
+    out.push(b'"');
+    escape(out, value);
+    out.push(b'"');
 }
 
 /// The last `N` decimal digits of a number, zeros in front.
@@ -248,7 +273,7 @@ mod tests {
 
     fn written(format: AccessLogFormat, value: &[u8]) -> String {
         let mut out = Vec::new();
-        Line::new(&mut out, format).text("k", value, 100);
+        Line::new(&mut out, format).text(key!("k"), value, 100);
         String::from_utf8(out).unwrap()
     }
 
@@ -312,12 +337,12 @@ mod tests {
     fn numbers_and_times() {
         let mut out = Vec::new();
         let mut line = Line::new(&mut out, AccessLogFormat::Json);
-        line.begin("time", |out| out.extend_from_slice(b"now"));
-        line.number("n", 42);
-        line.millis("short", Duration::from_nanos(7_999));
-        line.millis("long", Duration::from_millis(12_345));
-        line.word("cause", "ok");
-        line.flag("reused");
+        line.begin(|out| out.extend_from_slice(b"now"));
+        line.number(key!("n"), 42);
+        line.millis(key!("short"), Duration::from_nanos(7_999));
+        line.millis(key!("long"), Duration::from_millis(12_345));
+        line.word(key!("cause"), "ok");
+        line.flag(key!("reused"));
         line.end();
         let want = "{\"time\":\"now\",\"n\":42,\"short\":0.007,\"long\":12345.000,\"cause\":\"ok\",\"reused\":true}\n";
         assert_eq!(String::from_utf8(out).unwrap(), want);

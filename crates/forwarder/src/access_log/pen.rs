@@ -76,7 +76,7 @@ impl Pen {
         let full = {
             let mut block = self.block.borrow_mut();
             let mut line = Line::new(&mut block.bytes, shape.format);
-            line.begin("time", |out| self.write_time(out, at));
+            line.begin(|out| self.write_time(out, at));
             fields(&mut line, shape);
             line.end();
             block.lines += 1;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use balancer::{Binding, Group, Listener, Rule, Target};
 
-use super::line::Line;
+use super::line::{Line, key};
 use super::pen::{Pen, Shape};
 use crate::buffers::Buffer;
 use crate::cause::Cause;
@@ -304,10 +304,10 @@ impl Record {
         let Some(shape) = pen.shape() else { return };
         let mut line = Line::new(self.told.vec(), shape.format);
         match believed {
-            Some(believed) => line.text("request", believed, MAX_TEXT),
-            None => line.made("request", |out| out.extend_from_slice(&hex(id))),
+            Some(believed) => line.text(key!("request"), believed, MAX_TEXT),
+            None => line.made(key!("request"), |out| out.extend_from_slice(&hex(id))),
         }
-        line.made("client", |out| write_address(out, client));
+        line.made(key!("client"), |out| write_address(out, client));
         let (path, query) = head.path_and_query();
         let path = if shape.without_query || query.is_empty() {
             path
@@ -319,20 +319,20 @@ impl Record {
             (false, true) => "HTTP/1.0",
             (false, false) => "HTTP/1.1",
         };
-        line.word("proto", proto);
+        line.word(key!("proto"), proto);
         let method = match http2 && head.facts.upgrade {
             // It is an upgrade for the target alone (RFC 8441 §4).
             true => "CONNECT",
             false => head.method.as_str(),
         };
-        line.text("method", method.as_bytes(), MAX_TEXT);
-        line.text("host", head.host.as_bytes(), MAX_TEXT);
-        line.text("path", path.as_bytes(), MAX_PATH);
+        line.text(key!("method"), method.as_bytes(), MAX_TEXT);
+        line.text(key!("host"), head.host.as_bytes(), MAX_TEXT);
+        line.text(key!("path"), path.as_bytes(), MAX_PATH);
         if let Some(agent) = head.values("user-agent").next() {
-            line.text("user_agent", agent, MAX_TEXT);
+            line.text(key!("user_agent"), agent, MAX_TEXT);
         }
         if let Some(referer) = head.values("referer").next() {
-            line.text("referer", shown_referer(referer, shape), MAX_TEXT);
+            line.text(key!("referer"), shown_referer(referer, shape), MAX_TEXT);
         }
     }
 
@@ -340,8 +340,8 @@ impl Record {
     pub(crate) fn tell_connection(&mut self, pen: &Pen, client: IpAddr, proto: &'static str) {
         if let Some(shape) = pen.shape() {
             let mut line = Line::new(self.told.vec(), shape.format);
-            line.made("client", |out| write_address(out, client));
-            line.word("proto", proto);
+            line.made(key!("client"), |out| write_address(out, client));
+            line.word(key!("proto"), proto);
         }
     }
 
@@ -356,26 +356,26 @@ impl Record {
         let mut line = Line::new(self.told.vec(), shape.format);
         let Some(facts) = facts else {
             if let Some(asked) = asked {
-                line.text("sni", asked.as_bytes(), MAX_TEXT);
+                line.text(key!("sni"), asked.as_bytes(), MAX_TEXT);
             }
             return;
         };
-        line.word("tls", facts.version);
-        line.word("cipher", facts.cipher);
+        line.word(key!("tls"), facts.version);
+        line.word(key!("cipher"), facts.cipher);
         if let Some(group) = facts.key_exchange {
-            line.word("key_exchange", group);
+            line.word(key!("key_exchange"), group);
         }
         if let Some(name) = &facts.server_name {
-            line.text("sni", name.as_bytes(), MAX_TEXT);
+            line.text(key!("sni"), name.as_bytes(), MAX_TEXT);
         }
         if let Some(alpn) = facts.alpn {
-            line.word("alpn", alpn);
+            line.word(key!("alpn"), alpn);
         }
         if facts.resumed {
-            line.flag("tls_resumed");
+            line.flag(key!("tls_resumed"));
         }
         if let Some(client) = &facts.client {
-            line.text("client_cert", client.as_bytes(), MAX_TEXT);
+            line.text(key!("client_cert"), client.as_bytes(), MAX_TEXT);
         }
     }
 
@@ -391,7 +391,7 @@ impl Record {
     pub(crate) fn tell_rule(&mut self, pen: &Pen, rule: Option<&Rule>) {
         if let (Some(shape), Some(rule)) = (pen.shape(), rule) {
             let mut line = Line::new(self.told.vec(), shape.format);
-            line.text("rule", rule.settings().name.as_bytes(), MAX_TEXT);
+            line.text(key!("rule"), rule.settings().name.as_bytes(), MAX_TEXT);
         }
     }
 
@@ -400,67 +400,80 @@ impl Record {
         let now = self.ended_at.unwrap_or_else(Instant::now);
         if pen.shape().is_some() {
             pen.write(self.begun_at, |line, _| {
-                line.text("listener", listener.settings().name.as_bytes(), MAX_TEXT);
+                line.text(
+                    key!("listener"),
+                    listener.settings().name.as_bytes(),
+                    MAX_TEXT,
+                );
                 write_peer(line, peer);
                 line.raw(self.told.as_slice());
                 self.write_rest(line, now);
             });
         }
-        *self = Self::new(now);
+        // Its memory serves the next one.
+        let mut told = std::mem::take(&mut self.told);
+        told.clear_kept();
+        *self = Self {
+            told,
+            ..Self::new(now)
+        };
         now
     }
 
     fn write_rest(&self, line: &mut Line<'_>, now: Instant) {
         if let Some(group) = &self.group {
-            line.text("group", group.settings().name.as_bytes(), MAX_TEXT);
+            line.text(key!("group"), group.settings().name.as_bytes(), MAX_TEXT);
         }
         if let Some(target) = &self.target {
-            line.text("target", target.settings().name.as_bytes(), MAX_TEXT);
+            line.text(key!("target"), target.settings().name.as_bytes(), MAX_TEXT);
         }
         if let Some(sticky) = self.sticky {
-            line.word("sticky", sticky.as_str());
+            line.word(key!("sticky"), sticky.as_str());
         }
         let status = self.status_seen();
         if status > 0 {
-            line.number("status", u64::from(status));
+            line.number(key!("status"), u64::from(status));
         }
         if let Some(status) = self.grpc {
-            line.number("grpc", u64::from(status));
+            line.number(key!("grpc"), u64::from(status));
         }
         let cause = match (self.fault, self.closed_by_rule) {
             (Some((cause, _)), _) => cause.as_str(),
             (None, true) => CLOSED,
             (None, false) => OK,
         };
-        line.word("cause", cause);
+        line.word(key!("cause"), cause);
         if let Some((_, detail)) = self.fault.filter(|(_, detail)| !detail.is_empty()) {
-            line.text("detail", detail.as_bytes(), MAX_TEXT);
+            line.text(key!("detail"), detail.as_bytes(), MAX_TEXT);
         }
-        line.number("bytes_in", self.bytes_in);
-        line.number("bytes_out", self.bytes_out);
+        line.number(key!("bytes_in"), self.bytes_in);
+        line.number(key!("bytes_out"), self.bytes_out);
         let waits = [
-            ("client_wait_ms", self.client_wait),
-            ("queue_ms", self.queue),
-            ("connect_ms", self.connect),
+            (key!("client_wait_ms"), self.client_wait),
+            (key!("queue_ms"), self.queue),
+            (key!("connect_ms"), self.connect),
         ];
         for (key, wait) in waits.into_iter().filter(|(_, wait)| !wait.is_zero()) {
             line.millis(key, wait);
         }
         if let Some(first_byte) = self.first_byte {
-            line.millis("first_byte_ms", first_byte);
+            line.millis(key!("first_byte_ms"), first_byte);
         }
-        line.millis("total_ms", now.saturating_duration_since(self.begun_at));
+        line.millis(
+            key!("total_ms"),
+            now.saturating_duration_since(self.begun_at),
+        );
         if self.attempts > 0 {
-            line.number("attempts", u64::from(self.attempts));
+            line.number(key!("attempts"), u64::from(self.attempts));
         }
         if self.reused {
-            line.flag("reused");
+            line.flag(key!("reused"));
         }
     }
 }
 
 fn write_peer(line: &mut Line<'_>, peer: SocketAddr) {
-    line.made("peer", |out| {
+    line.made(key!("peer"), |out| {
         match peer.ip().to_canonical() {
             address @ IpAddr::V4(_) => write_address(out, address),
             address @ IpAddr::V6(_) => {

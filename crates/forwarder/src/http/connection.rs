@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite as _;
 
 use crate::access_log::record::Slip;
 use crate::alarm::Alarm;
-use crate::buffers::{self, Buffer, with_scratch};
+use crate::buffers::{Buffer, with_scratch};
 use crate::cause::Cause;
 use crate::http::answer::{self, Refusal};
 use crate::http::body::{Body, Framing};
@@ -297,7 +297,7 @@ impl Connection {
     fn poll_more(&mut self, cx: &mut Context<'_>, scan: &mut Scan) -> Poll<Option<Next>> {
         with_scratch(|scratch| {
             let scratch = &mut scratch[..HEAD_READ_BYTES];
-            let count = match ready!(buffers::poll_read(&mut self.client.stream, cx, scratch)) {
+            let count = match ready!(self.client.stream.poll_take(cx, scratch)) {
                 Ok(count) if count > 0 => count,
                 Ok(_) | Err(_) => return Poll::Ready(Some(Next::End)),
             };
@@ -570,9 +570,7 @@ impl Connection {
         let mut left = LINGER_BYTES;
         poll_fn(|cx| {
             while left > 0 {
-                let read = with_scratch(|scratch| {
-                    buffers::poll_read(&mut self.client.stream, cx, scratch)
-                });
+                let read = with_scratch(|scratch| self.client.stream.poll_take(cx, scratch));
                 match read {
                     Poll::Ready(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                     Poll::Ready(Ok(_) | Err(_)) => break,

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite as _;
 
-use crate::buffers::{self, Buffer, with_scratch};
+use crate::buffers::{Buffer, with_scratch};
 use crate::http::body::{Body, Framing};
 use crate::http::changes::edit_trailers;
 use crate::http::chunked::Emit;
@@ -261,7 +261,7 @@ impl<'c> Exchange<'c> {
             ..
         } = self;
         with_scratch(|scratch| {
-            let count = match buffers::poll_read(&mut client.stream, cx, scratch) {
+            let count = match client.stream.poll_take(cx, scratch) {
                 Poll::Ready(Ok(count)) if count > 0 => count,
                 Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(Err(End::ClientGone)),
                 Poll::Pending => return Poll::Pending,
@@ -325,7 +325,7 @@ impl<'c> Exchange<'c> {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         with_scratch(|scratch| {
             let scratch = &mut scratch[..self.client.stream.appetite()];
-            let count = match buffers::poll_read(&mut self.target.stream, cx, scratch) {
+            let count = match self.target.stream.poll_take(cx, scratch) {
                 Poll::Ready(Ok(count)) if count > 0 => count,
                 Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(Err(End::Failed(Fault::Closed))),
                 Poll::Pending => return Poll::Pending,
@@ -463,7 +463,7 @@ impl<'c> Exchange<'c> {
                 return Poll::Ready(Ok(()));
             };
             let scratch = &mut scratch[..room];
-            let count = match buffers::poll_read(&mut self.target.stream, cx, scratch) {
+            let count = match self.target.stream.poll_take(cx, scratch) {
                 Poll::Ready(Ok(0)) if body.may_end() => {
                     self.phase = Phase::Complete;
                     return Poll::Ready(Ok(()));

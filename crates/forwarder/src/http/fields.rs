@@ -264,6 +264,11 @@ impl<'h> FieldRun<'h> {
         Self { head, run: 0..0 }
     }
 
+    /// Passes the first line on, which is so long with its end.
+    pub(crate) fn begin(&mut self, line_bytes: usize) {
+        self.run = 0..line_bytes;
+    }
+
     /// Passes a field of the head on.
     #[inline]
     pub(crate) fn pass(&mut self, out: &mut Vec<u8>, header: &Header<'_>) {
@@ -333,24 +338,23 @@ const HEX: [[u8; 2]; 256] = {
 
 /// Appends a number in decimal digits.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
-    match number {
-        0..10 => out.push(b'0' + number as u8),
-        10..100 => out.extend_from_slice(&PAIRS[number as usize]),
-        100..1_000 => {
-            let [tens, ones] = PAIRS[(number % 100) as usize];
-            out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
-        }
-        1_000..10_000 => {
-            out.extend_from_slice(&PAIRS[(number / 100) as usize]);
-            out.extend_from_slice(&PAIRS[(number % 100) as usize]);
-        }
-        10_000.. => {
-            write_number(out, number / 10_000);
-            let rest = number % 10_000;
-            out.extend_from_slice(&PAIRS[(rest / 100) as usize]);
-            out.extend_from_slice(&PAIRS[(rest % 100) as usize]);
-        }
+    if number >= 10_000 {
+        write_number(out, number / 10_000);
+        return out.extend_from_slice(&four_digits(number % 10_000));
     }
+    // Always four are written, from the first that counts, and those behind the last are taken back.
+    let zeros = usize::from(number < 1_000) + usize::from(number < 100) + usize::from(number < 10);
+    let digits = u32::from_le_bytes(four_digits(number)) >> (8 * zeros);
+    out.extend_from_slice(&digits.to_le_bytes());
+    out.truncate(out.len() - zeros);
+}
+
+/// The last four digits of a number.
+#[inline]
+fn four_digits(number: u64) -> [u8; 4] {
+    let [a, b] = PAIRS[(number / 100 % 100) as usize];
+    let [c, d] = PAIRS[(number % 100) as usize];
+    [a, b, c, d]
 }
 
 /// Appends an address; an IPv4 address inside an IPv6 one as the former.

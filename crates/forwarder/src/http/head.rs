@@ -210,6 +210,14 @@ impl StatusLine {
     pub(crate) fn reason<'b>(&self, head: &'b [u8]) -> &'b [u8] {
         head.get(REASON_AT..self.reason_end).unwrap_or_default()
     }
+
+    /// How long it is with its end, if it is as we would write it; otherwise 0.
+    pub(crate) fn neat_bytes(&self) -> usize {
+        match self.http10 {
+            true => 0,
+            false => self.reason_end + CRLF.len(),
+        }
+    }
 }
 
 /// Where a reason begins: behind the version and the status.

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use balancer::Fields;
 use http::Method;
 
+use crate::blocks::{self, Block};
 use crate::http::body::Framing;
 use crate::http::changes::{RequestChanges, write_set};
 use crate::http::fields::{
@@ -347,7 +348,7 @@ fn judge_host<'b>(
     http10: bool,
 ) -> Result<&'b str, Rejection> {
     let field = match field {
-        Some(value) if value.iter().all(|byte| is_host_byte(*byte)) => {
+        Some(value) if is_host(value) => {
             std::str::from_utf8(value).map_err(|_| bad("malformed host"))?
         }
         Some(_) => return Err(bad("malformed host")),
@@ -355,10 +356,16 @@ fn judge_host<'b>(
         None => return Err(bad("no host")),
     };
     match authority {
-        Some(authority) if authority.bytes().all(is_host_byte) => Ok(authority),
+        Some(authority) if is_host(authority.as_bytes()) => Ok(authority),
         Some(_) => Err(bad("malformed target")),
         None => Ok(field),
     }
+}
+
+/// True if it may be a host, with its port.
+fn is_host(text: &[u8]) -> bool {
+    let odd = blocks::find(text, 0, Block::not_of_hosts);
+    text[odd..].iter().all(|byte| is_host_byte(*byte))
 }
 
 /// A byte of `uri-host [":" port]` (RFC 3986 §3.2.2), `,` left out: it would make one host of two.
@@ -587,17 +594,18 @@ impl<'b> RequestHead<'_, 'b> {
     /// The `X-Forwarded-*` fields that are ours to write.
     fn write_forwarded(&self, out: &mut Vec<u8>, client: &ClientFacts<'_>, kept: &Kept) {
         out.extend_from_slice(b"X-Forwarded-For: ");
-        let earlier =
-            |header: &Header<'_>| client.trusted && header.place.field == Field::ForwardedFor;
-        for header in self.headers.iter().filter(earlier) {
-            out.extend_from_slice(header.value);
-            out.extend_from_slice(b", ");
+        if client.trusted {
+            let is_earlier = |header: &Header<'_>| header.place.field == Field::ForwardedFor;
+            for header in self.headers.iter().filter(is_earlier) {
+                out.extend_from_slice(header.value);
+                out.extend_from_slice(b", ");
+            }
         }
         write_address(out, client.peer);
-        out.extend_from_slice(b"\r\n");
-        if !kept.proto {
-            let scheme = if client.https { "https" } else { "http" };
-            fields::write_field(out, "X-Forwarded-Proto", scheme.as_bytes());
+        match (kept.proto, client.https) {
+            (true, _) => out.extend_from_slice(b"\r\n"),
+            (false, true) => out.extend_from_slice(b"\r\nX-Forwarded-Proto: https\r\n"),
+            (false, false) => out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n"),
         }
         if !kept.host {
             out.extend_from_slice(b"X-Forwarded-Host: ");

@@ -49,6 +49,8 @@ pub(crate) struct ResponseHead<'h, 'b> {
     pub(crate) keep_alive: bool,
     length: Option<u64>,
     reason: &'b [u8],
+    /// How much of the head is a first line as we would write it; 0 if it is not.
+    line_bytes: usize,
     connection: Connection,
     headers: FieldLines<'h, 'b>,
 }
@@ -73,6 +75,7 @@ pub(crate) fn parse<'h, 'b>(
         status: response.code.unwrap_or_default(),
         http10: response.version == Some(0),
         reason: response.reason.unwrap_or_default().as_bytes(),
+        neat_bytes: 0,
     };
     judge(line, FieldLines::new(head, room), request)
 }
@@ -88,6 +91,7 @@ pub(crate) fn understand<'h, 'b>(
         status: line.status,
         http10: line.http10,
         reason: line.reason(head),
+        neat_bytes: line.neat_bytes(),
     };
     judge(line, FieldLines::new(head, room), request)
 }
@@ -97,6 +101,7 @@ struct Line<'b> {
     status: u16,
     http10: bool,
     reason: &'b [u8],
+    neat_bytes: usize,
 }
 
 /// Says what a head means, or why it cannot be passed on.
@@ -109,6 +114,7 @@ fn judge<'h, 'b>(
         status,
         http10,
         reason,
+        neat_bytes,
     } = line;
     if status < 100 {
         return Err(BadResponse::NotHttp);
@@ -137,6 +143,7 @@ fn judge<'h, 'b>(
         keep_alive,
         length,
         reason,
+        line_bytes: neat_bytes,
         connection,
         headers,
     })
@@ -222,19 +229,20 @@ impl ResponseHead<'_, '_> {
         changes: &AnswerChanges,
         close: bool,
     ) {
-        out.extend_from_slice(b"HTTP/1.1 ");
-        write_number(out, u64::from(self.status));
-        out.push(b' ');
-        out.extend_from_slice(self.reason);
-        out.extend_from_slice(b"\r\n");
+        let mut run = FieldRun::new(self.headers.head());
+        match self.line_bytes {
+            0 => self.write_line(out),
+            neat => run.begin(neat),
+        }
         if self.is_interim() {
+            run.flush(out);
             for header in self.passed() {
                 write_field(out, header.name, header.value);
             }
             out.extend_from_slice(b"\r\n");
             return;
         }
-        self.write_fields(out, changes);
+        self.write_fields(out, run, changes);
         changes.write(out);
         self.write_framing(out, request);
         if self.status == 101 {
@@ -247,10 +255,17 @@ impl ResponseHead<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// The target's own fields, but those that are changed.
-    fn write_fields(&self, out: &mut Vec<u8>, changes: &AnswerChanges) {
+    fn write_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        write_number(out, u64::from(self.status));
+        out.push(b' ');
+        out.extend_from_slice(self.reason);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The target's own fields, but those that are changed, behind what is in the run already.
+    fn write_fields(&self, out: &mut Vec<u8>, mut run: FieldRun<'_>, changes: &AnswerChanges) {
         let changed = changes.changes_fields();
-        let mut run = FieldRun::new(self.headers.head());
         let mut said = !changes.is_private() || changes.drops("cache-control");
         for header in self.passed() {
             if changed && changes.drops(header.name()) {
