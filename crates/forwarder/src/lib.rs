@@ -11,7 +11,7 @@
 //!
 //! - `forwarder`: the door; `snapshot`, `error`: what comes out of it.
 //! - `worker`, `accept`, `sockets`, `listener`, `clients`, `idlers`: threads and how connections come in.
-//! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of; `websocket`: how one is ended.
+//! - `http`, `tcp`, `relay`, `upstream`: what becomes of a connection; `stream`: what it is made of; `lookout`: how short ones are waited for; `websocket`: how one is ended.
 //! - `tls`: certificates and handshakes; `udp`: what becomes of datagrams.
 //! - `parting`: the end of connections to addresses that go to the other node.
 //! - `sessions`: connections that are open for long, listed and ended when somebody asks.
@@ -36,6 +36,7 @@ mod http2;
 mod idlers;
 mod leaving;
 mod listener;
+mod lookout;
 mod parting;
 mod pipe;
 mod probe;

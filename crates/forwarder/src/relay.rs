@@ -18,7 +18,6 @@ use crate::alarm::Alarm;
 use crate::buffers::{self, Buffer, with_scratch};
 use crate::cause::Cause;
 use crate::pipe::Pipe;
-use crate::sockets;
 use crate::stream::Stream;
 use crate::websocket::Frames;
 
@@ -212,6 +211,11 @@ impl Direction {
                 self.pending.consume(count);
                 *moved = true;
             }
+            if self.bulk && !self.copies && source.is_bare() && sink.is_bare() {
+                // Whoever moves so much has come to stay.
+                source.settle().map_err(|error| (Side::Source, error))?;
+                sink.settle().map_err(|error| (Side::Sink, error))?;
+            }
             if (self.bulk || self.pipe.is_some())
                 && !self.copies
                 && let (Some(source), Some(sink)) = (source.plain(), sink.plain())
@@ -349,11 +353,8 @@ pub(crate) async fn run(
                 return Poll::Ready(RelayEnd::TimedOut);
             }
             watched = true;
-            // Clients are watched from the beginning: their sockets have it from the one that listens.
-            if let Some(tcp) = target.tcp() {
-                // One that cannot be watched is gone, and says so itself.
-                let _ = sockets::keep_alive(tcp);
-            }
+            client.keep_alive();
+            target.keep_alive();
             alarm.set(limit - FIRST_SILENCE);
         }
     });

@@ -1,12 +1,15 @@
 //! Listening sockets, of streams and of datagrams: one per thread and address, bound whether the address is on this machine or not;
 //! and connections to targets.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::libc::{
-    self, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+    self, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC,
 };
 use nix::sys::socket::SetSockOpt as _;
 use nix::{setsockopt_impl, sockopt_impl};
@@ -17,6 +20,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::buffers::Buffer;
+use crate::lookout::{Lookout, Watched};
+use crate::stream::Stream;
 use crate::worker::SocketKey;
 
 /// Connections the kernel holds for each socket; it cuts this to `net.core.somaxconn`.
@@ -27,6 +32,9 @@ const KEEPALIVE_DELAY: Duration = Duration::from_secs(60);
 /// How long the kernel waits for the first byte of a client before it hands the connection over without one. It counts in the
 /// times at which it would repeat its SYN-ACK, of which this is the first.
 const FIRST_WORD_SECONDS: u32 = 1;
+
+/// Octets that go in one packet over any network there is (RFC 9293 §3.7.1).
+const ONE_SEGMENT: usize = 536;
 
 /// Room the kernel is asked for to hold datagrams; it cuts this to `net.core.rmem_max`.
 const DATAGRAM_ROOM: usize = 4 << 20;
@@ -68,7 +76,10 @@ fn bind_stream(SocketKey { protocol, address }: SocketKey) -> io::Result<Socket>
     share(&socket, address)?;
     // Accepted connections inherit these.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))?;
+    if protocol != balancer::Protocol::Tcp {
+        // A relay begins with it when nothing has moved for a while: most connections end before.
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))?;
+    }
     if client_speaks_first(protocol) {
         // Without it there is a wait more for most connections, that is all.
         let _ = FirstWord.set(&socket, &FIRST_WORD_SECONDS);
@@ -121,31 +132,11 @@ pub(crate) enum First<'f> {
 
 /// Opens a connection whose small pieces are not held back.
 pub(crate) async fn connect(address: SocketAddr, first: First<'_>) -> io::Result<TcpStream> {
-    let kind = Type::STREAM.nonblocking();
-    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    if !matches!(first, First::Target) {
-        // What is sent acknowledges the target's handshake as well: a packet of its own for that is left out.
-        let _ = QuickAck.set(&socket, &false);
+    let (socket, known) = begin(address, first, true)?;
+    let stream = TcpStream::from_std(socket)?;
+    if known {
+        return Ok(stream);
     }
-    match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
-        Err(_) | Ok(()) => {}
-    }
-    if let First::With(words) = first
-        && !words.is_empty()
-    {
-        // A target nearby is there already.
-        match send(&socket, words.as_slice(), SendFlags::NOSIGNAL) {
-            Ok(count) => {
-                words.consume(count);
-                return TcpStream::from_std(socket.into());
-            }
-            Err(Errno::AGAIN) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let stream = TcpStream::from_std(socket.into())?;
     let news = stream
         .ready(Interest::WRITABLE.add(Interest::ERROR))
         .await?;
@@ -156,6 +147,63 @@ pub(crate) async fn connect(address: SocketAddr, first: First<'_>) -> io::Result
         return Err(error);
     }
     Ok(stream)
+}
+
+/// The same for a connection that may soon be over.
+pub(crate) async fn connect_watched(
+    address: SocketAddr,
+    first: First<'_>,
+    lookout: &Rc<Lookout>,
+) -> io::Result<Stream> {
+    // A single piece is never held back.
+    let short = matches!(&first, First::With(words) if words.as_slice().len() <= ONE_SEGMENT);
+    let (socket, known) = begin(address, first, !short)?;
+    let watched = Watched::new(lookout, socket, !known)?;
+    let mut watched = match short {
+        true => watched.holding_back(),
+        false => watched,
+    };
+    if !known {
+        poll_fn(|cx| watched.poll_connected(cx)).await?;
+    }
+    Ok(Stream::Watched(watched))
+}
+
+/// Begins to connect, and sends what is to be said first if there is a connection at once, which is then known; `pushes` if small
+/// pieces are not held back.
+fn begin(
+    address: SocketAddr,
+    first: First<'_>,
+    pushes: bool,
+) -> io::Result<(std::net::TcpStream, bool)> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    if pushes {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if !matches!(first, First::Target) {
+        // What is sent acknowledges the target's handshake as well: a packet of its own for that is left out.
+        let _ = QuickAck.set(&socket, &false);
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
+        Err(_) | Ok(()) => {}
+    }
+    let mut known = false;
+    if let First::With(words) = first
+        && !words.is_empty()
+    {
+        // A target nearby is there already.
+        match send(&socket, words.as_slice(), SendFlags::NOSIGNAL) {
+            Ok(count) => {
+                words.consume(count);
+                known = true;
+            }
+            Err(Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((socket.into(), known))
 }
 
 /// True if this machine has no descriptor, no port or no memory left for a connection or flow: that is not the fault of
@@ -169,6 +217,7 @@ pub(crate) fn is_used_up(error: &io::Error) -> bool {
         EADDRINUSE,
         ENOBUFS,
         ENOMEM,
+        ENOSPC,
     ];
     error
         .raw_os_error()
@@ -176,7 +225,7 @@ pub(crate) fn is_used_up(error: &io::Error) -> bool {
 }
 
 /// Has the kernel ask now and then whether the peer of a connection that is silent is still there.
-pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn keep_alive(stream: &impl AsFd) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_DELAY))
 }
 
@@ -246,6 +295,49 @@ mod tests {
             let mut got = String::new();
             own.read_to_string(&mut got).await.unwrap();
             assert_eq!(got, "220 ready");
+        });
+    }
+
+    #[test]
+    fn a_short_word_is_followed_by_others_that_are_not_held_back() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let lookout = Lookout::start().unwrap();
+            for word in [&b"short"[..], &[7; ONE_SEGMENT + 1]] {
+                let mut words = Buffer::default();
+                words.extend(word);
+                let first = First::With(&mut words);
+                let mut own = connect_watched(address, first, &lookout).await.unwrap();
+                own.write_all(words.as_slice()).await.unwrap();
+                own.write_all(b", second").await.unwrap();
+                let Stream::Watched(watched) = &own else {
+                    panic!("{own:?}");
+                };
+                assert!(watched.nodelay().unwrap());
+                drop(own);
+                let (mut peer, _) = listener.accept().await.unwrap();
+                let mut got = Vec::new();
+                peer.read_to_end(&mut got).await.unwrap();
+                assert_eq!(got, [word, b", second"].concat());
+            }
+        });
+    }
+
+    #[test]
+    fn who_is_watched_hears_that_nobody_is_there() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            drop(listener);
+            let lookout = Lookout::start().unwrap();
+            let refused = connect_watched(address, First::Target, &lookout).await;
+            assert_eq!(
+                refused.unwrap_err().kind(),
+                io::ErrorKind::ConnectionRefused
+            );
         });
     }
 

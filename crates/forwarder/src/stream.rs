@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
 use rustls::ClientConnection;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use crate::buffers::{self, Buffer, SCRATCH_BYTES, with_scratch};
 use crate::http2::conduit::Conduit;
 use crate::http2::upward::Upward;
+use crate::lookout::{Lookout, Watched};
+use crate::sockets;
 use crate::tls::facts::{Facts, Secured};
 use crate::tls::session::Session;
 use crate::wire;
@@ -32,6 +34,8 @@ pub(crate) enum Stream {
     /// From a client that has just come. The runtime is told of it only when it has to be waited for: whoever has sent a
     /// request by the time it is accepted, and leaves with the answer, never has to be. `None` if telling has failed.
     Fresh(Option<std::net::TcpStream>),
+    /// In a queue of our own: it may soon be over.
+    Watched(Watched),
     /// As it comes from the network.
     Plain(TcpStream),
     /// From a client, inside TLS.
@@ -45,13 +49,30 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Tells the runtime of a fresh connection; does nothing to others.
+    /// Tells the runtime of a connection that it does not know of; does nothing to others.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
-        if let Self::Fresh(stream) = self {
-            let stream = stream.take().ok_or(io::ErrorKind::NotConnected)?;
-            *self = Self::Plain(TcpStream::from_std(stream)?);
-        }
+        let stream = match std::mem::replace(self, Self::Fresh(None)) {
+            Self::Fresh(Some(stream)) => stream,
+            Self::Fresh(None) => return Err(io::ErrorKind::NotConnected.into()),
+            Self::Watched(watched) => watched.into_socket(),
+            other => {
+                *self = other;
+                return Ok(());
+            }
+        };
+        *self = Self::Plain(TcpStream::from_std(stream)?);
         Ok(())
+    }
+
+    /// A connection that is waited for: in `lookout`, or by the runtime where that is not to be had.
+    pub(crate) fn watch(
+        stream: std::net::TcpStream,
+        lookout: Option<&Rc<Lookout>>,
+    ) -> io::Result<Stream> {
+        match lookout {
+            Some(lookout) => Watched::new(lookout, stream, false).map(Self::Watched),
+            None => TcpStream::from_std(stream).map(Self::Plain),
+        }
     }
 
     /// The TCP connection of one that is nothing else.
@@ -60,6 +81,7 @@ impl Stream {
         match self {
             Self::Plain(stream) => Ok(stream),
             Self::Fresh(_)
+            | Self::Watched(_)
             | Self::Server(_)
             | Self::Client(_)
             | Self::Conduit(_)
@@ -67,21 +89,30 @@ impl Stream {
         }
     }
 
-    /// Reads what a client that has just come may have sent already, and tells the runtime of it: somebody will wait for its end.
+    /// Reads what a client that has just come may have sent already, and has it watched: somebody will wait for its end.
     /// That it has ended shows again with the next read.
-    pub(crate) fn take_first(&mut self, read: &mut Buffer) -> io::Result<()> {
-        let Self::Fresh(Some(stream)) = self else {
+    pub(crate) fn take_first(
+        &mut self,
+        read: &mut Buffer,
+        lookout: Option<&Rc<Lookout>>,
+    ) -> io::Result<()> {
+        let Self::Fresh(fresh) = self else {
             return Ok(());
         };
+        let stream = fresh.take().ok_or(io::ErrorKind::NotConnected)?;
         let taken: io::Result<()> = with_scratch(|scratch| {
-            let count = (&*stream).read(&mut scratch[..FIRST_BYTES])?;
+            let count = (&stream).read(&mut scratch[..FIRST_BYTES])?;
             read.extend(&scratch[..count]);
             Ok(())
         });
         match taken {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            Ok(()) | Err(_) => self.settle(),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                *fresh = Some(stream);
+                return Err(error);
+            }
+            Ok(()) | Err(_) => *self = Self::watch(stream, lookout)?,
         }
+        Ok(())
     }
 
     /// What comes of one call on a fresh connection; `None` for others, and once it has to be waited for.
@@ -136,6 +167,7 @@ impl Stream {
             | Self::Server(_)
             | Self::Client(_)
             | Self::Conduit(_)
+            | Self::Watched(_)
             | Self::Upward(_) => buffers::poll_read(self, cx, buf),
         }
     }
@@ -146,7 +178,7 @@ impl Stream {
             Self::Plain(stream) => Some(stream),
             Self::Server(secured) => Some(&secured.session.tcp),
             Self::Client(session) => Some(&session.tcp),
-            Self::Fresh(_) | Self::Conduit(_) | Self::Upward(_) => None,
+            Self::Fresh(_) | Self::Watched(_) | Self::Conduit(_) | Self::Upward(_) => None,
         }
     }
 
@@ -155,6 +187,7 @@ impl Stream {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Fresh(_)
+            | Self::Watched(_)
             | Self::Server(_)
             | Self::Client(_)
             | Self::Conduit(_)
@@ -164,13 +197,13 @@ impl Stream {
 
     /// True if it is nothing but a TCP connection, settled or not.
     pub(crate) fn is_bare(&self) -> bool {
-        matches!(self, Self::Fresh(_) | Self::Plain(_))
+        matches!(self, Self::Fresh(_) | Self::Watched(_) | Self::Plain(_))
     }
 
     /// True if nobody on the way can read it.
     pub(crate) fn is_encrypted(&self) -> bool {
         match self {
-            Self::Fresh(_) | Self::Plain(_) | Self::Upward(_) => false,
+            Self::Fresh(_) | Self::Watched(_) | Self::Plain(_) | Self::Upward(_) => false,
             Self::Server(_) | Self::Client(_) => true,
             Self::Conduit(conduit) => conduit.facts.is_some(),
         }
@@ -179,7 +212,11 @@ impl Stream {
     /// What a client's handshake has agreed upon.
     pub(crate) fn facts(&self) -> Option<&Rc<Facts>> {
         match self {
-            Self::Fresh(_) | Self::Plain(_) | Self::Client(_) | Self::Upward(_) => None,
+            Self::Fresh(_)
+            | Self::Watched(_)
+            | Self::Plain(_)
+            | Self::Client(_)
+            | Self::Upward(_) => None,
             Self::Server(secured) => Some(&secured.facts),
             Self::Conduit(conduit) => conduit.facts.as_ref(),
         }
@@ -194,6 +231,7 @@ impl Stream {
     pub(crate) fn appetite(&self) -> usize {
         match self {
             Self::Fresh(_)
+            | Self::Watched(_)
             | Self::Plain(_)
             | Self::Server(_)
             | Self::Client(_)
@@ -206,6 +244,7 @@ impl Stream {
     pub(crate) fn speaks_http2(&self) -> bool {
         match self {
             Self::Fresh(_)
+            | Self::Watched(_)
             | Self::Plain(_)
             | Self::Client(_)
             | Self::Conduit(_)
@@ -214,14 +253,26 @@ impl Stream {
         }
     }
 
+    /// Has the kernel ask now and then whether the peer is still there; one that cannot be asked is gone, and says so itself.
+    pub(crate) fn keep_alive(&self) {
+        let _ = match self {
+            Self::Watched(watched) => sockets::keep_alive(&**watched),
+            _ => self.tcp().map_or(Ok(()), sockets::keep_alive),
+        };
+    }
+
     /// Ready with true once the peer has closed its side of the TCP connection; with false if it has sent something that
     /// waits to be read, so that nothing can be seen behind it.
-    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<bool> {
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut byte = [0];
+        if let Self::Watched(watched) = self {
+            let peeked = watched.poll_receive(cx, &mut byte, RecvFlags::PEEK);
+            return peeked.map(|peeked| peeked.map_or(true, |count| count == 0));
+        }
         let Some(tcp) = self.tcp() else {
             // A stream that is gone is dropped by whoever carries it.
             return Poll::Ready(false);
         };
-        let mut byte = [0];
         let peeked = tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte));
         peeked.map(|peeked| peeked.map_or(true, |count| count == 0))
     }
@@ -235,6 +286,9 @@ impl Stream {
                 drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
             }
             Self::Fresh(None) => {}
+            Self::Watched(watched) => {
+                drop(SockRef::from(&**watched).set_linger(Some(Duration::ZERO)));
+            }
             Self::Plain(stream) => drop(stream.set_zero_linger()),
             Self::Server(secured) => secured.reset_on_close(),
             Self::Client(session) => drop(session.tcp.set_zero_linger()),
@@ -264,6 +318,12 @@ impl AsyncRead for Stream {
         }
         match this {
             Self::Fresh(_) => Poll::Pending,
+            Self::Watched(watched) => {
+                let room = buf.initialize_unfilled();
+                let count = ready!(watched.poll_receive(cx, room, RecvFlags::empty()))?;
+                buf.advance(count);
+                Poll::Ready(Ok(()))
+            }
             Self::Plain(stream) => {
                 let count = ready!(wire::poll_receive(stream, cx, buf.initialize_unfilled()))?;
                 buf.advance(count);
@@ -289,6 +349,7 @@ impl AsyncWrite for Stream {
         }
         match this {
             Self::Fresh(_) => Poll::Pending,
+            Self::Watched(watched) => watched.poll_send(cx, &[IoSlice::new(data)]),
             Self::Plain(stream) => wire::poll_send(stream, cx, &[IoSlice::new(data)]),
             Self::Server(secured) => secured.session.poll_write(cx, &[IoSlice::new(data)]),
             Self::Client(session) => session.poll_write(cx, &[IoSlice::new(data)]),
@@ -308,6 +369,7 @@ impl AsyncWrite for Stream {
         }
         match this {
             Self::Fresh(_) => Poll::Pending,
+            Self::Watched(watched) => watched.poll_send(cx, slices),
             Self::Plain(stream) => wire::poll_send(stream, cx, slices),
             Self::Server(secured) => secured.session.poll_write(cx, slices),
             Self::Client(session) => session.poll_write(cx, slices),
@@ -322,6 +384,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Fresh(_)
+            | Self::Watched(_)
             | Self::Plain(_)
             | Self::Server(_)
             | Self::Client(_)
@@ -334,9 +397,11 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Server(secured) => secured.session.poll_send(cx),
             Self::Client(session) => session.poll_send(cx),
-            Self::Fresh(_) | Self::Plain(_) | Self::Conduit(_) | Self::Upward(_) => {
-                Poll::Ready(Ok(()))
-            }
+            Self::Fresh(_)
+            | Self::Watched(_)
+            | Self::Plain(_)
+            | Self::Conduit(_)
+            | Self::Upward(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -347,6 +412,7 @@ impl AsyncWrite for Stream {
         }
         match this {
             Self::Fresh(_) => Poll::Pending,
+            Self::Watched(watched) => Poll::Ready(watched.shutdown(Shutdown::Write)),
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(secured) => secured.session.poll_shutdown(cx),
             Self::Client(session) => session.poll_shutdown(cx),

@@ -115,11 +115,11 @@ async fn forward(
         mut read,
         ..
     } = opening;
-    if client.take_first(&mut read).is_err() {
+    if client.take_first(&mut read, worker.lookout()).is_err() {
         client.reset_on_close();
         return Err(Cause::TunnelClientReset);
     }
-    let announced = announced(group, &client, peer)?;
+    let announced = Announced::to(group, (peer, local));
     let mut alarm = Alarm::new(settings.timeouts.tunnel);
     let mut slot = IdleSlot::new(&worker.idlers);
     let waiting = read.as_slice().len();
@@ -185,17 +185,6 @@ async fn forward(
     end.cause().map_or(Ok(()), Err)
 }
 
-/// What the group wants to be told about the connection.
-fn announced(group: &Group, client: &Stream, peer: SocketAddr) -> Result<Option<Announced>, Cause> {
-    if group.settings().send_proxy.is_none() {
-        return Ok(None);
-    }
-    // Without an address the connection is gone already.
-    let local = client.tcp().and_then(|tcp| tcp.local_addr().ok());
-    let local = local.ok_or(Cause::TunnelClientReset)?;
-    Ok(Announced::to(group, (peer, local)))
-}
-
 /// The group a connection or flow goes to, `met` told the rule that says so; `None` if it is to be closed.
 pub(crate) fn route(
     worker: &Worker,
@@ -256,7 +245,8 @@ async fn open(
             true => First::Target,
             false => First::With(read),
         };
-        let opened = Upstream::connect(&target, way, (limit, first), alarm, slot).await;
+        let opened =
+            Upstream::connect(&target, way, (limit, first), worker.lookout(), alarm, slot).await;
         record.connected(begun_at);
         match opened {
             Ok(upstream) => return Ok((lease, upstream)),

@@ -76,7 +76,7 @@ pub(crate) struct Place {
 
 /// Passes on datagrams until told to stop.
 pub(crate) async fn run(worker: Rc<Worker>, place: Rc<Place>, stop: Rc<Notify>) {
-    let mut receiver = Receiver::new(place.needs_destination());
+    let mut receiver = Receiver::<BATCH>::new(place.needs_destination());
     let mut stopping = std::pin::pin!(stop.notified());
     let mut logged_at: Option<Instant> = None;
     let mut full = 0;
@@ -145,7 +145,11 @@ impl Place {
     }
 
     /// Passes on one batch; true if there may be more.
-    fn take(self: &Rc<Self>, worker: &Rc<Worker>, receiver: &mut Receiver) -> io::Result<bool> {
+    fn take(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        receiver: &mut Receiver<BATCH>,
+    ) -> io::Result<bool> {
         let listener = self.owner.load_full();
         receiver.receive(&self.socket, |batch| {
             self.hand_out(worker, &listener, batch);
@@ -153,7 +157,7 @@ impl Place {
     }
 
     /// Passes on what waits in the socket.
-    fn take_waiting(self: &Rc<Self>, worker: &Rc<Worker>, receiver: &mut Receiver) {
+    fn take_waiting(self: &Rc<Self>, worker: &Rc<Worker>, receiver: &mut Receiver<BATCH>) {
         let listener = self.owner.load_full();
         for _ in 0..LAST_BATCHES {
             let taken = receiver.receive_now(&self.socket, |batch| {

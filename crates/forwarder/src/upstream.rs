@@ -6,6 +6,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::cause::Cause;
 use crate::http2::upward::Upward;
 use crate::idlers::IdleSlot;
 use crate::leaving::Watch;
+use crate::lookout::Lookout;
 use crate::proxy_protocol;
 use crate::sockets::{self, First};
 use crate::stream::Stream;
@@ -150,6 +152,7 @@ impl Upstream {
         target: &Target,
         (way, announced): (&Way, Option<Announced>),
         (limit, first): (Duration, First<'_>),
+        lookout: Option<&Rc<Lookout>>,
         alarm: &mut Alarm,
         slot: &mut IdleSlot,
     ) -> Result<Upstream, ConnectError> {
@@ -161,6 +164,10 @@ impl Upstream {
                 First::With(_) | First::Target if announced.is_some() || way.is_tls() => First::We,
                 first => first,
             };
+            if let Some(lookout) = lookout.filter(|_| announced.is_none() && !way.is_tls()) {
+                let stream = sockets::connect_watched(address, first, lookout).await;
+                return stream.map_err(ConnectError::of);
+            }
             let stream = sockets::connect(address, first).await;
             let stream = stream.map_err(ConnectError::of)?;
             announced.map_or(Ok(()), |announced| announced.write(&stream))?;

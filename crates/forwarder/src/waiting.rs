@@ -16,7 +16,7 @@ pub(crate) async fn wait(
     worker: &Worker,
     group: &Group,
     (key, tried): (Option<PickKey>, &[TargetId]),
-    client: &Stream,
+    client: &mut Stream,
     alarm: &mut Alarm,
 ) -> Result<Lease, Cause> {
     let limits = &group.settings().limits;

@@ -1,6 +1,6 @@
 //! A worker thread: one runtime, its own listening sockets, its own pool; shares nothing but atomics.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +26,7 @@ use crate::http2::sessions;
 use crate::idlers::Idlers;
 use crate::leaving::Leaving;
 use crate::listener::SharedListener;
+use crate::lookout::Lookout;
 use crate::seal::Sealer;
 use crate::sessions::{SessionId, SessionQuery, Sessions};
 use crate::sockets::OpenSocket;
@@ -113,6 +114,8 @@ pub(crate) struct Worker {
     pub(crate) sealer: Sealer,
     /// Says that clients of HTTP/2 were cut off.
     pub(crate) cuts: Seldom,
+    /// Where connections that may soon be over are watched, once there was one.
+    lookout: OnceCell<Rc<Lookout>>,
     random: Cell<u64>,
     path_room: RefCell<String>,
 }
@@ -131,9 +134,19 @@ impl Worker {
             pen,
             sealer,
             cuts: Seldom::default(),
+            lookout: OnceCell::new(),
             random: Cell::new(rand::random()),
             path_room: RefCell::default(),
         }
+    }
+
+    /// Where connections that may soon be over are watched, if they can be.
+    pub(crate) fn lookout(&self) -> Option<&Rc<Lookout>> {
+        if self.lookout.get().is_none() {
+            // One that cannot be had now may be later.
+            let _ = self.lookout.set(Lookout::start().ok()?);
+        }
+        self.lookout.get()
     }
 
     /// Lends a text that keeps its memory, for the normal form of a path.

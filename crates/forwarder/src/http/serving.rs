@@ -370,7 +370,7 @@ fn connect<'c>(
         let Connection { client, slot, .. } = &mut *connection;
         let first = (settings.timeouts.connect, First::We);
         let way = (&way, key.announced);
-        let opened = Upstream::connect(target, way, first, &mut client.alarm, slot).await;
+        let opened = Upstream::connect(target, way, first, None, &mut client.alarm, slot).await;
         client.record.connected(begun_at);
         let opened = match settings.http2 {
             true => share(&connection.worker, opened?, &settings.timeouts).await?,

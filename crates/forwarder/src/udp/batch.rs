@@ -18,13 +18,17 @@ use super::socket::Socket;
 
 /// Datagrams at most in one call.
 pub(super) const BATCH: usize = 32;
+/// Datagrams at most in one call from a socket that has had none before: one and a place that stays empty, so that it is known
+/// that there are no more. To prepare more costs as much as to receive one.
+const FEW_AT_ONCE: usize = 2;
 /// Room for each: more than the longest datagram there is, 65,527 octets over IPv6.
 const DATAGRAM_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// The system gives memory only to what is used of it.
     static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; BATCH * DATAGRAM_BYTES]);
-    static CONNECTED: RefCell<Receiver> = RefCell::new(Receiver::new(None));
+    static FEW: RefCell<Receiver<FEW_AT_ONCE>> = RefCell::new(Receiver::new(None));
+    static MANY: RefCell<Receiver<BATCH>> = RefCell::new(Receiver::new(None));
 }
 
 /// One datagram, as it lies in the room of the thread.
@@ -39,19 +43,19 @@ pub(super) struct Datagram<'b> {
     pub(super) truncated: bool,
 }
 
-/// What one kind of socket needs to receive.
+/// What one kind of socket needs to receive up to `N` datagrams, no more than [`BATCH`], with one call.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub(super) struct Receiver<const N: usize> {
     headers: MultiHeaders<SockaddrStorage>,
     /// For sockets that say where a datagram was sent to: an address of their family.
     destination: Option<SocketAddr>,
 }
 
-impl Receiver {
+impl<const N: usize> Receiver<N> {
     /// For sockets that say where a datagram was sent to, of the family of this address; or for those that do not.
     pub(super) fn new(destination: Option<SocketAddr>) -> Self {
         Self {
-            headers: headers(destination),
+            headers: headers(destination, N),
             destination,
         }
     }
@@ -90,7 +94,7 @@ impl Receiver {
         let mut spoilt = false;
         let full = ROOM.with_borrow_mut(|room| {
             let mut parts = room.chunks_exact_mut(DATAGRAM_BYTES);
-            let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
+            let mut slices: [[IoSliceMut<'_>; 1]; N] =
                 std::array::from_fn(|_| [IoSliceMut::new(parts.next().unwrap_or_default())]);
             let flags = MsgFlags::MSG_DONTWAIT;
             let (fd, slices) = (socket.as_raw_fd(), slices.iter_mut());
@@ -99,7 +103,7 @@ impl Receiver {
                 Err(Errno::EAGAIN) => return Ok(false),
                 Err(error) => return Err(error.into()),
             };
-            let mut datagrams = [Datagram::default(); BATCH];
+            let mut datagrams = [Datagram::default(); N];
             let mut count = 0;
             for (datagram, message) in datagrams.iter_mut().zip(received) {
                 *datagram = read(&message, self.destination.is_some());
@@ -107,30 +111,34 @@ impl Receiver {
                 count += 1;
             }
             each(&datagrams[..count]);
-            io::Result::Ok(count == BATCH)
+            io::Result::Ok(count == N)
         })?;
         if spoilt {
             // The kernel has cut the room for control data to what it used: nothing, this time.
-            self.headers = headers(self.destination);
+            self.headers = headers(self.destination, N);
         }
         Ok(full)
     }
 }
 
-/// Receives from a connected socket.
+/// Receives from a connected socket, of which it is known whether it has `many`.
 pub(super) fn receive_connected(
     socket: &Socket,
+    many: bool,
     each: impl FnOnce(&[Datagram<'_>]),
 ) -> io::Result<bool> {
-    CONNECTED.with_borrow_mut(|receiver| receiver.receive(socket, each))
+    match many {
+        true => MANY.with_borrow_mut(|receiver| receiver.receive(socket, each)),
+        false => FEW.with_borrow_mut(|receiver| receiver.receive(socket, each)),
+    }
 }
 
-fn headers(destination: Option<SocketAddr>) -> MultiHeaders<SockaddrStorage> {
+fn headers(destination: Option<SocketAddr>, most: usize) -> MultiHeaders<SockaddrStorage> {
     let control = destination.map(|family| match family {
         SocketAddr::V4(_) => nix::cmsg_space!(libc::in_pktinfo),
         SocketAddr::V6(_) => nix::cmsg_space!(libc::in6_pktinfo),
     });
-    MultiHeaders::preallocate(BATCH, control)
+    MultiHeaders::preallocate(most, control)
 }
 
 fn read<'b>(message: &RecvMsg<'_, 'b, SockaddrStorage>, with_destination: bool) -> Datagram<'b> {

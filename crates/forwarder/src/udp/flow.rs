@@ -160,7 +160,7 @@ pub(super) async fn serve(worker: Rc<Worker>, place: Rc<Place>, flow: Rc<Flow>) 
             .await
         };
         match step {
-            Step::Receive if flow.take_answers(&place) => full += 1,
+            Step::Receive if flow.take_answers(&place, full > 0) => full += 1,
             Step::Receive => full = 0,
             Step::Relinked => {
                 full = 0;
@@ -486,13 +486,13 @@ impl Flow {
         }
     }
 
-    /// Receives once; true if there may be more.
-    fn take_answers(&self, place: &Rc<Place>) -> bool {
+    /// Receives once, of a socket known to have `many` or not; true if there may be more.
+    fn take_answers(&self, place: &Rc<Place>, many: bool) -> bool {
         let linked = self.link.borrow();
         let Some(link) = &*linked else {
             return false;
         };
-        let received = batch::receive_connected(&link.socket, |answers| {
+        let received = batch::receive_connected(&link.socket, many, |answers| {
             self.pass_on(place, link, answers);
         });
         if link.expected() == 0 {
