@@ -61,6 +61,8 @@ pub(crate) struct Head<'o> {
     /// Where the cookie begins among the texts, once other fields than pseudo-fields have come.
     cookie_at: Option<usize>,
     length: Option<u64>,
+    /// A host has come.
+    has_host: bool,
     tunnel: bool,
     is_head: bool,
     /// The stream ends with the head.
@@ -78,6 +80,7 @@ impl<'o> Head<'o> {
             pseudo: Pseudo::default(),
             cookie_at: None,
             length: None,
+            has_host: false,
             tunnel: false,
             is_head: false,
             whole,
@@ -218,6 +221,9 @@ impl<'o> Head<'o> {
                 return Err(Reset("te other than trailers"));
             }
             b"host" => {
+                if std::mem::replace(&mut self.has_host, true) {
+                    return Err(Refused("two hosts"));
+                }
                 if let Some(authority) = &self.pseudo.authority {
                     let same = self.texts[authority.clone()].eq_ignore_ascii_case(value);
                     return same
@@ -433,6 +439,9 @@ mod tests {
         assert_eq!(head, "GET /x?y HTTP/1.1\r\nhost: a\r\n\r\n");
         let differs = Err(Refused("host and :authority differ"));
         assert_eq!(asked("GET", &[("host", "b")], true), differs);
-        assert_eq!(asked("GET", &[("host", "a"), ("host", "b")], true), differs);
+        for again in ["a", "b"] {
+            let refused = asked("GET", &[("host", "a"), ("host", again)], true);
+            assert_eq!(refused, Err(Refused("two hosts")));
+        }
     }
 }

@@ -37,6 +37,7 @@ fn pseudo_fields() {
         ("8.3.1 a user in :authority", asked(&[method, scheme, path, (":authority", b"user@example.com")]), 1, Answered(400)),
         ("8.3.1 another host than :authority", asked(&[method, scheme, path, authority, ("host", b"other")]), 1, Answered(400)),
         ("8.3.1 a second host that is another one", asked(&[method, scheme, path, authority, ("host", b"example.com"), ("host", b"other")]), 1, Answered(400)),
+        ("8.3.1 a second host that is the same", asked(&[method, scheme, path, authority, ("host", b"example.com"), ("host", b"example.com")]), 1, Answered(400)),
         ("8.3.1 :method twice", asked(&[method, method, scheme, authority, path]), 1, malformed),
         ("8.3.1 :scheme twice", asked(&[method, scheme, scheme, authority, path]), 1, malformed),
         ("8.3.1 :path twice", asked(&[method, scheme, authority, path, path]), 1, malformed),
