@@ -298,3 +298,88 @@ fn targets_that_flood_or_stall_harm_only_who_asked_them() {
         targets.all(|target| target["in_flight"] == 0)
     });
 }
+
+/// A head of an early answer that stands for 60 kB: one field is put into the table by the first, then named again and again.
+fn early(stream: u32, first: bool) -> Vec<u8> {
+    let mut fields = block(&[(":status", b"103")]);
+    if first {
+        fields.push(0x40);
+        text(&mut fields, b"x-a");
+        text(&mut fields, &[b'v'; 3900]);
+    } else {
+        fields.extend([0xbe; 15]);
+    }
+    frame(HEADERS, END_HEADERS, stream, &fields)
+}
+
+/// Answers early without end whoever has asked first; how many octets of it were taken. `None` if fewer have asked.
+fn answer_early(mut stream: TcpStream) -> Option<usize> {
+    const ASKED: usize = 4;
+    stream.set_write_timeout(Some(support::LIMIT)).unwrap();
+    stream.write_all(&settings(&[])).ok()?;
+    let (mut input, mut at, mut asked) = (Vec::new(), PREFACE.len(), Vec::new());
+    while asked.len() < ASKED {
+        while input.len() < at + 9 {
+            let mut more = [0; 4096];
+            let count = stream.read(&mut more).ok().filter(|count| *count > 0)?;
+            input.extend_from_slice(&more[..count]);
+        }
+        if input[at + 3] == HEADERS {
+            asked.push(u32::from_be_bytes(
+                input[at + 5..at + 9].try_into().unwrap(),
+            ));
+        }
+        at += 9 + usize::from(input[at + 1]) * 256 + usize::from(input[at + 2]);
+    }
+    let mut reading = stream.try_clone().unwrap();
+    thread::spawn(move || while let Ok(1..) = reading.read(&mut input) {});
+    let mut taken = 0;
+    if stream.write_all(&early(asked[0], true)).is_ok() {
+        let batch: Vec<u8> = asked
+            .iter()
+            .flat_map(|stream| early(*stream, false))
+            .collect();
+        let batch = batch.repeat(100);
+        while taken < FLOOD_BYTES && stream.write_all(&batch).is_ok() {
+            taken += batch.len();
+        }
+    }
+    Some(taken)
+}
+
+#[test]
+fn interim_answers_that_nobody_takes_are_not_kept_without_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap().port();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let tell = tell.clone();
+            thread::spawn(move || answer_early(stream).map(|taken| tell.send(taken)));
+        }
+    });
+    let (port, other, good) = (free_port(), free_port(), good());
+    let mut node = Node::prepare(&format!(
+        "[listener.other]\nbind = \"127.0.0.1:{other}\"\nprotocol = \"http\"\nforward = \"good\"\n\
+         [group.good]\ntargets = [\"127.0.0.1:{good}\"]\nhealth = \"off\"\n\
+         [listener.web]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\nh2c = true\nforward = \"app\"\n\
+         [group.app]\ntargets = [\"127.0.0.1:{target}\"]\nhealth = \"off\"\nhttp = \"2\"\nretry = {{ tries = 0 }}\n"
+    ));
+    node.start();
+    node.wait_for_service(other);
+    let memory = || peak_kib(node.child("tandem-forward").unwrap());
+    let before = memory();
+
+    // A client that asks and takes nothing.
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut asking = [PREFACE, &settings(&[])[..]].concat();
+    (1..180)
+        .step_by(2)
+        .for_each(|stream| asking.extend(headers(stream, WHOLE, &REQUEST)));
+    client.write_all(&asking).unwrap();
+    let taken = told.recv_timeout(2 * support::LIMIT).unwrap();
+    let most = memory();
+    eprintln!("{taken} octets were taken; memory: {before} KiB before, {most} KiB at most");
+    assert!(taken < FLOOD_BYTES, "the target was not cut off");
+    assert!(most < before + GROWTH_KIB, "from {before} to {most} KiB");
+}

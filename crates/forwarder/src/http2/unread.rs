@@ -16,9 +16,9 @@ use crate::http2::frame::{HEADER_BYTES, Header, Kind};
 use crate::stream::Stream;
 
 /// Heads that may wait on a connection beside [`USUAL`] for each of its streams.
-const MAX_UNREAD: usize = 256;
-/// The head of an answer, and its trailers.
-const USUAL: usize = 2;
+const MAX_UNREAD: usize = 32;
+/// An interim answer, the head of the answer, and its trailers.
+const USUAL: usize = 3;
 
 /// The heads that wait, of the streams of one connection.
 #[derive(Clone, Debug, Default)]
@@ -217,8 +217,8 @@ mod tests {
             first.read();
             assert!(unread.came(5), "nobody has asked for it");
         }
-        // Two heads for each of the two streams, and 256.
-        assert!((0..260).all(|_| unread.came(3)));
+        // Three heads for each of the two streams, and 32.
+        assert!((0..38).all(|_| unread.came(3)));
         assert!(!unread.came(1));
         drop(second);
         assert!(unread.came(1));
