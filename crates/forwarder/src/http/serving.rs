@@ -21,6 +21,7 @@ use crate::http::exchange::{
 };
 use crate::http::sticky::Sticking;
 use crate::http::tunnel::{self, Switched};
+use crate::http2::sessions::Turn;
 use crate::leaving::Watch;
 use crate::sockets::First;
 use crate::tls::targets::Way;
@@ -353,7 +354,7 @@ async fn open(
     };
     match kept {
         Some(kept) => Ok(kept),
-        None => connect(connection, group, target, (way, key)).await,
+        None => connect(connection, group, target, (way, key, fresh)).await,
     }
 }
 
@@ -362,18 +363,33 @@ fn connect<'c>(
     connection: &'c mut Connection,
     group: &'c Group,
     target: &'c Target,
-    (way, key): (Way, PoolKey),
+    (way, key, fresh): (Way, PoolKey, bool),
 ) -> Pin<Box<dyn Future<Output = Result<Box<Upstream>, ConnectError>> + 'c>> {
     Box::pin(async move {
         let begun_at = Instant::now();
         let settings = group.settings();
+        let worker = Rc::clone(&connection.worker);
         let Connection { client, slot, .. } = &mut *connection;
+        let _place = match settings.http2 && !fresh {
+            true => {
+                client.alarm.set(settings.timeouts.connect);
+                let turn = worker.sessions.turn(key.shared(), &mut client.alarm);
+                match turn.await.ok_or(ConnectError::TimedOut)? {
+                    Turn::Shared(upward) => {
+                        client.record.connected(begun_at);
+                        return Ok(Box::new(Upstream::sharing(upward, key.shared())));
+                    }
+                    Turn::Opens(place) => Some(place),
+                }
+            }
+            false => None,
+        };
         let first = (settings.timeouts.connect, First::We);
         let way = (&way, key.announced);
         let opened = Upstream::connect(target, way, first, None, &mut client.alarm, slot).await;
         client.record.connected(begun_at);
         let opened = match settings.http2 {
-            true => share(&connection.worker, opened?, &settings.timeouts).await?,
+            true => share(&worker, opened?, &settings.timeouts).await?,
             false => opened?,
         };
         Ok(Box::new(opened))
