@@ -166,7 +166,7 @@ impl Core {
         }
         if slot.held.is_empty() && self.line.is_empty() {
             // Each frame of it has a header.
-            let frames = self.out_room() / (HEADER_BYTES + DATA_BYTES) * DATA_BYTES;
+            let frames = (self.out_room() + HEADER_BYTES) / MAX_PAYLOAD * DATA_BYTES;
             return self.window(at).min(frames).max(HELD_BYTES);
         }
         let room = HELD_BYTES.saturating_sub(slot.held.as_slice().len());
