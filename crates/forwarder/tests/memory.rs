@@ -73,7 +73,10 @@ fn clients_that_send_their_head_slowly_cost_little_and_harm_nobody() {
     let _turn = TURN.lock();
     const COUNT: usize = 1000;
     let origin = Origin::answering("a");
-    let (forwarder, web) = proxy(&[origin.address]);
+    let (forwarder, web) = proxy_with(&[origin.address], |listener, _| {
+        // However long a busy machine takes for all of them.
+        listener.timeouts.header = Duration::from_secs(120);
+    });
     let mut other = Client::connect(web.address);
     assert_eq!(other.get("/").status, 200);
     let before = resident();
