@@ -1,6 +1,7 @@
 //! `tandem check` and `tandem diff`: what can be said of a configuration file, mostly without a daemon.
 
 use std::io::{self, IsTerminal};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use config::{Change, Config, Facts, Report};
@@ -198,8 +199,6 @@ fn not_readable(old: &Source, against: Option<&Path>) -> Failure {
     }
 }
 
-/// How this program finds its node: by name only. Addresses and limits of this machine play no part, so that a file
-/// can be checked anywhere; `tandemd --check` judges them where it will run.
 /// The configuration of a file that has no errors.
 pub(crate) fn load(file: &Path, node: Option<String>) -> Result<Config, Failure> {
     let source = Source::read(file)?;
@@ -211,15 +210,29 @@ pub(crate) fn load(file: &Path, node: Option<String>) -> Result<Config, Failure>
     })
 }
 
+/// How this program finds its node: by name only. Limits of this machine play no part and its addresses are only an excuse, for a listener
+/// that binds one of them, so that a file can be checked anywhere; `tandemd --check` judges them where it will run.
 fn facts(node: Option<String>) -> Facts {
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Facts {
         node_override: node,
         host_name: host_name.trim().to_owned(),
         file_access: true,
+        binds: config::Binds::Also(own_addresses()),
         now: Some(std::time::SystemTime::now()),
         ..Facts::default()
     }
+}
+
+/// The addresses of this machine; none if the kernel does not tell.
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    addresses.collect()
 }
 
 fn report_json(source: &Source, report: &Report, config: Option<&Config>) -> serde_json::Value {

@@ -66,6 +66,8 @@ pub struct Facts {
     pub host_name: String,
     /// Every address of this host that is not a VIP of ours.
     pub addresses: Vec<IpAddr>,
+    /// What else may be bound.
+    pub binds: Binds,
     /// The networks of this host's interfaces; empty where nobody knows them.
     pub networks: Vec<Network>,
     /// How many descriptors a process of this host may open; `None` where nobody knows.
@@ -74,6 +76,18 @@ pub struct Facts {
     pub file_access: bool,
     /// The time, for what expires; `None` to say nothing about it.
     pub now: Option<SystemTime>,
+}
+
+/// What a listener may bind besides VIPs, the address of its node and [`Facts::addresses`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Binds {
+    /// Nothing.
+    #[default]
+    Own,
+    /// These too: the addresses of a host that need not be the node the file is read as.
+    Also(Vec<IpAddr>),
+    /// Anything: somebody who knows this host has judged it.
+    Any,
 }
 
 /// An address of an interface with the length of its prefix.

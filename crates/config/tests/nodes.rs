@@ -91,3 +91,31 @@ fn without_a_pair_the_name_given_or_the_host_name() {
          value, or one value for all\n"
     );
 }
+
+#[test]
+fn a_listener_may_bind_what_its_host_has_whoever_reads_the_file() {
+    use config::Binds;
+    let text = format!("{TEXT}[listener.x]\nbind = \"10.0.7.7:99\"\nrespond = \"close\"\n");
+    let said = |addresses: &[&str], binds: Binds| {
+        let facts = Facts {
+            node_override: Some("lb1".to_owned()),
+            addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
+            binds,
+            ..Facts::default()
+        };
+        load(Path::new("t"), &text, &facts)
+            .report
+            .lines(Path::new("t"))
+    };
+    let strange = "10.0.7.7 is neither a VIP nor an address of this node";
+    assert!(said(&["10.0.0.2"], Binds::Own).contains(strange));
+    assert!(said(&[], Binds::Own).contains(strange));
+    // The daemon knows its host.
+    assert_eq!(said(&["10.0.0.2", "10.0.7.7"], Binds::Own), "");
+    // A command reads it on some host.
+    let here = |address: &str| Binds::Also(vec![address.parse().unwrap()]);
+    assert_eq!(said(&[], here("10.0.7.7")), "");
+    assert!(said(&[], here("10.0.7.8")).contains(strange));
+    // The forwarder reads what the director has judged.
+    assert_eq!(said(&[], Binds::Any), "");
+}

@@ -261,17 +261,25 @@ impl Data {
             host_name: String::new(),
             addresses: Vec::new(),
             file_access: false,
+            // The director has judged them, and knows the addresses of this host.
+            binds: config::Binds::Any,
             ..config::Facts::default()
         };
         // A long file takes longer to read than silence is believed.
-        let loading = tokio::task::spawn_blocking(move || {
-            config::load(Path::new(&path), &text, &facts).config
-        });
+        let loading =
+            tokio::task::spawn_blocking(move || config::load(Path::new(&path), &text, &facts));
         let loaded = pulsing(loading, link, self.pulse()).await;
-        let Some(config) = loaded.map_err(|error| error.to_string())? else {
-            return Err(
-                "the forwarder does not accept a configuration that the director did".to_owned(),
-            );
+        let config::Outcome { config, report } = loaded.map_err(|error| error.to_string())?;
+        let Some(config) = config else {
+            let errors = report.problems.iter();
+            let first = errors
+                .filter(|problem| problem.severity == config::Severity::Error)
+                .map(|problem| format!(", for line {}: {}", problem.line, problem.message))
+                .next();
+            return Err(format!(
+                "the forwarder does not accept a configuration that the director did{}",
+                first.unwrap_or_default()
+            ));
         };
         self.log.set_level(config.global.log.level);
         let forwarder = match &self.forwarder {

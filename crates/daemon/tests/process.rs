@@ -158,6 +158,35 @@ fn a_frozen_forwarder_is_replaced() {
 }
 
 #[test]
+fn a_port_that_somebody_else_has_is_told_and_taken_when_it_is_free() {
+    let origin = Origin::start();
+    let port = free_port();
+    let somebody = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut node = Node::prepare(&Node::balancer_config(port, &origin));
+    node.start();
+    let told = |status: serde_json::Value| {
+        let problems = status["problems"].to_string();
+        status["state"] == "no_service"
+            && status["forwarder"]["state"] == "down"
+            && problems.contains("cannot bind 127.0.0.1")
+            && problems.contains("tries again")
+    };
+    wait_until("the status tells", || node.status().is_some_and(told));
+    drop(somebody);
+    node.wait_for_service(port);
+    let good = |status: serde_json::Value| status["state"] == "good";
+    wait_until("nothing is wrong any more", || {
+        node.status().is_some_and(good)
+    });
+    let log = node.log();
+    assert_eq!(
+        log.matches("does not serve the configuration").count(),
+        1,
+        "{log}"
+    );
+}
+
+#[test]
 fn a_stop_lets_a_request_in_flight_finish() {
     let (mut node, origin, port) = serving();
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();

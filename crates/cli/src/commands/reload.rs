@@ -87,9 +87,9 @@ fn serves(status: &Status, generation: u64) -> (bool, String) {
             let (usable, total) = (status.groups.iter()).fold((0, 0), |(usable, total), group| {
                 (usable + group.usable, total + group.total)
             });
-            let listeners = status.listeners.len();
+            let listeners = counted(status.listeners.len(), "listener");
             let words = format!(
-                "the forwarder serves generation {serves}: {listeners} listeners, {usable} of {total} targets usable"
+                "the forwarder serves generation {serves}: {listeners}, {usable} of {total} targets usable"
             );
             (true, words)
         }
@@ -97,11 +97,19 @@ fn serves(status: &Status, generation: u64) -> (bool, String) {
             let words = format!("the forwarder is {state} and serves generation {serves}");
             (false, words)
         }
-        (_, None) => (
-            false,
-            format!("the forwarder is {state} and serves nothing yet"),
-        ),
+        (_, None) => {
+            // The first is the worst: why it does not.
+            let why = status.problems.first();
+            let why = why.map_or(String::new(), |problem| format!(": {problem}"));
+            let words = format!("the forwarder is {state} and serves nothing yet{why}");
+            (false, words)
+        }
     }
+}
+
+/// `1 listener`, `2 listeners`
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -132,7 +140,8 @@ mod tests {
         let expected = "the forwarder is starting and serves generation 3";
         assert_eq!((yes, words.as_str()), (false, expected));
         let (yes, words) = judged(ForwarderState::Down, None);
-        let expected = "the forwarder is down and serves nothing yet";
-        assert_eq!((yes, words.as_str()), (false, expected));
+        assert!(!yes);
+        let why = words.strip_prefix("the forwarder is down and serves nothing yet: ");
+        assert_eq!(why, status.problems.first().map(String::as_str));
     }
 }

@@ -6,7 +6,7 @@ use super::nodes::Nodes;
 use crate::model::VipAddress;
 use crate::read::{Draft, ListenerDraft, ListenerProtocol, MetricsAddress, VrrpDraft};
 use crate::tree::{At, Findings};
-use crate::{Code, Facts};
+use crate::{Binds, Code, Facts};
 
 pub(super) fn check(draft: &Draft, facts: &Facts, nodes: &Nodes<'_>, found: &Findings<'_>) {
     vips(draft, nodes, found);
@@ -129,7 +129,12 @@ impl Scene<'_> {
         let nothing_known = self.facts.addresses.is_empty() && self.nodes.listed.is_empty();
         let incomplete =
             !self.nodes.complete || self.draft.vrrp.iter().any(|vrrp| !vrrp.vips_complete);
-        let unjudged = incomplete || nothing_known && self.draft.vrrp.is_empty();
+        let allowed = match &self.facts.binds {
+            Binds::Own => false,
+            Binds::Also(addresses) => addresses.contains(&address),
+            Binds::Any => true,
+        };
+        let unjudged = allowed || incomplete || nothing_known && self.draft.vrrp.is_empty();
         if address.is_unspecified() || address.is_loopback() || self.is_own(address) || unjudged {
             return;
         }

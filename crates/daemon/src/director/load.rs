@@ -84,6 +84,7 @@ fn facts(node: Option<String>) -> Facts {
         node_override: node,
         host_name,
         addresses: networks.iter().map(|network| network.net.addr()).collect(),
+        binds: config::Binds::Own,
         networks,
         descriptors: linux::process::nofile_limit().ok(),
         file_access: true,

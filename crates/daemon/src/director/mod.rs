@@ -207,6 +207,7 @@ impl Director {
             instances,
             settle,
             self.plane.silence_at(now),
+            self.plane.again_at(),
             self.second_path.deadline(),
             self.reload.deadline(),
             self.overrides.deadline(),
@@ -239,6 +240,9 @@ impl Director {
         self.judge_plane(now);
         if self.plane.take_hopeless(now) {
             testament::send(&self.keeper, &ToKeeper::RestartForwarder);
+        }
+        if self.plane.take_again(now) {
+            self.configure_plane();
         }
         self.run_due_runner(now);
         self.run_due_restart(now);

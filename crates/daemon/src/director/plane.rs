@@ -25,6 +25,8 @@ const QUEUED_ORDERS: usize = 16;
 const KEPT_FREE: usize = 8;
 /// A forwarder that has been stuck for this long is killed, so that another one can be started.
 const HOPELESS_AFTER: Duration = Duration::from_secs(4);
+/// A configuration that a forwarder could not put to work, because somebody else has its port for example, is given to it again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// The forwarder process as the keeper reports it, and the stream to it.
 pub(super) struct Plane {
@@ -37,6 +39,13 @@ pub(super) struct Plane {
     stuck_since: Option<Instant>,
     given_up: bool,
     usable: BTreeMap<String, usize>,
+    refusal: Option<Refusal>,
+}
+
+/// Why a forwarder that runs serves nothing.
+struct Refusal {
+    why: String,
+    again_at: Instant,
 }
 
 /// What became of an order.
@@ -83,6 +92,7 @@ impl Plane {
             stuck_since: None,
             given_up: false,
             usable: BTreeMap::new(),
+            refusal: None,
         }
     }
 
@@ -98,6 +108,7 @@ impl Plane {
         self.stuck_since = None;
         self.given_up = false;
         self.usable.clear();
+        self.refusal = None;
         self.link_number += 1;
         let now = Instant::now();
         let started_at = now.checked_sub(uptime).unwrap_or(now);
@@ -119,6 +130,7 @@ impl Plane {
     pub(super) fn ended(&mut self, how: String) {
         self.process = None;
         self.usable.clear();
+        self.refusal = None;
         self.ended_with = Some(how);
     }
 
@@ -129,7 +141,39 @@ impl Plane {
         {
             process.heard_at = now;
             process.pulse = Some(pulse);
+            if pulse.listening {
+                self.refusal = None;
+            }
         }
+    }
+
+    /// The forwarder cannot put to work what it was given. True if that is news: it serves nothing, and did not say so before. One that
+    /// serves an earlier configuration goes on with that.
+    pub(super) fn on_refused(&mut self, now: Instant, why: &str) -> bool {
+        let is_serving = |process: &Process| process.pulse.is_some_and(|pulse| pulse.listening);
+        if self.process.as_ref().is_none_or(is_serving) {
+            return true;
+        }
+        let is_news = self.refusal.as_ref().is_none_or(|known| known.why != why);
+        self.refusal = Some(Refusal {
+            why: why.to_owned(),
+            again_at: now + AGAIN_AFTER,
+        });
+        is_news
+    }
+
+    /// Whether the configuration should be given to the forwarder once more.
+    pub(super) fn take_again(&mut self, now: Instant) -> bool {
+        let Some(refusal) = self.refusal.as_mut().filter(|known| known.again_at <= now) else {
+            return false;
+        };
+        refusal.again_at = now + AGAIN_AFTER;
+        true
+    }
+
+    /// When [`Self::take_again`] has something to say.
+    pub(super) fn again_at(&self) -> Option<Instant> {
+        self.refusal.as_ref().map(|refusal| refusal.again_at)
     }
 
     /// Notes how many targets of each group are usable, unless it is of an earlier stream.
@@ -196,7 +240,10 @@ impl Plane {
             Some(pulse) if pulse.listening => DataPlane::Serving {
                 first_health_round_done: pulse.first_health_round_done,
             },
-            Some(_) | None => DataPlane::Starting,
+            Some(_) | None => match &self.refusal {
+                Some(refusal) => DataPlane::Refused(refusal.why.clone()),
+                None => DataPlane::Starting,
+            },
         }
     }
 
@@ -372,5 +419,38 @@ mod tests {
             view_after(millis(5100), false),
             DataPlane::Stuck(_)
         ));
+    }
+
+    #[test]
+    fn who_cannot_serve_what_it_was_given_is_no_longer_starting_and_is_asked_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let mut plane = Plane::new(mpsc::channel(1).0);
+            plane.set_configured(true);
+            let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            plane.started(1, 0, Duration::ZERO, ours.into());
+            let now = Instant::now();
+            plane.on_pulse(now, 1, Pulse::default());
+            assert!(plane.on_refused(now, "port 80 is in use"));
+            assert!(!plane.on_refused(now, "port 80 is in use"));
+            let refused = DataPlane::Refused("port 80 is in use".to_owned());
+            assert_eq!(plane.view(now), refused);
+            assert!(!plane.take_again(now + Duration::from_millis(1999)));
+            assert!(plane.take_again(now + Duration::from_secs(2)));
+            assert!(!plane.take_again(now + Duration::from_secs(3)));
+            let listening = Pulse {
+                listening: true,
+                ..Pulse::default()
+            };
+            plane.on_pulse(now, 1, listening);
+            assert!(matches!(plane.view(now), DataPlane::Serving { .. }));
+            assert_eq!(plane.again_at(), None);
+            // One that serves goes on with what it has.
+            assert!(plane.on_refused(now, "port 81 is in use"));
+            assert_eq!(plane.again_at(), None);
+        });
     }
 }

@@ -199,7 +199,9 @@ impl Director {
     pub(super) fn on_configured(&mut self, now: Instant, applied: u64, error: Option<String>) {
         if !matches!(self.reload.stage, Stage::Applying { generation, .. } if generation == applied)
         {
-            if let Some(error) = error {
+            if let Some(error) = error
+                && self.plane.on_refused(now, &error)
+            {
                 self.journal.record(Entry::new(
                     EventKind::Config,
                     "forwarder",

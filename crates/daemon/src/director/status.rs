@@ -60,7 +60,9 @@ impl Director {
             state: match self.plane.view(now) {
                 DataPlane::Off => ForwarderState::Off,
                 DataPlane::Starting => ForwarderState::Starting,
-                DataPlane::Down(_) | DataPlane::Stuck(_) => ForwarderState::Down,
+                DataPlane::Down(_) | DataPlane::Stuck(_) | DataPlane::Refused(_) => {
+                    ForwarderState::Down
+                }
                 DataPlane::Serving { .. } => ForwarderState::Running,
             },
             pid: self.plane.pid(),
@@ -97,7 +99,7 @@ impl Director {
     fn overall(&self, now: Instant, problems: &[String]) -> Overall {
         let plane_dead = matches!(
             self.plane.view(now),
-            DataPlane::Down(_) | DataPlane::Stuck(_)
+            DataPlane::Down(_) | DataPlane::Stuck(_) | DataPlane::Refused(_)
         );
         let routers = self.staying().count();
         let dead_routers = self
@@ -127,6 +129,9 @@ impl Director {
                 problems.push(format!("forwarder ended with {how}, being started again"))
             }
             DataPlane::Stuck(how) => problems.push(how),
+            DataPlane::Refused(why) => problems.push(format!(
+                "the forwarder serves nothing, and tries again: {why}"
+            )),
             DataPlane::Off | DataPlane::Starting | DataPlane::Serving { .. } => {}
         }
         for instance in self
@@ -140,13 +145,32 @@ impl Director {
             ));
         }
         for group in &self.figures.groups {
+            if group.fails_open {
+                problems.push(format!(
+                    "group {} has no usable target; all of them are tried all the same (fail-open)",
+                    group.name
+                ));
+            }
             for target in group
                 .targets
                 .iter()
-                .filter(|target| target.state == TargetCondition::Down)
+                .filter(|target| target.order == control::Order::Ready)
             {
                 let why = target.why.as_deref().unwrap_or("no reason known");
-                problems.push(format!("{}/{} down: {why}", group.name, target.name));
+                match target.state {
+                    TargetCondition::Down => {
+                        problems.push(format!("{}/{} down: {why}", group.name, target.name));
+                    }
+                    // The reason says that it was ejected.
+                    TargetCondition::Ejected | TargetCondition::Probing => {
+                        problems.push(format!("{}/{} {why}", group.name, target.name));
+                    }
+                    TargetCondition::Up
+                    | TargetCondition::Starting
+                    | TargetCondition::Drain
+                    | TargetCondition::Maint
+                    | TargetCondition::Unknown => {}
+                }
             }
         }
         if let Some(result) = &self.reload.last

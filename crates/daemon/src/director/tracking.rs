@@ -27,6 +27,8 @@ pub(super) enum DataPlane {
     Down(String),
     /// Runs but says nothing, or a thread of it does not turn.
     Stuck(String),
+    /// Runs, but could not put to work what it was given, and serves nothing.
+    Refused(String),
     /// Listening on everything configured.
     Serving {
         /// Whether each target has been probed once.
@@ -183,6 +185,7 @@ fn judge_plane(plane: &DataPlane, settled: bool, verdict: &mut Verdict) {
         DataPlane::Starting => Some("the forwarder is starting".to_owned()),
         DataPlane::Down(how) => Some(format!("the forwarder ended with {how}")),
         DataPlane::Stuck(how) => Some(how.clone()),
+        DataPlane::Refused(why) => Some(format!("the forwarder serves nothing: {why}")),
     };
     if let Some(fault) = fault {
         verdict.fail(|| fault);

@@ -122,6 +122,7 @@ fn no_data_plane_no_address_unless_it_is_not_tracked() {
         DataPlane::Starting,
         DataPlane::Down("signal 9".to_owned()),
         DataPlane::Stuck("silent".to_owned()),
+        DataPlane::Refused("port 80 is in use".to_owned()),
     ] {
         assert!(judge_plane(true, &plane, true).fault.is_some(), "{plane:?}");
         assert_eq!(
