@@ -17,11 +17,13 @@
 //! - [`schedule`]: the order of turns of smooth weighted round robin.
 //! - [`target`]: one target and the state of it that outlives a reload.
 //! - [`health`]: rise and fall of one target, from check results.
+//! - [`checked`]: what checks have found, counted.
 //! - [`passive`]: what live traffic says about a target, and who is taken out for it.
 //! - [`queue`]: who waits for a place at the targets of a group.
 //! - [`overrides`]: what operators have ordered beside the settings of the file.
 //! - [`retry`]: may a failed attempt be made again, and where; how many may.
 
+pub mod checked;
 pub mod explain;
 pub mod group;
 pub mod health;
@@ -44,6 +46,7 @@ pub mod split;
 pub mod sticky;
 pub mod target;
 
+pub use checked::CheckTotals;
 pub use explain::{Candidate, Chance, Judged};
 pub use group::{BoundPick, Group, Lease, NoPick};
 pub use health::{CheckFailure, HealthChange, HealthMachine};

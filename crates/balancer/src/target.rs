@@ -1,17 +1,18 @@
 //! One target of a group, and the state of it that outlives a reload.
 //!
 //! What is observed ([`Health`] by checks, [`Phase`] by traffic) and what was ordered ([`Order`]) are axes of their own.
-//! All state is atomic: threads share it without a lock.
+//! All state is atomic: threads share it without a lock. Only what checks are counted in has one, far from the way of requests.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
 };
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+use crate::checked::{CheckTotals, Checked};
 use crate::health::{HealthChange, HealthMachine};
 use crate::latency::{Histogram, Timings};
 use crate::passive::{Ejection, Guard, Passive, Phase, Verdict};
@@ -216,6 +217,7 @@ pub struct TargetState {
     pub(crate) passive: Passive,
     /// How often its check has begun to fail.
     falls: AtomicU32,
+    checked: Mutex<Checked>,
     /// Whether the check that failed last heard nothing at all.
     silent: AtomicBool,
     /// It was added to a group that was there already, and has not been up yet.
@@ -239,6 +241,7 @@ impl Default for TargetState {
             leave_at: ArcSwapOption::empty(),
             passive: Passive::default(),
             falls: AtomicU32::new(0),
+            checked: Mutex::default(),
             silent: AtomicBool::new(false),
             added: false,
             warming: AtomicBool::new(false),
@@ -376,6 +379,15 @@ impl TargetState {
         self.falls.load(Relaxed)
     }
 
+    /// What its checks have found, up to `now`.
+    pub fn checks_total(&self, now: Instant) -> CheckTotals {
+        self.checked().totals(now)
+    }
+
+    fn checked(&self) -> MutexGuard<'_, Checked> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// True if the check that failed last heard nothing at all: the target is gone, not busy or leaving.
     pub fn is_silent(&self) -> bool {
         self.silent.load(Relaxed)
@@ -383,6 +395,8 @@ impl TargetState {
 
     /// Takes over what a check has found, the reason first: whoever sees the health finds its reason.
     pub fn observe(&self, now: Instant, machine: &HealthMachine, change: Option<HealthChange>) {
+        let passed = machine.why().is_none();
+        self.checked().count(now, passed, machine.health());
         self.set_why(machine.why());
         self.silent.store(machine.is_silent(), Relaxed);
         match change.map(|change| (change.from, change.to)) {

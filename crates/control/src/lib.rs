@@ -59,9 +59,10 @@ pub use session::{
 };
 pub use simulation::{SimulateResult, SimulatedRouter, SimulatedStep};
 pub use status::{
-    AccessLogStatus, CertificateStatus, CheckState, ConfigStatus, DatagramTotals, ForwarderState,
-    ForwarderStatus, GroupStatus, ListenerStatus, Order, Overall, PairNode, PairStatus,
-    PassiveState, Role, RuleStatus, Status, StickyStatus, TargetCondition, TargetStatus,
+    AccessLogStatus, CertificateStatus, CheckState, CheckTotals, ConfigStatus, DatagramTotals,
+    ForwarderState, ForwarderStatus, GroupStatus, ListenerStatus, Order, Overall, PairNode,
+    PairStatus, PassiveState, Role, RuleStatus, Status, StickyStatus, TargetCondition,
+    TargetStatus,
 };
 pub use timestamp::Timestamp;
 pub use vrrp::{

@@ -369,6 +369,9 @@ pub struct TargetStatus {
     /// How often its traffic has taken it out.
     #[serde(default)]
     pub ejections_total: u64,
+    /// What its checks have found since the forwarder started; `None` if it is not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<CheckTotals>,
     /// What it has answered; `None` if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerTotals>,
@@ -377,6 +380,19 @@ pub struct TargetStatus {
     pub warm_percent: Option<u32>,
     /// Why it is in this state, in words: `connect refused`; `None` when there is nothing to say.
     pub why: Option<String>,
+}
+
+/// What the checks of a target have found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CheckTotals {
+    /// Checks that passed.
+    pub passed: u64,
+    /// Checks that failed.
+    pub failed: u64,
+    /// How often it has gone down for it.
+    pub falls: u64,
+    /// Seconds it has been down altogether.
+    pub down_s: f64,
 }
 
 /// The verdict on a target.

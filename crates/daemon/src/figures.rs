@@ -3,8 +3,8 @@
 use balancer::{Binding, Timings};
 use control::internal::{AccessLogCounts, FromForwarder};
 use control::{
-    AnswerTotals, CheckState, DatagramTotals, GroupStatus, GroupTimes, ListenerStatus, Order,
-    PassiveState, RuleStatus, StickyStatus, TargetCondition, TargetStatus, Times,
+    AnswerTotals, CheckState, CheckTotals, DatagramTotals, GroupStatus, GroupTimes, ListenerStatus,
+    Order, PassiveState, RuleStatus, StickyStatus, TargetCondition, TargetStatus, Times,
 };
 use forwarder::{
     AccessLogFigures, CheckStanding, GroupSnapshot, ListenerSnapshot, PassiveStanding,
@@ -200,6 +200,12 @@ pub(crate) fn target(target: TargetSnapshot) -> TargetStatus {
         requests_per_s: None,
         errors_total: target.errors_total,
         ejections_total: target.ejections_total,
+        checks: target.checks_total.map(|totals| CheckTotals {
+            passed: totals.passed,
+            failed: totals.failed,
+            falls: totals.falls,
+            down_s: totals.down.as_secs_f64(),
+        }),
         warm_percent: target.warm_percent,
         why: (!target.why.is_empty()).then_some(target.why),
     }

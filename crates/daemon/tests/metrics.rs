@@ -89,6 +89,15 @@ fn times_are_histograms_and_blame_can_be_told_from_the_figures() {
             "tandem_connect_seconds_sum{group=\"app\"}",
             "tandem_target_answers_total{group=\"app\",target=\"127.0.0.1:",
             "tandem_group_fail_open{group=\"app\"} 0",
+            "tandem_forwarder_up{} 1",
+            "tandem_listener_connections_total{listener=\"web\"}",
+            "tandem_listener_connections_limit{listener=\"web\"} 20000",
+            "result=\"passed\"}",
+            "state=\"up\"} 1",
+            "tandem_target_ejected{group=\"app\",target=\"127.0.0.1:",
+            "tandem_target_check_up{group=\"app\",target=\"127.0.0.1:",
+            "tandem_target_falls_total{group=\"app\",target=\"127.0.0.1:",
+            "tandem_target_down_seconds_total{group=\"app\",target=\"127.0.0.1:",
             "tandem_listener_bytes_total{listener=\"web\",direction=\"out\"}",
         ];
         told.into_iter().all(|line| text.contains(line))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balancer::{
-    Binding, BindingCounts, Group, GroupSettings, Health, Order, Phase, Plan, Protocol, Rule,
-    RuleAction, StickySettings, Target, TargetState, Timings,
+    Binding, BindingCounts, CheckTotals, Group, GroupSettings, Health, Order, Phase, Plan,
+    Protocol, Rule, RuleAction, StickySettings, Target, TargetState, Timings,
 };
 
 use crate::tally::protocols::{HandshakeFigures, Http2Figures};
@@ -164,6 +164,8 @@ pub struct TargetSnapshot {
     pub errors_total: u64,
     /// How often live traffic has taken it out.
     pub ejections_total: u64,
+    /// What its checks have found; `None` if it is not checked.
+    pub checks_total: Option<CheckTotals>,
     /// Its answers by the first digit of their status, 1xx first.
     pub answers_total: [u64; 5],
     /// How long it took to begin its answers.
@@ -367,6 +369,7 @@ fn target(target: &Target, group: &GroupSettings, now: Instant) -> TargetSnapsho
         requests_total: state.requests_total(),
         errors_total: state.errors_total(),
         ejections_total: state.ejections_total(),
+        checks_total: checked.then(|| state.checks_total(now)),
         answers_total: state.answers_total(),
         first_byte: state.first_byte(),
         warm_percent,

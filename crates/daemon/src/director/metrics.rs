@@ -9,6 +9,7 @@ use super::Director;
 mod family;
 mod node;
 mod protocols;
+mod standing;
 mod traffic;
 
 use self::family::Family;
@@ -39,6 +40,7 @@ impl Director {
         self.write_certificates(&mut text, now);
         self.write_history(&mut text);
         self.write_access_log(&mut text);
+        self.write_limits(&mut text);
         self.write_reloads(&mut text);
         text
     }
@@ -132,6 +134,7 @@ fn write_status(text: &mut String, status: &Status) {
     rules.finish(text);
     protocols::write(text, status);
     write_targets(text, status);
+    standing::write(text, status);
     traffic::write(text, status);
     write_sticky(text, status);
 }
@@ -323,6 +326,7 @@ mod tests {
             include_str!("metrics.rs"),
             include_str!("metrics/node.rs"),
             include_str!("metrics/protocols.rs"),
+            include_str!("metrics/standing.rs"),
             include_str!("metrics/traffic.rs"),
         ];
         let written = sources.map(|source| source.split("#[cfg(test)]").next().unwrap_or_default());
