@@ -214,6 +214,11 @@ impl Asked<'_> {
             sent: Vec::new(),
             answer_changes: Vec::new(),
         };
+        if let Some(refused) = self.refused() {
+            explanation.answered = false;
+            explanation.answer = Some(refused.to_owned());
+            return explanation;
+        }
         self.judge(&mut explanation);
         let Ok(route) = self.listener.route(&self.view, &mut room) else {
             explanation.answered = false;
@@ -231,6 +236,16 @@ impl Asked<'_> {
             explanation.answer_changes = words::edits(&rule.settings().answer_headers);
         }
         explanation
+    }
+
+    /// What a listener of HTTP answers before it looks at a rule.
+    fn refused(&self) -> Option<&'static str> {
+        let method = self.view.method?;
+        if *method == Method::TRACE || *method == Method::CONNECT {
+            return Some("405 method not allowed");
+        }
+        let limit = self.listener.settings().limits.url_bytes;
+        (self.question.path.len() > limit as usize).then_some("414 URL too long")
     }
 
     /// What the rules say.

@@ -17,7 +17,10 @@ pub(crate) fn explanation(question: &Question, explanation: &Explanation) -> Str
     if let Some(tls) = &explanation.tls {
         out.push_str(&sentence("  ", 4, tls));
     }
-    if explanation.path != question.path.split('?').next().unwrap_or_default() {
+    // A listener that reads no request knows no path.
+    if !explanation.path.is_empty()
+        && explanation.path != question.path.split('?').next().unwrap_or_default()
+    {
         out.push_str(&sentence(
             "",
             2,

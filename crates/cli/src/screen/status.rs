@@ -295,13 +295,17 @@ fn note(group: &GroupStatus) -> String {
     let Some(first) = notable.next() else {
         return String::new();
     };
-    let why = first
-        .why
-        .as_ref()
-        .map_or(String::new(), |why| format!(": {why}"));
+    let state = state_words(first);
+    // An ejection says itself what it is, and for how long.
+    let words = match &first.why {
+        Some(why) if why.starts_with(&state) => why.clone(),
+        Some(why) => format!("{state}: {why}"),
+        None => state,
+    };
     let more = match notable.count() {
         0 => String::new(),
         more => format!("; {more} more"),
     };
-    format!("{} {}{why}{more}", first.name, state_words(first))
+    let open = if group.fails_open { "fail-open; " } else { "" };
+    format!("{open}{} {words}{more}", first.name)
 }

@@ -26,11 +26,16 @@ fn group(group: &GroupStatus, now: Timestamp) -> String {
         0 => String::new(),
         some => format!("{} waiting for a place", count(some)),
     };
+    let open = match group.fails_open {
+        true => "fail-open: all are tried".to_owned(),
+        false => String::new(),
+    };
     let speech = group.speech.clone().unwrap_or_default();
     let head = [
         group.name.clone(),
         group.algorithm.clone(),
         up,
+        open,
         speech,
         waiting,
         answers_begin(group),

@@ -292,7 +292,12 @@ app  round-robin  1/2 usable  3 waiting for a place
 ";
     assert_screen(&super::targets(&groups, now()), expected);
     groups[0].targets[0].leaves_in_ms = None;
+    groups[0].fails_open = true;
     let screen = super::targets(&groups, now());
+    assert!(
+        screen.starts_with("app  round-robin  1/2 usable  fail-open: all are tried"),
+        "{screen}"
+    );
     assert!(!screen.contains("4m12s"), "the time is over: {screen}");
 }
 

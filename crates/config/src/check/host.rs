@@ -74,8 +74,12 @@ fn networks(
 /// Limits that somebody wrote are a promise: all those clients at once need descriptors. With the usual limits
 /// nobody promised anything, and the listeners stop accepting where the descriptors end.
 fn descriptors(listeners: &[ListenerDraft], limit: u64, found: &Findings<'_>) {
+    let promised = || {
+        let listeners = listeners.iter();
+        listeners.filter(|listener| listener.connections_place.is_some())
+    };
     let connections = |listener: &ListenerDraft| u64::from(listener.limits.connections);
-    let clients: u64 = listeners.iter().map(connections).sum();
+    let clients: u64 = promised().map(connections).sum();
     let each = |listener: &ListenerDraft| match listener.protocol {
         // A flow has only the socket to its target.
         ListenerProtocol::Udp => 1,
@@ -84,11 +88,10 @@ fn descriptors(listeners: &[ListenerDraft], limit: u64, found: &Findings<'_>) {
         | ListenerProtocol::Tcp
         | ListenerProtocol::Tls => PER_CONNECTION,
     };
-    let needed = listeners
-        .iter()
+    let needed = promised()
         .map(|listener| connections(listener).saturating_mul(each(listener)))
         .fold(RESERVE, u64::saturating_add);
-    let written = listeners.iter().filter_map(|listener| {
+    let written = promised().filter_map(|listener| {
         let place = listener.connections_place.as_ref()?;
         Some((listener.limits.connections, place))
     });
@@ -99,7 +102,7 @@ fn descriptors(listeners: &[ListenerDraft], limit: u64, found: &Findings<'_>) {
         return;
     };
     let message = format!(
-        "{clients} connections, the sum of all limits, need {needed} descriptors, but this host allows {limit}"
+        "{clients} connections, the sum of the limits in the file, need {needed} descriptors, but this host allows {limit}"
     );
     let remedy = "lower `connections`, or raise LimitNOFILE of the service".to_owned();
     found.warning(Code::Descriptors, place, message, remedy);

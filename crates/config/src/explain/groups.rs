@@ -127,6 +127,7 @@ impl Asked<'_> {
         if !explanation.groups.iter().any(can) {
             explanation.answered = false;
             explanation.answer = Some("503 target-down@pick".to_owned());
+            return;
         }
         if self.view.method.is_some() {
             explanation.sent = self.sent(groups, rule);

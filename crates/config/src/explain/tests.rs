@@ -146,6 +146,18 @@ fn answers_of_our_own_are_told_and_what_is_refused_is_no_answer() {
     assert_eq!(dark, ("none: the connection is closed".to_owned(), false));
     let ambiguous = answer(&get("x.test", "/a//../dark"));
     assert_eq!(ambiguous, ("400 ambiguous path".to_owned(), false));
+    let trace = Question {
+        method: "TRACE".to_owned(),
+        ..get("x.test", "/lb-status")
+    };
+    let explanation = asked(&plan, &trace);
+    assert_eq!(
+        explanation.answer.as_deref(),
+        Some("405 method not allowed")
+    );
+    assert!(!explanation.answered && explanation.rules.is_empty());
+    let long = answer(&get("x.test", &format!("/{}", "a".repeat(8192))));
+    assert_eq!(long, ("414 URL too long".to_owned(), false));
 }
 
 #[test]
@@ -214,7 +226,7 @@ fn where_nobody_can_serve_there_is_no_answer() {
     }
     let explanation = asked(&plan, &get("x.test", "/"));
     assert_eq!(explanation.answer.as_deref(), Some("503 target-down@pick"));
-    assert!(!explanation.answered);
+    assert!(!explanation.answered && explanation.sent.is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use balancer::{Algorithm, HashKey};
 
 use crate::Code;
-use crate::tree::{At, Item};
+use crate::tree::{At, Item, closest};
 
 const WORDS: &[(&str, Algorithm)] = &[
     ("round_robin", Algorithm::RoundRobin),
@@ -11,6 +11,49 @@ const WORDS: &[(&str, Algorithm)] = &[
     ("power_of_two", Algorithm::PowerOfTwo),
     ("first", Algorithm::First),
     ("random", Algorithm::Random),
+];
+
+/// How others call them.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (
+        &["roundrobin", "static-rr", "rr", "wrr", "weighted_random"],
+        "\"round_robin\"",
+    ),
+    (
+        &[
+            "leastconn",
+            "least_conn",
+            "lc",
+            "wlc",
+            "least_request",
+            "least_outstanding_requests",
+        ],
+        "\"least_connections\"",
+    ),
+    (
+        &[
+            "p2c",
+            "random(2)",
+            "random two",
+            "two_choices",
+            "power_of_two_choices",
+        ],
+        "\"power_of_two\"",
+    ),
+    (
+        &[
+            "source",
+            "ip_hash",
+            "iphash",
+            "sh",
+            "hash",
+            "ring_hash",
+            "ketama",
+            "maglev",
+            "uri",
+        ],
+        "{ consistent_hash = \"source\" }",
+    ),
 ];
 
 /// A word, or a table with what is hashed.
@@ -22,7 +65,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<At<Algorithm>> {
         return None;
     }
     if !item.is_table() {
-        return Some(item.at(item.word(WORDS)?));
+        return Some(item.at(word(item)?));
     }
     let section = item.section()?;
     let key = section.require("consistent_hash", "consistent_hash = \"source\"");
@@ -36,6 +79,31 @@ pub(super) fn read(item: &Item<'_>) -> Option<At<Algorithm>> {
     section.finish();
     let (key, vnodes) = (key?, vnodes?);
     Some(item.at(Algorithm::ConsistentHash { key, vnodes }))
+}
+
+fn word(item: &Item<'_>) -> Option<Algorithm> {
+    let names = WORDS.iter().map(|(name, _)| format!("{name:?}"));
+    let list: Vec<String> = names
+        .chain(["{ consistent_hash = \"source\" }".to_owned()])
+        .collect();
+    let list = list.join(", ");
+    let text = item.string_like(&format!("one of {list}"))?;
+    if let Some((_, algorithm)) = WORDS.iter().find(|(name, _)| *name == text) {
+        return Some(algorithm.clone());
+    }
+    let asked = text.to_lowercase();
+    let known = ELSEWHERE
+        .iter()
+        .find(|(names, _)| names.contains(&asked.as_str()))
+        .map(|(_, ours)| (*ours).to_owned());
+    let near =
+        || closest(text, WORDS.iter().map(|(name, _)| *name)).map(|name| format!("{name:?}"));
+    let remedy = known
+        .or_else(near)
+        .map(|ours| format!("did you mean {ours}?"));
+    let message = format!("`algorithm` must be one of {list}, got {text:?}");
+    item.error(Code::NotInList, message, remedy);
+    None
 }
 
 fn hash_key(item: &Item<'_>) -> Option<HashKey> {

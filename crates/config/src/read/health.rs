@@ -367,7 +367,11 @@ fn status(item: &Item<'_>) -> Option<RangeInclusive<u16>> {
             None
         }
         _ => {
-            item.expected(FORM, None);
+            let several = text.contains(',').then(|| {
+                let each = text.split(',').map(|one| format!("{:?}", one.trim()));
+                format!("[{}]", each.collect::<Vec<_>>().join(", "))
+            });
+            item.expected(FORM, several);
             None
         }
     }

@@ -110,7 +110,7 @@ pub(crate) const CASES: &[Case] = &[
         WEB,
         "algorithm = \"leastconn\"\n",
         &[
-            "6:13: error[E011]: `algorithm` must be one of \"round_robin\", \"least_connections\", \"power_of_two\", \"first\", \"random\", got \"leastconn\"",
+            "6:13: error[E011]: `algorithm` must be one of \"round_robin\", \"least_connections\", \"power_of_two\", \"first\", \"random\", { consistent_hash = \"source\" }, got \"leastconn\"; did you mean \"least_connections\"?",
         ],
     ),
     (

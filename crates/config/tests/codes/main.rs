@@ -181,11 +181,11 @@ fn the_sum_of_the_limits_has_to_fit_the_host() {
         lines(&load(Path::new("t.toml"), &text, &facts).report.problems)
     };
     let none: [&str; 0] = [];
-    assert_eq!(report(100_256), none);
+    assert_eq!(report(60_256), none);
     assert_eq!(
-        report(100_255),
+        report(60_255),
         [
-            "9:26: warning[E060]: 50000 connections, the sum of all limits, need 100256 descriptors, but this host allows 100255; lower `connections`, or raise LimitNOFILE of the service"
+            "9:26: warning[E060]: 30000 connections, the sum of the limits in the file, need 60256 descriptors, but this host allows 60255; lower `connections`, or raise LimitNOFILE of the service"
         ]
     );
 }

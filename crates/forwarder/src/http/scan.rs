@@ -30,7 +30,7 @@ pub(crate) enum Scanned {
 pub(crate) enum ScanError {
     /// A line ends with LF alone.
     BareLf,
-    /// The first byte cannot begin a head.
+    /// The first byte cannot begin a head, or the first line names no version.
     NotHttp,
     /// The first line is too long.
     FirstLine,
@@ -80,11 +80,15 @@ impl HeadScan {
                     },
                 };
             }
-            if self.lines == 0 && length > 0 && !buf[self.line_start].is_ascii_graphic() {
+            let line = &buf[self.line_start..newline - 1];
+            if self.lines == 0 && line.first().is_some_and(|first| !first.is_ascii_graphic()) {
                 return Scanned::Refused(ScanError::NotHttp);
             }
             if let Some(error) = self.line(length, limits) {
                 return Scanned::Refused(error);
+            }
+            if self.lines == 1 && self.line_start == self.start && !names_version(line) {
+                return Scanned::Refused(ScanError::NotHttp);
             }
             self.line_start = self.scanned;
         }
@@ -124,6 +128,13 @@ impl HeadScan {
     }
 }
 
+/// Whether the first line of a request or of an answer says which version it is of. One of HTTP/0.9 does not, and its sender waits for
+/// the answer.
+fn names_version(line: &[u8]) -> bool {
+    let last_word = memchr::memrchr(b' ', line).map(|space| &line[space + 1..]);
+    line.starts_with(b"HTTP/") || last_word.is_some_and(|word| word.starts_with(b"HTTP/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +167,11 @@ mod tests {
                 Scanned::Complete { start: 4, end: 22 },
             ),
             ("GET / HTTP/1.1\r\n\r", Scanned::More),
+            ("\r\nGET / HTTP/1.1\r\n", Scanned::More),
+            ("HTTP/1.1 200 OK\r\n", Scanned::More),
+            ("GET /\r\n", refused(ScanError::NotHttp)),
+            ("\r\nGET /\r\n", refused(ScanError::NotHttp)),
+            ("GET / FTP/1.1\r\n", refused(ScanError::NotHttp)),
             ("GET / HTTP/1.1\n\n", refused(ScanError::BareLf)),
             ("GET / HTTP/1.1\r\na: b\n", refused(ScanError::BareLf)),
             ("\nGET / HTTP/1.1\r\n\r\n", refused(ScanError::BareLf)),
