@@ -5,7 +5,8 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed,
+    Ordering::Release, Ordering::SeqCst,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -213,6 +214,8 @@ pub struct TargetState {
     health: AtomicU8,
     order: AtomicU8,
     why: ArcSwapOption<String>,
+    /// There is such a time: nearly always there is none, and that is seen sooner so.
+    leaves: AtomicBool,
     leave_at: ArcSwapOption<Instant>,
     pub(crate) passive: Passive,
     /// How often its check has begun to fail.
@@ -238,6 +241,7 @@ impl Default for TargetState {
             health: AtomicU8::new(Health::Unknown.to_u8()),
             order: AtomicU8::new(Order::Ready.to_u8()),
             why: ArcSwapOption::empty(),
+            leaves: AtomicBool::new(false),
             leave_at: ArcSwapOption::empty(),
             passive: Passive::default(),
             falls: AtomicU32::new(0),
@@ -350,12 +354,17 @@ impl TargetState {
 
     /// The time by which whatever uses it must end, if it is to be left.
     pub fn leave_at(&self) -> Option<Instant> {
+        if !self.leaves.load(Acquire) {
+            return None;
+        }
         self.leave_at.load().as_deref().copied()
     }
 
     /// Sets, or takes back, the time by which whatever uses it must end.
     pub fn set_leave_at(&self, leave_at: Option<Instant>) {
+        let leaves = leave_at.is_some();
         self.leave_at.store(leave_at.map(Arc::new));
+        self.leaves.store(leaves, Release);
     }
 
     /// What live traffic says.

@@ -9,29 +9,33 @@ pub(crate) const BYTES: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block(u8x16);
 
-/// Place of the first byte, from `from` on, that is odd by one of the methods of [`Block`]; the end of the text if none is.
-#[inline]
-pub(crate) fn find(text: &[u8], from: usize, odd: impl Fn(Block) -> u32) -> usize {
-    let mut at = from;
-    while let Some(whole) = text.get(at..).and_then(|rest| rest.first_chunk()) {
+/// Place of the first byte that is odd by one of the methods of [`Block`]; the end of the text if none is.
+#[inline(always)]
+pub(crate) fn find_first(text: &[u8], odd: impl Fn(Block) -> u32) -> usize {
+    let mut rest = text;
+    while let Some((whole, behind)) = rest.split_first_chunk() {
         let found = odd(Block::of(whole));
         if found != 0 {
-            return at + found.trailing_zeros() as usize;
+            return text.len() - rest.len() + found.trailing_zeros() as usize;
         }
-        at += BYTES;
+        rest = behind;
     }
-    let left = text.len().saturating_sub(at);
-    let found = match text.last_chunk() {
-        // Those before what is left were looked at, or are not meant.
-        Some(last) => odd(Block::of(last)) >> (BYTES - left),
-        None => {
-            let mut bytes = [0; BYTES];
-            let rest = text.get(at..).unwrap_or_default();
-            bytes[..left].copy_from_slice(rest);
-            odd(Block::of(&bytes))
-        }
-    };
-    at + left.min(found.trailing_zeros() as usize)
+    text.len() - rest.len() + find_in_few(rest, odd)
+}
+
+/// The same for a text of less than [`BYTES`].
+#[inline(never)]
+fn find_in_few(text: &[u8], odd: impl Fn(Block) -> u32) -> usize {
+    let mut bytes = [0; BYTES];
+    bytes[..text.len()].copy_from_slice(text);
+    let found = odd(Block::of(&bytes)).trailing_zeros() as usize;
+    text.len().min(found)
+}
+
+/// The same from `from` on.
+#[inline]
+pub(crate) fn find(text: &[u8], from: usize, odd: impl Fn(Block) -> u32) -> usize {
+    from + find_first(text.get(from..).unwrap_or_default(), odd)
 }
 
 fn all(byte: u8) -> u8x16 {

@@ -330,7 +330,7 @@ impl Keys {
     }
 
     fn iter(&self) -> impl Iterator<Item = u64> {
-        self.keys.into_iter().take(self.count)
+        self.keys.iter().take(self.count).copied()
     }
 
     /// The last one.

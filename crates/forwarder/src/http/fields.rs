@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use crate::http::head::{FieldLines, Header};
+use crate::http::head::{FieldLines, Header, Place};
 
 /// A field name, sorted by what the codec does with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -272,11 +272,16 @@ impl<'h> FieldRun<'h> {
     /// Passes a field of the head on.
     #[inline]
     pub(crate) fn pass(&mut self, out: &mut Vec<u8>, header: &Header<'_>) {
-        let place = &header.place;
-        if !place.neat {
+        if !header.place.neat {
             self.flush(out);
             return write_field(out, header.name, header.value);
         }
+        self.pass_neat(out, &header.place);
+    }
+
+    /// Passes a field of the head on that stands at a neat place.
+    #[inline]
+    pub(crate) fn pass_neat(&mut self, out: &mut Vec<u8>, place: &Place) {
         let name = place.name as usize;
         if self.run.end != name {
             self.flush(out);
@@ -385,7 +390,7 @@ pub(crate) fn hex(number: u128) -> [u8; 32] {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::http::head::{self, FieldRoom, Place};
+    use crate::http::head::{self, FieldRoom};
     use crate::http::scan::HeadLimits;
 
     #[test]

@@ -25,7 +25,7 @@ const UNAUTHENTICATED: u16 = 16;
 
 /// True for a call. `grpc-web` is another protocol, whose statuses are in its messages.
 pub(crate) fn is_call(method: &Method, headers: FieldLines<'_, '_>) -> bool {
-    let mut types = headers.iter().filter(|header| header.is("content-type"));
+    let mut types = headers.named("content-type");
     *method == Method::POST
         && types.any(|header| {
             let rest = header.value.strip_prefix(CONTENT_TYPE);

@@ -30,6 +30,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// How long its name is.
+    #[inline]
+    fn name_bytes(&self) -> usize {
+        (self.colon - self.name) as usize
+    }
+
     /// The place of a field that somebody else has found, by where its parts are in memory.
     pub(crate) fn found(head: &[u8], name: &[u8], value: &[u8]) -> Place {
         let start = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
@@ -85,6 +91,41 @@ impl<'h, 'b> FieldLines<'h, 'b> {
         Self { head, places }
     }
 
+    /// Where they stand.
+    #[inline]
+    pub(crate) fn places(&self) -> &'h [Place] {
+        self.places
+    }
+
+    /// The one at a place.
+    #[inline]
+    pub(crate) fn at(&self, place: &Place) -> Header<'b> {
+        let part = |from: u32, to: u32| self.head.get(from as usize..to as usize);
+        Header {
+            name: part(place.name, place.colon).unwrap_or_default(),
+            value: part(place.value, place.end).unwrap_or_default(),
+            place: *place,
+        }
+    }
+
+    /// True if the one at a place is called so, in any case.
+    #[inline]
+    pub(crate) fn is(&self, place: &Place, name: &str) -> bool {
+        // The length rules out nearly all others.
+        place.name_bytes() == name.len() && self.at(place).is(name)
+    }
+
+    /// Those that are called so, in any case.
+    #[inline]
+    pub(crate) fn named(
+        self,
+        name: &str,
+    ) -> impl DoubleEndedIterator<Item = Header<'b>> + use<'h, 'b, '_> {
+        let places = self.places.iter();
+        let named = places.filter(move |place| self.is(place, name));
+        named.map(move |place| self.at(place))
+    }
+
     /// The head they are of.
     pub(crate) fn head(&self) -> &'b [u8] {
         self.head
@@ -92,14 +133,8 @@ impl<'h, 'b> FieldLines<'h, 'b> {
 
     /// One after the other.
     #[inline]
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Header<'b>> + use<'h, 'b> {
-        let head = self.head;
-        let part = move |from: u32, to: u32| head.get(from as usize..to as usize);
-        self.places.iter().map(move |place| Header {
-            name: part(place.name, place.colon).unwrap_or_default(),
-            value: part(place.value, place.end).unwrap_or_default(),
-            place: *place,
-        })
+    pub(crate) fn iter(self) -> impl DoubleEndedIterator<Item = Header<'b>> + use<'h, 'b> {
+        self.places.iter().map(move |place| self.at(place))
     }
 }
 
@@ -261,36 +296,59 @@ fn fields(text: &[u8], from: usize, room: &mut FieldRoom, limits: &HeadLimits) -
     let room = &mut room.0;
     room.clear();
     let most = limits.fields.min(MAX_FIELDS);
-    let mut name = from;
-    loop {
-        let colon = blocks::find(text, name, Block::not_of_names);
-        let rest = text.get(colon..)?;
-        if rest.first() != Some(&b':') || colon == name {
-            let end = name + CRLF.len();
-            let ends = colon == name && rest.starts_with(CRLF) && end <= limits.bytes;
-            return ends.then_some(end);
-        }
-        let mut value = colon + 1;
-        while text.get(value) == Some(&b' ') {
-            value += 1;
-        }
-        let line_end = blocks::find(text, value, Block::controls);
-        if !text.get(line_end..)?.starts_with(CRLF) || room.len() >= most {
-            return None;
-        }
-        let mut end = line_end;
-        while end > value && text[end - 1] == b' ' {
-            end -= 1;
-        }
+    let mut rest = text.get(from..)?;
+    while room.len() < most && rest.first() != Some(&b'\r') {
+        let name = text.len() - rest.len();
+        let name_bytes = blocks::find_first(rest, Block::not_of_names);
+        let (called, behind) = rest.split_at_checked(name_bytes)?;
+        let Some(value) = behind.strip_prefix(b":").filter(|_| name_bytes > 0) else {
+            break;
+        };
+        let written = value.trim_start_spaces();
+        let spaces = value.len() - written.len();
+        let line_bytes = blocks::find_first(written, Block::controls);
+        let (line, next) = written.split_at_checked(line_bytes)?;
+        rest = next.strip_prefix(CRLF)?;
+        let value_bytes = line.trim_end_spaces().len();
+        let value = name + name_bytes + 1 + spaces;
         room.push(Place {
-            field: Field::of_plain(&text[name..colon]),
-            neat: value == colon + 2 && end == line_end,
+            field: Field::of_plain(called),
+            neat: spaces == 1 && value_bytes == line_bytes,
             name: name as u32,
-            colon: colon as u32,
+            colon: (name + name_bytes) as u32,
             value: value as u32,
-            end: end as u32,
+            end: (value + value_bytes) as u32,
         });
-        name = line_end + CRLF.len();
+    }
+    let end = text.len() - rest.strip_prefix(CRLF)?.len();
+    (end <= limits.bytes).then_some(end)
+}
+
+/// White space as it is around values, but for tabs, which are odd.
+trait Spaces {
+    /// Without the spaces before it.
+    fn trim_start_spaces(&self) -> &Self;
+    /// Without the spaces behind it.
+    fn trim_end_spaces(&self) -> &Self;
+}
+
+impl Spaces for [u8] {
+    #[inline]
+    fn trim_start_spaces(&self) -> &[u8] {
+        let mut rest = self;
+        while let [b' ', behind @ ..] = rest {
+            rest = behind;
+        }
+        rest
+    }
+
+    #[inline]
+    fn trim_end_spaces(&self) -> &[u8] {
+        let mut rest = self;
+        while let [before @ .., b' '] = rest {
+            rest = before;
+        }
+        rest
     }
 }
 

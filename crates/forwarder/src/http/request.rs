@@ -132,6 +132,7 @@ pub(crate) fn parse<'h, 'b>(
                 method: request.method.unwrap_or_default().as_bytes(),
                 target: request.path.unwrap_or_default(),
                 http10: request.version == Some(0),
+                may_have_fragment: true,
             };
             judge(line, FieldLines::new(head, room), url_bytes)
         }
@@ -152,6 +153,7 @@ pub(crate) fn understand<'h, 'b>(
         method,
         target: std::str::from_utf8(target).map_err(|_| bad("malformed request line"))?,
         http10: line.http10,
+        may_have_fragment: false,
     };
     judge(line, FieldLines::new(head, room), url_bytes)
 }
@@ -161,6 +163,7 @@ struct Line<'b> {
     method: &'b [u8],
     target: &'b str,
     http10: bool,
+    may_have_fragment: bool,
 }
 
 /// Says what a head means, or why it is not accepted.
@@ -178,6 +181,9 @@ fn judge<'h, 'b>(
         });
     }
     let gathered = gather(headers)?;
+    if line.may_have_fragment && line.target.contains('#') {
+        return Err(bad("fragment in target"));
+    }
     let (authority, path) = split_target(&method, line.target)?;
     if path.len() > url_bytes {
         return Err(Rejection {
@@ -251,8 +257,9 @@ fn malformed(error: httparse::Error) -> Rejection {
 fn gather<'b>(headers: FieldLines<'_, 'b>) -> Result<Gathered<'b>, Rejection> {
     let mut gathered = Gathered::default();
     let mut h2c = false;
-    for header in headers.iter() {
-        match header.place.field {
+    for place in headers.places() {
+        let header = headers.at(place);
+        match place.field {
             Field::Host => {
                 if gathered.host.replace(header.value).is_some() {
                     return Err(bad("host given twice"));
@@ -301,7 +308,7 @@ fn gather<'b>(headers: FieldLines<'_, 'b>) -> Result<Gathered<'b>, Rejection> {
             | Field::ClientCert
             | Field::Disguised => {}
             Field::Other => {
-                if header.is("accept") {
+                if headers.is(place, "accept") {
                     gathered.wants_json |= fields::prefers_json(header.value);
                 }
             }
@@ -316,9 +323,6 @@ fn split_target<'b>(
     method: &Method,
     target: &'b str,
 ) -> Result<(Option<&'b str>, &'b str), Rejection> {
-    if memchr::memchr(b'#', target.as_bytes()).is_some() {
-        return Err(bad("fragment in target"));
-    }
     if target.starts_with('/') {
         return Ok((None, target));
     }
@@ -434,19 +438,12 @@ impl Fields for RequestHead<'_, '_> {
 impl<'b> RequestHead<'_, 'b> {
     /// The values of the fields of this name, in any case.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
-        self.headers
-            .iter()
-            .filter(move |header| header.is(name))
-            .map(|header| header.value)
+        self.headers.named(name).map(|header| header.value)
     }
 
     /// The same, the last field first.
     pub(crate) fn values_backwards(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
-        self.headers
-            .iter()
-            .rev()
-            .filter(move |header| header.is(name))
-            .map(|header| header.value)
+        self.headers.named(name).rev().map(|header| header.value)
     }
 
     /// The id of the request that is passed on, if the client sent one that is believed.
@@ -495,8 +492,14 @@ impl<'b> RequestHead<'_, 'b> {
         let mut run = FieldRun::new(self.headers.head());
         // Nearly always: what is not known is passed on as it is.
         let plain = edits.is_none() && self.connection.others == 0 && !changes.hides_cookies();
-        for header in self.headers.iter() {
-            let passes = plain && header.place.field == Field::Other
+        for place in self.headers.places() {
+            let known = place.field != Field::Other;
+            if plain && !known && place.neat {
+                run.pass_neat(out, place);
+                continue;
+            }
+            let header = self.headers.at(place);
+            let passes = plain && !known
                 || !edits.is_some_and(|edits| edits.drops(header.name()))
                     && self.passes(
                         out,

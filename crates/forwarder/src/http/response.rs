@@ -159,8 +159,9 @@ struct Gathered {
 
 fn gather(headers: FieldLines<'_, '_>, http10: bool) -> Result<Gathered, BadResponse> {
     let mut gathered = Gathered::default();
-    for header in headers.iter() {
-        match header.place.field {
+    for place in headers.places() {
+        let header = headers.at(place);
+        match place.field {
             Field::ContentLength => {
                 let value = content_length(header.value).ok_or(BadResponse::ContentLength)?;
                 if gathered.length.replace(value).is_some() {
@@ -266,6 +267,9 @@ impl ResponseHead<'_, '_> {
     /// The target's own fields, but those that are changed, behind what is in the run already.
     fn write_fields(&self, out: &mut Vec<u8>, mut run: FieldRun<'_>, changes: &AnswerChanges) {
         let changed = changes.changes_fields();
+        if !changed && !changes.is_private() {
+            return self.pass_fields(out, run);
+        }
         let mut said = !changes.is_private() || changes.drops("cache-control");
         for header in self.passed() {
             if changed && changes.drops(header.name()) {
@@ -282,6 +286,23 @@ impl ResponseHead<'_, '_> {
         if !said {
             write_field(out, "Cache-Control", b"private");
         }
+    }
+
+    /// The target's own fields, as they are.
+    fn pass_fields(&self, out: &mut Vec<u8>, mut run: FieldRun<'_>) {
+        let plain = self.connection.others == 0;
+        for place in self.headers.places() {
+            let known = place.field != Field::Other;
+            if plain && !known && place.neat {
+                run.pass_neat(out, place);
+                continue;
+            }
+            let header = self.headers.at(place);
+            if plain && !known || self.passes(&header) {
+                run.pass(out, &header);
+            }
+        }
+        run.flush(out);
     }
 
     /// The fields that are passed on, in their order.
