@@ -304,6 +304,12 @@ fn a_tls_listener_ends_tls_if_it_has_certificates() {
         ]
     );
     assert_eq!(
+        tls_listener("https", "h2c = true\ntls = { certificates = [\"app\"] }"),
+        [
+            "t.toml:5:1: error[E041]: `h2c` is for clear text, but the listener's protocol is https; remove it: inside TLS, `alpn` is what offers HTTP/2"
+        ]
+    );
+    assert_eq!(
         tls_listener("tcp", "tls = { certificates = [\"app\"] }"),
         [
             "t.toml:5:1: error[E041]: `tls` is for https and tls, but the listener's protocol is tcp; remove it"

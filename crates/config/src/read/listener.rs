@@ -112,7 +112,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
     let accept_proxy = section.get("accept_proxy");
     let accept_proxy = accept_proxy.filter(|item| item.boolean() == Some(true));
     let accept_proxy = accept_proxy.map(|item| item.place().clone());
-    let h2c = http_only(&section, "h2c", protocol).and_then(|item| item.boolean());
+    let h2c = h2c(&section, protocol);
     section.finish();
     ListenerDraft {
         name,
@@ -129,7 +129,7 @@ pub(super) fn read(name: At<String>, section: Section<'_>, files: Files<'_>) -> 
         timeouts,
         limits,
         connections_place,
-        h2c: h2c.unwrap_or_default(),
+        h2c,
     }
 }
 
@@ -185,6 +185,19 @@ pub(super) fn http_only<'d>(
         unfit(&item, "is for http", protocol, remedy);
     }
     Some(item)
+}
+
+/// HTTP/2 by prior knowledge, which there is in clear text only.
+fn h2c(section: &Section<'_>, protocol: ListenerProtocol) -> bool {
+    let Some(item) = http_only(section, "h2c", protocol) else {
+        return false;
+    };
+    let wanted = item.boolean().unwrap_or_default();
+    if wanted && protocol == ListenerProtocol::Https {
+        let remedy = "remove it: inside TLS, `alpn` is what offers HTTP/2";
+        unfit(&item, "is for clear text", protocol, remedy);
+    }
+    wanted
 }
 
 /// The same for TLS.
