@@ -342,6 +342,21 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_whose_bytes_are_relayed_is_small() {
+        let runtime = crate::worker::runtime().unwrap();
+        runtime.block_on(async {
+            let (_socket, address, owner) = listening();
+            let worker = Rc::new(Worker::new(0, Pen::default(), Sealer::default()));
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let opening = tcp::Opening::plain(Stream::Fresh(Some(client)));
+            let admission = owner.load_full().admit(address.ip()).unwrap();
+            let bytes = size_of_val(&tcp::serve(worker, opening, (address, address), admission));
+            // It is moved when it begins, and each of many is there for long.
+            assert!(bytes <= 2400, "{bytes} for each connection");
+        });
+    }
+
+    #[test]
     fn what_waits_when_a_socket_closes_is_served() {
         let runtime = crate::worker::runtime().unwrap();
         runtime.block_on(async {

@@ -230,7 +230,9 @@ async fn open(
             Err(NoPick::Nobody) => Err(Cause::NoTarget),
             Err(NoPick::Full) => {
                 let begun_at = Instant::now();
-                let waited = waiting::wait(worker, group, (key, &tried), client, alarm).await;
+                let waiting = waiting::wait(worker, group, (key, &tried), client, alarm);
+                // Few have to wait: the others need no room for it.
+                let waited = Box::pin(waiting).await;
                 record.queued(begun_at);
                 waited
             }

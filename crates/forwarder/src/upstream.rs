@@ -168,10 +168,14 @@ impl Upstream {
                 let stream = sockets::connect_watched(address, first, lookout).await;
                 return stream.map_err(ConnectError::of);
             }
-            let stream = sockets::connect(address, first).await;
-            let stream = stream.map_err(ConnectError::of)?;
-            announced.map_or(Ok(()), |announced| announced.write(&stream))?;
-            way.enter(stream).await.map_err(ConnectError::Tls)
+            // In a box, so that it takes no room where it is not gone this way.
+            Box::pin(async {
+                let stream = sockets::connect(address, first).await;
+                let stream = stream.map_err(ConnectError::of)?;
+                announced.map_or(Ok(()), |announced| announced.write(&stream))?;
+                way.enter(stream).await.map_err(ConnectError::Tls)
+            })
+            .await
         });
         let connected = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {

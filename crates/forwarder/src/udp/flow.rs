@@ -56,6 +56,8 @@ pub(super) struct Flow {
     /// What its line of the access log says, if there is one to be.
     record: RefCell<Option<Box<Record>>>,
     idle: Cell<Duration>,
+    /// It may have less time than it had.
+    hurried: Cell<bool>,
     moved_at: Cell<Instant>,
     over: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -207,6 +209,7 @@ impl Flow {
             refused: RefCell::new(None),
             record: RefCell::new(record),
             idle: Cell::new(Duration::ZERO),
+            hurried: Cell::new(true),
             moved_at: Cell::new(Instant::now()),
             over: Cell::new(false),
             waker: RefCell::new(None),
@@ -282,6 +285,7 @@ impl Flow {
         };
         listener.count_request(worker.index, false);
         self.idle.set(group.settings().udp.idle);
+        self.hurried.set(true);
         *self.link.borrow_mut() = Some(Link {
             socket: Rc::new(socket),
             lease,
@@ -474,6 +478,10 @@ impl Flow {
 
     /// Ready once nothing has moved for too long.
     fn poll_quiet(&self, cx: &mut Context<'_>, place: &Place, alarm: &mut Alarm) -> Poll<()> {
+        // The time is looked at only when none may be left, or less than before.
+        if place.close_at.get().is_none() && !self.hurried.take() {
+            ready!(alarm.poll(cx));
+        }
         loop {
             let quiet_at = self.moved_at.get() + self.idle.get();
             let end_at = place.close_at.get().map_or(quiet_at, |at| at.min(quiet_at));
@@ -522,7 +530,7 @@ impl Flow {
         if count > 0 && link.lease.is_trial() {
             link.lease.serves(Instant::now());
         }
-        link.silent_since.set(Instant::now());
+        link.silent_since.set(self.moved_at.get());
         self.note(|record| {
             record.bytes_out += bytes;
             record.fault = None;
