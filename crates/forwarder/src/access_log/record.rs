@@ -16,7 +16,7 @@ use super::line::{Line, key};
 use super::pen::{Pen, Shape};
 use crate::buffers::Buffer;
 use crate::cause::Cause;
-use crate::http::fields::{hex, write_address, write_number};
+use crate::http::fields::{write_address, write_number};
 use crate::http::request::RequestHead;
 use crate::listener::SharedListener;
 use crate::tls::facts::Facts;
@@ -180,6 +180,12 @@ impl Record {
         self.client_wait = at.saturating_duration_since(self.begun_at);
     }
 
+    /// When its head had come, if it came in one piece: no time has passed since then.
+    pub(crate) fn just_begun(&self) -> Option<Instant> {
+        let is_new = self.client_wait.is_zero() && self.attempts == 0;
+        is_new.then_some(self.begun_at)
+    }
+
     /// It waited for a place at a target since `since`.
     pub(crate) fn queued(&mut self, since: Instant) {
         self.queue += since.elapsed();
@@ -298,14 +304,14 @@ impl Record {
         pen: &Pen,
         head: &RequestHead<'_, '_>,
         client: IpAddr,
-        (believed, id): (Option<&[u8]>, u128),
+        (believed, id): (Option<&[u8]>, &[u8]),
         http2: bool,
     ) {
         let Some(shape) = pen.shape() else { return };
         let mut line = Line::new(self.told.vec(), shape.format);
         match believed {
             Some(believed) => line.text(key!("request"), believed, MAX_TEXT),
-            None => line.made(key!("request"), |out| out.extend_from_slice(&hex(id))),
+            None => line.made(key!("request"), |out| out.extend_from_slice(id)),
         }
         line.made(key!("client"), |out| write_address(out, client));
         let (path, query) = head.path_and_query();

@@ -15,8 +15,8 @@ pub(crate) struct RequestChanges<'a> {
     pub(crate) edits: Option<&'a HeaderEdits>,
     /// Cookies of these names are for us alone.
     pub(crate) hidden: [Option<&'a str>; 2],
-    /// Written as 32 digits unless the client has an id that is believed.
-    pub(crate) id: u128,
+    /// Written unless the client has an id that is believed.
+    pub(crate) id: [u8; 32],
 }
 
 impl RequestChanges<'_> {

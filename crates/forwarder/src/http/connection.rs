@@ -21,6 +21,7 @@ use crate::http::changes::{RequestChanges, edit_trailers};
 use crate::http::chunked::Emit;
 use crate::http::direct::{self, Direct};
 use crate::http::exchange::{ClientSide, Sending};
+use crate::http::fields::hex;
 use crate::http::grpc;
 use crate::http::head::{self, FieldRoom, MAX_FIELDS};
 use crate::http::origin;
@@ -385,10 +386,10 @@ impl Connection {
         let limits = &settings.limits;
         let peer = self.peer.ip();
         let source = origin::client(&head, peer, self.trusted, &settings.trusted_proxies);
-        let id = self.worker.request_id();
+        let id = hex(self.worker.request_id());
         let closing = self.is_closing();
         let (pen, record) = (&self.worker.pen, &mut self.client.record);
-        let ids = (head.believed_id(self.trusted), id);
+        let ids = (head.believed_id(self.trusted), id.as_slice());
         record.tell_head(pen, &head, source, ids, http2);
         if let Some(facts) = self.client.stream.facts() {
             record.tell_encryption(pen, Some(facts), None);

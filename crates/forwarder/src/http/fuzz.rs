@@ -192,7 +192,7 @@ fn written(head: &RequestHead<'_, '_>) -> (Vec<u8>, RequestFacts) {
     let changes = RequestChanges {
         edits: None,
         hidden: [None; 2],
-        id: 1,
+        id: [b'1'; 32],
     };
     let mut out = Vec::new();
     head.write(&mut out, &client, &changes);

@@ -14,7 +14,7 @@ use crate::blocks::{self, Block};
 use crate::http::body::Framing;
 use crate::http::changes::{RequestChanges, write_set};
 use crate::http::fields::{
-    self, Connection, Field, FieldRun, content_length, hex, list, write_address, write_field,
+    self, Connection, Field, FieldRun, content_length, list, write_address, write_field,
     write_number,
 };
 use crate::http::grpc;
@@ -521,7 +521,7 @@ impl<'b> RequestHead<'_, 'b> {
         }
         if !kept.id {
             out.extend_from_slice(b"X-Request-Id: ");
-            out.extend_from_slice(&hex(changes.id));
+            out.extend_from_slice(&changes.id);
             out.extend_from_slice(b"\r\n");
         }
         match self.facts.framing {

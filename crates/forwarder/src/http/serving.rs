@@ -57,7 +57,8 @@ async fn answer(
     let mut failed: Option<Cause> = None;
     loop {
         let fresh = kept.is_some();
-        let now = Instant::now();
+        let begun_at = connection.client.record.just_begun();
+        let now = begun_at.unwrap_or_else(Instant::now);
         let leased = match kept.take() {
             Some(lease) => Ok(lease),
             None => place(connection, group, sticking, (now, key, &tried)).await,

@@ -5,6 +5,7 @@ use balancer::HeaderEdits;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::fields::hex;
 use crate::http::head;
 use crate::http::scan::{HeadLimits, HeadScan, Scanned};
 
@@ -67,7 +68,7 @@ fn write_edited(
         &RequestChanges {
             edits,
             hidden: [None; 2],
-            id: 0xabc,
+            id: hex(0xabc),
         },
     );
     (String::from_utf8(out).unwrap(), head.facts)
