@@ -76,21 +76,23 @@ impl Checks {
         }
     }
 
-    /// A member takes its place beside `mate`. Where that one has the kernel asked already, what the other knows comes too late.
+    /// A member takes its place beside others. Where they have the kernel asked already, what it knows comes too late.
     pub(crate) fn joined(
         &mut self,
         now: u64,
         node: usize,
-        (member, mate): (usize, usize),
+        (member, mates): (usize, &[usize]),
         claims: bool,
     ) {
         self.regrouped(now, node);
-        let [one, other] = [member, mate].map(|it| self.facts[node][it].clone());
-        self.facts[node][member].merge(&other);
-        self.facts[node][mate].merge(&one);
-        if claims {
-            self.facts[node][member].obeyed = None;
-            self.facts[node][mate].obeyed = None;
+        let all: Vec<usize> = mates.iter().copied().chain([member]).collect();
+        let before: Vec<Facts> = all.iter().map(|&it| self.facts[node][it].clone()).collect();
+        for &one in &all {
+            let facts = &mut self.facts[node][one];
+            before.iter().for_each(|other| facts.merge(other));
+            if claims {
+                facts.obeyed = None;
+            }
         }
     }
 

@@ -140,9 +140,10 @@ impl World {
         let joining = machine.decisions.remove(own);
         let now = self.instant();
         self.note(format!("node {node}: m{member} joins m{mate}"));
-        let group = self.nodes[node].router_of(mate).unwrap();
-        let claims = group.status().phase == PhaseName::Claiming;
-        self.checks.joined(self.now, node, (member, mate), claims);
+        let group = self.nodes[node].decision_of(mate).unwrap();
+        let claims = group.router.status().phase == PhaseName::Claiming;
+        let mates = group.members();
+        self.checks.joined(self.now, node, (member, &mates), claims);
         let decision = self.nodes[node].decision_mut(mate).unwrap();
         let directives = decision.router.join(now, joining.router);
         self.nodes[node].links[member].joining = true;

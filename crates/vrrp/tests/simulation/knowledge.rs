@@ -39,7 +39,12 @@ impl Facts {
         self.obeyed = obeyed.max_by_key(|heard| heard.at);
         self.farewell_at = self.farewell_at.max(other.farewell_at);
         self.claimed_at = self.claimed_at.max(other.claimed_at);
-        self.lower.extend(&other.lower);
+        for (leg, heard) in &other.lower {
+            let known = self.lower.entry(*leg).or_insert(*heard);
+            if known.at < heard.at {
+                *known = *heard;
+            }
+        }
         self.pauses.extend(&other.pauses);
         self.healthy_since = None;
     }
