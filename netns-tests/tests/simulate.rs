@@ -35,7 +35,7 @@ fn what_is_told_is_what_happens_and_nothing_is_touched() {
     measured(|| {
         let lab = Lab::new().unwrap();
         let config = PairConfig {
-        extra: "\n[vrrp.main.track]\nforwarder = true\nscripts = { disk = { run = [\"/bin/true\"], every = \"1s\", weight = -150 } }\n".to_owned(),
+        extra: "\n[vrrp.main.track]\nforwarder = true\nscripts = { disk = { run = [\"/bin/true\"], every = \"1s\", weight = -150 } }\nfiles = { manual = { path = \"/nonexistent/tandem-weight\" } }\n".to_owned(),
         ..PairConfig::default()
     };
         let (one, two) = Tandem::pair(&lab, &config).unwrap();
@@ -55,6 +55,10 @@ fn what_is_told_is_what_happens_and_nothing_is_touched() {
         let (ours, theirs, taken) = end(&told);
         assert_eq!((ours, theirs), ("backup", "active"), "{told}");
         assert!(taken.unwrap() <= 361, "{told}");
+        // By a file with a number just as well.
+        let told = simulate(&one, &["track", "manual", "-150"]);
+        assert_eq!(told["priority_then"], 50, "{told}");
+        assert_eq!(end(&told).1, "active", "{told}");
         let told = simulate(&one, &["peer", "priority", "100"]);
         assert_eq!(end(&told), ("active", "backup", None), "{told}");
         // What an operator may order, and from whom the address goes: lb1 has never heard lb2, but knows where it is.
@@ -74,12 +78,26 @@ fn what_is_told_is_what_happens_and_nothing_is_touched() {
             out.contains("priority 100 -> 1") && out.contains("nothing moves"),
             "{out}"
         );
-        let (code, out, err) = one.cli(&["simulate", "eth7", "down"]).unwrap();
-        assert_ne!(code, 0);
-        assert!(
-            format!("{out}{err}").contains("runs on or tracks `eth7`"),
-            "{out}{err}"
+        assert_eq!(two.cli(&["maint", "on"]).unwrap().0, 0);
+        let told = simulate(&two, &["maint", "off"]);
+        assert_eq!(
+            (&told["priority"], &told["priority_then"]),
+            (&Value::from(1), &Value::from(100)),
+            "{told}"
         );
+        assert_eq!(two.cli(&["maint", "off"]).unwrap().0, 0);
+        for (words, says) in [
+            ("eth7 down", "runs on or tracks `eth7`"),
+            ("track nothing fail", "nothing tracked is called `nothing`"),
+            ("track manual ok", "say which number"),
+            ("track disk 7", "say ok or fail"),
+            ("group nothing down", "tracks a group `nothing`"),
+            ("eth0 sideways", "IFACE down|up, peer silent"),
+        ] {
+            let (code, out, err) = one.cli(&["simulate", words]).unwrap();
+            assert_eq!(code, 1, "{words}: {out}{err}");
+            assert!(format!("{out}{err}").contains(says), "{words}: {out}{err}");
+        }
 
         let after = [&one, &two].map(|node| node.last_transition().unwrap());
         assert_eq!(before, after, "a simulation moved something");

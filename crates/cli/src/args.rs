@@ -210,7 +210,7 @@ pub(crate) enum Command {
     #[command(after_help = help::SIMULATE)]
     Simulate {
         /// What is assumed
-        #[arg(required = true)]
+        #[arg(required = true, allow_negative_numbers = true)]
         what: Vec<String>,
     },
 

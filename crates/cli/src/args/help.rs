@@ -261,8 +261,10 @@ with the state and the configuration of now. Nothing is touched.
   peer silent              the other router is gone
   peer priority N          the other router has this priority
   track NAME ok|fail       a script, file, process or probe
-  forwarder down           the data plane has died
-  maint on                 this node in maintenance
+  track NAME NUMBER        a file that holds a number
+  group NAME down|up       a target group that is tracked
+  forwarder down|up        the data plane has died, or is there
+  maint on|off             this node in maintenance, or out of it
   handover, stop           what these orders would do
 
 Examples:

@@ -3,6 +3,8 @@
 //! Facts are assumed, judged as real ones are, and handed to copies of the decisions; a thread of its own goes through what follows, so that
 //! the loop only copies. Nothing is touched.
 
+mod assumption;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use vrrp::{Action, Contribution, Event, MemberId, Priority, Rehearsal, State, Vi
 use super::instance::Instance;
 use super::tracking::{self, DataPlane, LinkFact, Verdict, World};
 use super::{Director, status};
+use assumption::Assumption;
 
 /// Decisions gone through in one simulation.
 const DECISIONS: usize = 64;
@@ -23,51 +26,6 @@ const HORIZON: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_secs(600);
 
 type Answer = oneshot::Sender<Result<SimulateResult, ErrorAnswer>>;
-
-/// What is assumed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Assumption {
-    Link { name: String, fact: LinkFact },
-    PeerSilent,
-    PeerPriority(u8),
-    Track { name: String, up: bool },
-    ForwarderDown,
-    Maintenance,
-    Handover,
-    Stop,
-}
-
-impl Assumption {
-    fn parse(words: &str) -> Option<Self> {
-        let words: Vec<&str> = words.split_whitespace().collect();
-        let owned = |name: &[&str]| name.join(" ");
-        match &words[..] {
-            ["peer", "silent"] => Some(Self::PeerSilent),
-            ["peer", "priority", number] => number
-                .parse()
-                .ok()
-                .filter(|number| *number > 0)
-                .map(Self::PeerPriority),
-            ["forwarder", "down"] => Some(Self::ForwarderDown),
-            ["maint", "on"] => Some(Self::Maintenance),
-            ["handover"] => Some(Self::Handover),
-            ["stop"] => Some(Self::Stop),
-            ["track", name @ .., how @ ("ok" | "fail")] if !name.is_empty() => Some(Self::Track {
-                name: owned(name),
-                up: *how == "ok",
-            }),
-            [name, how @ ("up" | "down")] => Some(Self::Link {
-                name: (*name).to_owned(),
-                fact: if *how == "up" {
-                    LinkFact::Running
-                } else {
-                    LinkFact::Down
-                },
-            }),
-            _ => None,
-        }
-    }
-}
 
 /// One decision to go through.
 struct Case {
@@ -84,9 +42,8 @@ impl Director {
             remedy: Some(remedy),
         };
         let Some(assumption) = Assumption::parse(words) else {
-            let remedy = "IFACE down|up, peer silent, peer priority N, track NAME ok|fail, forwarder down, maint on, handover, stop";
             let error = format!("nothing is known of `{words}`");
-            return drop(answer.send(Err(refuse(error, remedy.to_owned()))));
+            return drop(answer.send(Err(refuse(error, Assumption::FORMS.to_owned()))));
         };
         if let Err(error) = self.is_about_something(&assumption) {
             let remedy = "`tandem vrrp` shows what is tracked".to_owned();
@@ -141,22 +98,39 @@ impl Director {
                 used.then_some(())
                     .ok_or_else(|| format!("no virtual router runs on or tracks `{name}`"))
             }
-            Assumption::Track { name, .. } => {
+            Assumption::Track { name, .. } | Assumption::Number { name, .. } => {
                 let mut checks = routers.flat_map(|router| &router.track.checks);
                 let tracked = checks.find(|tracked| is_called(tracked, name));
                 let tracked =
                     tracked.ok_or_else(|| format!("nothing tracked is called `{name}`"))?;
-                match tracked.effect {
-                    config::Effect::Number(_) => {
-                        Err(format!("`{name}` is a number, and neither ok nor failed"))
+                let is_number = matches!(tracked.effect, config::Effect::Number(_));
+                match (assumption, is_number) {
+                    (Assumption::Track { .. }, true) => Err(format!(
+                        "`{name}` is a number, and neither ok nor failed: say which number"
+                    )),
+                    (Assumption::Number { .. }, false) => {
+                        Err(format!("`{name}` is no number: say ok or fail"))
                     }
-                    config::Effect::Fault | config::Effect::Weight(_) => Ok(()),
+                    _ => Ok(()),
                 }
+            }
+            Assumption::Group { name, .. } => {
+                let mut groups = routers.flat_map(|router| &router.track.groups);
+                let tracked = groups.any(|group| group.name == *name);
+                tracked
+                    .then_some(())
+                    .ok_or_else(|| format!("no virtual router tracks a group `{name}`"))
+            }
+            Assumption::Forwarder { .. } => {
+                let follows = routers.any(|router| router.track.forwarder);
+                let serves = self.plane_facts(Instant::now()).0 != DataPlane::Off;
+                (follows && serves).then_some(()).ok_or_else(|| {
+                    "no virtual router follows the forwarder: there are no listeners, or `track.forwarder` is false".to_owned()
+                })
             }
             Assumption::PeerSilent
             | Assumption::PeerPriority(_)
-            | Assumption::ForwarderDown
-            | Assumption::Maintenance
+            | Assumption::Maintenance { .. }
             | Assumption::Handover
             | Assumption::Stop => Ok(()),
         }
@@ -211,7 +185,9 @@ impl Director {
         };
         let active = core.state == State::Active;
         let order = match assumption {
-            Assumption::Maintenance | Assumption::Handover if active && peer.is_some() => {
+            Assumption::Maintenance { on: true } | Assumption::Handover
+                if active && peer.is_some() =>
+            {
                 Some(Event::Handover)
             }
             Assumption::Stop => Some(Event::Shutdown),
@@ -231,8 +207,12 @@ impl Director {
         };
         let horizon = HORIZON + core.down_interval * 2 + delay;
         let names: Vec<&str> = members.iter().map(|one| one.config.name.as_str()).collect();
+        let mut router = instance.router.copy();
+        if *assumption == (Assumption::Maintenance { on: false }) && self.rest().is_some() {
+            router.forget_handover();
+        }
         Case {
-            router: instance.router.copy(),
+            router,
             rehearsal: Rehearsal {
                 peer,
                 peer_address: self.other().map(|node| node.address),
@@ -266,21 +246,33 @@ impl Director {
     /// What tracking would say.
     fn verdict_if(&self, now: Instant, instance: &Instance, assumption: &Assumption) -> Verdict {
         let mut checks = self.checks.clone();
-        if let Assumption::Track { name, up } = assumption {
-            let tracked = instance.config.track.checks.iter();
-            for tracked in tracked.filter(|tracked| is_called(tracked, name)) {
-                checks.assume(tracked, *up);
+        for tracked in &instance.config.track.checks {
+            match assumption {
+                Assumption::Track { name, up } if is_called(tracked, name) => {
+                    checks.assume(tracked, *up);
+                }
+                Assumption::Number { name, number } if is_called(tracked, name) => {
+                    checks.assume_number(tracked, *number);
+                }
+                _ => {}
             }
         }
-        let down = DataPlane::Down("signal 9 (assumed)".to_owned());
-        let (plane, settled) = self.plane_facts(now);
+        let mut usable = self.plane.usable().clone();
+        if let Assumption::Group { name, up } = assumption {
+            let all = if *up { usize::MAX } else { 0 };
+            usable.insert(name.clone(), all);
+        }
+        let (plane, settled) = match assumption {
+            Assumption::Forwarder { up: true } => (serving(), true),
+            Assumption::Forwarder { up: false } => {
+                (DataPlane::Down("signal 9 (assumed)".to_owned()), true)
+            }
+            _ => self.plane_facts(now),
+        };
         let world = World {
-            plane: match assumption {
-                Assumption::ForwarderDown if plane != DataPlane::Off => &down,
-                _ => &plane,
-            },
+            plane: &plane,
             settled,
-            usable: self.plane.usable(),
+            usable: &usable,
             checks: &checks,
         };
         let mut verdict = tracking::judge(&instance.config, &world, |name| match assumption {
@@ -290,14 +282,12 @@ impl Director {
             } if assumed == name => *fact,
             _ => self.facts.link_fact(name),
         });
-        verdict.contributions.extend(self.rest());
-        if *assumption == Assumption::Maintenance && self.rest().is_none() {
-            verdict.contributions.push(Contribution {
-                what: "maintenance (assumed)".to_owned(),
-                delta: 0,
-                cap: Some(1),
-            });
-        }
+        let rest = self.rest();
+        verdict.contributions.extend(match assumption {
+            Assumption::Maintenance { on: false } => None,
+            Assumption::Maintenance { on: true } => Some(rest.unwrap_or_else(assumed_rest)),
+            _ => rest,
+        });
         // What stands against it for other reasons goes with the link that is assumed to be well.
         let healed = matches!(assumption, Assumption::Link { name, fact: LinkFact::Running } if *name == instance.config.interface);
         let obstacle = instance.obstacle.clone().filter(|_| !healed);
@@ -306,6 +296,20 @@ impl Director {
             .or(obstacle)
             .or_else(|| instance.evidence.obstacle());
         verdict
+    }
+}
+
+fn serving() -> DataPlane {
+    DataPlane::Serving {
+        first_health_round_done: true,
+    }
+}
+
+fn assumed_rest() -> Contribution {
+    Contribution {
+        what: "maintenance (assumed)".to_owned(),
+        delta: 0,
+        cap: Some(1),
     }
 }
 
@@ -379,40 +383,5 @@ fn words(action: &Action) -> Option<String> {
         | Action::Claim
         | Action::StopAnnouncing
         | Action::Stopped => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_can_be_assumed() {
-        let link = |name: &str, fact| Assumption::Link {
-            name: name.to_owned(),
-            fact,
-        };
-        let track = |name: &str, up| Assumption::Track {
-            name: name.to_owned(),
-            up,
-        };
-        let cases = [
-            ("eth0 down", Some(link("eth0", LinkFact::Down))),
-            (" eth1  up ", Some(link("eth1", LinkFact::Running))),
-            ("peer silent", Some(Assumption::PeerSilent)),
-            ("peer priority 254", Some(Assumption::PeerPriority(254))),
-            ("track disk fail", Some(track("disk", false))),
-            ("track script disk ok", Some(track("script disk", true))),
-            ("forwarder down", Some(Assumption::ForwarderDown)),
-            ("maint on", Some(Assumption::Maintenance)),
-            ("peer priority 0", None),
-            ("peer priority 256", None),
-            ("track fail", None),
-            ("eth0", None),
-            ("", None),
-        ];
-        for (words, expected) in cases {
-            assert_eq!(Assumption::parse(words), expected, "{words}");
-        }
     }
 }

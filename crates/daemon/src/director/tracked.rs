@@ -82,18 +82,15 @@ impl Director {
         })
     }
 
-    /// What is looked at no more although it should be.
+    /// What is looked at no more although it should be: the runner is silent, or a look is stuck.
     pub(super) fn tracking_problems(&self, now: Instant) -> Vec<String> {
         let all = (self.running.config.vrrp.iter()).flat_map(|router| &router.track.checks);
         let mut problems: Vec<String> = all
             .filter_map(|tracked| {
                 let standing = self.checks.standing(tracked)?;
-                let silent = standing.overdue(now, &tracked.watch)?;
-                let (label, silent) = (tracked.label(), silent.as_secs());
-                Some(format!(
-                    "{label} has not been looked at for {silent} s; it counts as {}",
-                    standing.word(now)
-                ))
+                let problem = standing.problem(now, &tracked.watch)?;
+                let (label, word) = (tracked.label(), standing.word(now));
+                Some(format!("{label} {problem}; it counts as {word}"))
             })
             .collect();
         problems.sort_unstable();

@@ -56,3 +56,13 @@ pub(crate) struct Finding {
     /// How long the look took, in milliseconds.
     pub took_ms: u64,
 }
+
+impl Finding {
+    /// The words of a look that was not made, because the one before it is stuck.
+    pub(crate) const STUCK: &str = "the look before it has not ended";
+
+    /// Whether the look before it is stuck: a program that cannot be killed, a disk that does not answer.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.words == Self::STUCK
+    }
+}

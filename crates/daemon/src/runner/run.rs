@@ -112,6 +112,7 @@ fn carry_out(
         Err(error) => return drop(report.send(not_started(start_words(program, &error)))),
     };
     let mut watched = Watched {
+        name: &program.run[0],
         child,
         output: Output::new(output),
         stage: Stage::Running {
@@ -175,7 +176,8 @@ enum Stage {
     Unkillable,
 }
 
-struct Watched {
+struct Watched<'p> {
+    name: &'p str,
     child: Child,
     output: Output,
     stage: Stage,
@@ -183,7 +185,7 @@ struct Watched {
     report: Option<oneshot::Sender<RunReport>>,
 }
 
-impl Watched {
+impl Watched<'_> {
     /// Until the program has ended, however long that takes. It has not been waited for then, so that its number still means its group.
     fn watch(&mut self, cancelled: &PipeReader) -> std::io::Result<()> {
         let end = ChildFd::open(self.child.id())?;
@@ -233,6 +235,11 @@ impl Watched {
             Stage::Asked { until } if until <= now => self.kill(),
             Stage::Killed { until } if until <= now => {
                 self.stage = Stage::Unkillable;
+                tracing::warn!(
+                    program = self.name,
+                    process = self.child.id(),
+                    "a program was killed and is still there: it is waited for, and not started again meanwhile"
+                );
                 self.say(RunEnd::Unkillable);
             }
             Stage::Running { .. }
@@ -244,9 +251,12 @@ impl Watched {
 
     fn kill(&mut self) {
         self.signal(Signal::Kill);
-        self.stage = Stage::Killed {
-            until: Instant::now() + KILL_LIMIT,
-        };
+        // That it cannot be ended is told once.
+        if !matches!(self.stage, Stage::Unkillable) {
+            self.stage = Stage::Killed {
+                until: Instant::now() + KILL_LIMIT,
+            };
+        }
     }
 
     /// An error means that nobody of the group may be signalled, which shows soon enough.

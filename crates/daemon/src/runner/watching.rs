@@ -119,7 +119,7 @@ impl Look {
         let began_at = Instant::now();
         let limit = self.watch.timeout;
         let Ok(turn) = timeout(limit, Arc::clone(&self.turn).lock_owned()).await else {
-            return finding(began_at, Err("the look before it has not ended".to_owned()));
+            return finding(began_at, Err(Finding::STUCK.to_owned()));
         };
         let outcome = match &self.watch.probe {
             Probe::Script { run } => self.script(run, turn).await,

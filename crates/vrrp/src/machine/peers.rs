@@ -255,7 +255,8 @@ impl VirtualRouter {
             let words = format!("{peer} sends each {}, ours is {ours}", heard.interval);
             self.raise(now, id, AlarmKind::IntervalMismatch, words, out);
         }
-        if notes.no_link_local {
+        // Two with one list have both been told to do without: then it is no surprise of the wire.
+        if notes.no_link_local && notes.list_differs {
             let words = format!("the list of {peer} does not begin with a link-local address");
             self.raise(now, id, AlarmKind::NoLinkLocal, words, out);
         }

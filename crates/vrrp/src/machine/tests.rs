@@ -151,9 +151,20 @@ impl Bench {
         interval: u16,
         checksum: ChecksumForm,
     ) -> Event {
+        self.arrival(&self.advert(from, priority, interval, checksum))
+    }
+
+    /// What a router of the same settings sends.
+    fn advert(
+        &self,
+        from: &str,
+        priority: u8,
+        interval: u16,
+        checksum: ChecksumForm,
+    ) -> Advertisement {
         let (source, family) = (ip(from), Family::of(ip(from)));
         let settings = self.router.settings();
-        let advert = Advertisement {
+        Advertisement {
             family,
             vrid: settings.vrid,
             version: settings.version,
@@ -165,7 +176,11 @@ impl Bench {
             checksum,
             password: settings.password.clone(),
             authentication: None,
-        };
+        }
+    }
+
+    fn arrival(&self, advert: &Advertisement) -> Event {
+        let (source, family) = (advert.source, advert.family);
         let octets = advert.encode(group(family));
         let datagram = match family {
             Family::V4 => parse_ipv4(&octets).unwrap(),

@@ -119,6 +119,14 @@ impl Checks {
         }
     }
 
+    /// Has a file hold a number that it does not, for a copy that is only thought about.
+    pub(in crate::director) fn assume_number(&mut self, tracked: &TrackedCheck, number: i64) {
+        self.assume(tracked, true);
+        if let Some(standing) = self.standings.get_mut(&key(tracked)) {
+            standing.value = Some(number);
+        }
+    }
+
     /// How something that a virtual router tracks stands.
     pub(in crate::director) fn standing(&self, tracked: &TrackedCheck) -> Option<&Standing> {
         self.standings.get(&key(tracked))
@@ -175,6 +183,17 @@ impl Standing {
         let silent = now.saturating_duration_since(since);
         // An unkillable program is reported some two seconds after its limit.
         (silent > watch.every + watch.timeout + PATIENCE).then_some(silent)
+    }
+
+    /// Why it is not looked at any more although it should be, in words that its name goes before.
+    pub(in crate::director) fn problem(&self, now: Instant, watch: &Watch) -> Option<String> {
+        if let Some(silent) = self.overdue(now, watch) {
+            let silent = silent.as_secs();
+            return Some(format!("has not been looked at for {silent} s"));
+        }
+        let (_, finding) = self.last.as_ref()?;
+        let words = "is stuck: the look before has not come back, and no other is made meanwhile";
+        finding.is_stuck().then(|| words.to_owned())
     }
 
     /// What it adds to the priority by `effect`; an error is a fault.

@@ -182,8 +182,12 @@ impl Looked {
     }
 
     fn find(&mut self, passed: bool, number: Option<i64>) {
-        let (watched, _) = self.checks.watches()[0].clone();
         let words = if passed { "fine" } else { "full" };
+        self.find_in_words(passed, number, words);
+    }
+
+    fn find_in_words(&mut self, passed: bool, number: Option<i64>, words: &str) {
+        let (watched, _) = self.checks.watches()[0].clone();
         let finding = Finding {
             passed,
             number,
@@ -314,6 +318,27 @@ fn what_is_not_looked_at_any_more_is_said() {
         standing.overdue(later, &tracked.watch).is_some()
     };
     assert!(!overdue(65) && overdue(66));
+}
+
+#[test]
+fn what_is_stuck_is_said_until_it_comes_back() {
+    let mut looked = Looked::at(Effect::Weight(-10));
+    let problem = |looked: &Looked| {
+        let tracked = &looked.router.track.checks[0];
+        let standing = looked.checks.standing(tracked).unwrap();
+        standing.problem(looked.now, &tracked.watch)
+    };
+    looked.find(false, None);
+    assert_eq!(
+        problem(&looked),
+        None,
+        "what fails is no problem of the node"
+    );
+    looked.find_in_words(false, None, Finding::STUCK);
+    let words = problem(&looked).unwrap();
+    assert!(words.starts_with("is stuck"), "{words}");
+    looked.find(true, None);
+    assert_eq!(problem(&looked), None);
 }
 
 #[test]
