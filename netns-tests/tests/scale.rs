@@ -12,6 +12,7 @@ use netns_tests::{
     Crowd, Device, Host, Lab, Observer, PairConfig, Part, Tandem, cpu_time, missed, wait_until,
     within,
 };
+use serde_json::Value;
 
 const ROUTERS: usize = 250;
 /// From one advertisement to the next.
@@ -125,6 +126,78 @@ fn a_thousand_virtual_routers_leave_with_a_farewell_each_and_nobody_is_killed() 
         usize::from(crowd.links),
         "each link has its own address only:\n{held}"
     );
+}
+
+/// Virtual routers that move together.
+const TOGETHER: usize = 60;
+/// Longer than a claim waits to be called a conflict.
+const SUSPENSE: Duration = Duration::from_millis(1500);
+
+/// Whether all virtual routers of a node are in a state.
+fn all_are(node: &Tandem<'_>, state: &str) -> bool {
+    let Ok(status) = node.status() else {
+        return false;
+    };
+    let routers = status["vrrp"].as_array().cloned().unwrap_or_default();
+    routers.len() == TOGETHER && routers.iter().all(|router| router["state"] == state)
+}
+
+/// Claims of others that a node took for conflicts.
+fn conflicts(node: &Tandem<'_>) -> u64 {
+    let (_, out, err) = node.cli(&["--json", "vrrp"]).unwrap();
+    let routers: Value =
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+    let routers = routers.as_array().unwrap();
+    assert_eq!(routers.len(), TOGETHER);
+    let counted = |router: &Value| router["counters"]["address_conflicts"].as_u64();
+    routers.iter().map(|router| counted(router).unwrap()).sum()
+}
+
+/// The node that has the addresses sees sixty of them claimed before it has read that it has to yield.
+#[test]
+fn sixty_addresses_that_move_together_are_no_conflict() {
+    measured(|| {
+        let crowd = Crowd::of(TOGETHER);
+        let lab = Lab::new().unwrap();
+        crowd.plug(&lab, Host::Lb1, Host::Lb2).unwrap();
+        let quiet = PairConfig {
+            listener: false,
+            ..PairConfig::default()
+        };
+        let [mut one, mut two] =
+            [Host::Lb1, Host::Lb2].map(|host| Tandem::new(&lab, host, &quiet).unwrap());
+        for node in [&mut one, &mut two] {
+            node.write_config(&crowd.tandem(true)).unwrap();
+            node.start().unwrap();
+        }
+        let settled = |one: &Tandem<'_>, two: &Tandem<'_>| {
+            wait_until("the preferred node has all of them", PATIENCE, || {
+                all_are(one, "active") && all_are(two, "backup")
+            })
+            .unwrap();
+        };
+        settled(&one, &two);
+        one.stop(PATIENCE).unwrap();
+        wait_until("the other node has all of them", PATIENCE, || {
+            all_are(&two, "active")
+        })
+        .unwrap();
+        // Within the first second after a takeover a claim would count for nothing.
+        std::thread::sleep(SUSPENSE);
+        one.start().unwrap();
+        settled(&one, &two);
+        // What would have been called a conflict by then; no fact would end it sooner.
+        std::thread::sleep(SUSPENSE);
+        let found = [&one, &two].map(conflicts);
+        assert_measured(found == [0, 0], || {
+            let events = [&one, &two].map(|node| node.cli(&["events"]).unwrap().1);
+            format!("conflicts {found:?}\n{}", events.join("\n"))
+        });
+        for node in [&one, &two] {
+            let events = node.cli(&["events"]).unwrap().1;
+            assert!(!events.contains("is claimed by"), "{events}");
+        }
+    });
 }
 
 /// Shells that do nothing without end.
