@@ -76,21 +76,30 @@ impl Checks {
         }
     }
 
-    /// A member takes its place beside others. Where they have the kernel asked already, what it knows comes too late.
+    /// A member takes its place beside others, who go on as they are. Where they do not listen, what it has heard comes too late, and a
+    /// farewell counts for those alone who were together when it came.
     pub(crate) fn joined(
         &mut self,
         now: u64,
         node: usize,
         (member, mates): (usize, &[usize]),
-        claims: bool,
+        phase: PhaseName,
     ) {
         self.regrouped(now, node);
+        let farewell_at = self.facts[node][mates[0]].farewell_at;
         let all: Vec<usize> = mates.iter().copied().chain([member]).collect();
         let before: Vec<Facts> = all.iter().map(|&it| self.facts[node][it].clone()).collect();
         for &one in &all {
             let facts = &mut self.facts[node][one];
             before.iter().for_each(|other| facts.merge(other));
-            if claims {
+            facts.farewell_at = farewell_at;
+            facts.claiming = phase == PhaseName::Claiming;
+            let listens = [
+                PhaseName::Backup,
+                PhaseName::Listening,
+                PhaseName::PreemptWait,
+            ];
+            if !listens.contains(&phase) {
                 facts.obeyed = None;
             }
         }
@@ -140,6 +149,10 @@ impl Checks {
         router: &VirtualRouter,
         (member, event): (MemberId, &Event),
     ) {
+        let claiming = router.status().phase == PhaseName::Claiming;
+        for MemberId(mate) in router.members() {
+            self.facts[node][mate as usize].claiming = claiming;
+        }
         let Event::Advertisement {
             accepted,
             source,
@@ -222,7 +235,11 @@ impl Checks {
             }
             Action::Claim => {
                 for &member in members {
-                    world.checks.facts[node][member].claimed_at = now;
+                    let facts = &mut world.checks.facts[node][member];
+                    facts.claimed_at = now;
+                    if !facts.claiming {
+                        facts.decided_at = now;
+                    }
                 }
             }
             Action::Transition(transition) => {

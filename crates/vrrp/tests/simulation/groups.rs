@@ -141,9 +141,9 @@ impl World {
         let now = self.instant();
         self.note(format!("node {node}: m{member} joins m{mate}"));
         let group = self.nodes[node].decision_of(mate).unwrap();
-        let claims = group.router.status().phase == PhaseName::Claiming;
+        let phase = group.router.status().phase;
         let mates = group.members();
-        self.checks.joined(self.now, node, (member, &mates), claims);
+        self.checks.joined(self.now, node, (member, &mates), phase);
         let decision = self.nodes[node].decision_mut(mate).unwrap();
         let directives = decision.router.join(now, joining.router);
         self.nodes[node].links[member].joining = true;

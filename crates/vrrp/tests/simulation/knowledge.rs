@@ -24,7 +24,10 @@ pub(crate) struct Facts {
     pub(crate) farewell_at: Option<u64>,
     /// By member and family, where the last that was heard tells of a pause.
     pub(crate) pauses: BTreeMap<(MemberId, Family), Heard>,
+    /// When it asked the kernel last, and when it decided to: a reload has it ask again.
     pub(crate) claimed_at: u64,
+    pub(crate) decided_at: u64,
+    pub(crate) claiming: bool,
     /// It goes on after a pause, and since when it says so.
     pub(crate) resumes: bool,
     pub(crate) resumed_at: u64,
@@ -37,8 +40,8 @@ impl Facts {
     pub(crate) fn merge(&mut self, other: &Self) {
         let obeyed = self.obeyed.into_iter().chain(other.obeyed);
         self.obeyed = obeyed.max_by_key(|heard| heard.at);
-        self.farewell_at = self.farewell_at.max(other.farewell_at);
         self.claimed_at = self.claimed_at.max(other.claimed_at);
+        self.decided_at = self.decided_at.max(other.decided_at);
         for (leg, heard) in &other.lower {
             let known = self.lower.entry(*leg).or_insert(*heard);
             if known.at < heard.at {
@@ -54,7 +57,7 @@ impl Facts {
         match reason {
             // At least two of the intervals last heard, of silence before the claim. Who delays preemption goes by a lower router too.
             Reason::Silence(_) => {
-                let silent = |heard: &Heard| self.claimed_at >= heard.at + 2 * heard.interval;
+                let silent = |heard: &Heard| self.decided_at >= heard.at + 2 * heard.interval;
                 let last = self.lower.values().max_by_key(|heard| heard.at);
                 let lower =
                     last.filter(|lower| self.obeyed.is_some_and(|obeyed| obeyed.at < lower.at));
@@ -70,7 +73,7 @@ impl Facts {
             Reason::Preempting { .. } => self
                 .lower
                 .values()
-                .any(|heard| self.claimed_at <= heard.at + 4 * heard.interval + JITTER),
+                .any(|heard| self.decided_at <= heard.at + 4 * heard.interval + JITTER),
             Reason::Outranked { .. } => {
                 matches!(event, Event::Advertisement { .. })
                     && self.obeyed.is_some_and(|heard| heard.at == now)
