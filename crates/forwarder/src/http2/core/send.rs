@@ -161,10 +161,8 @@ impl Core {
     /// Bytes of a stream's answer that are worth fetching at this moment; 0 if the client has to take some before.
     pub(crate) fn appetite(&mut self, at: usize) -> usize {
         let slot = &mut self.slots[at];
-        if !matches!(slot.answer, Answer::Body(_)) {
-            return self.out_room().max(HELD_BYTES);
-        }
-        if slot.held.is_empty() && self.line.is_empty() {
+        let begins = !matches!(slot.answer, Answer::Body(_));
+        if begins || slot.held.is_empty() && self.line.is_empty() {
             // Each frame of it has a header.
             let frames = (self.out_room() + HEADER_BYTES) / MAX_PAYLOAD * DATA_BYTES;
             return self.window(at).min(frames).max(HELD_BYTES);
@@ -400,6 +398,8 @@ mod tests {
         frame::write(&mut begin, Kind::Headers, flags, 1, block);
         assert_eq!(core.receive(now, &begin), begin.len());
         let at = core.told().woken[0];
+        // However much has come of the target: no more is fetched than can be held.
+        assert_eq!(core.appetite(at), HELD_BYTES);
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
         assert_eq!(core.write(at, &[IoSlice::new(head)]), Some(head.len()));
         let (piece, mut taken) = ([b'x'; HELD_BYTES], 0);
@@ -413,6 +413,7 @@ mod tests {
             let held = &core.slots[at].held;
             assert!(held.as_slice().len() <= HELD_BYTES && !held.is_empty());
             assert!(held.held() <= 3 * HELD_BYTES, "{}", held.held());
+            assert_eq!(core.appetite(at), 1000);
         }
         assert!(taken > 900_000, "{taken}");
     }
