@@ -89,7 +89,7 @@ fn times_are_histograms_and_blame_can_be_told_from_the_figures() {
             "tandem_connect_seconds_sum{group=\"app\"}",
             "tandem_target_answers_total{group=\"app\",target=\"127.0.0.1:",
             "tandem_group_fail_open{group=\"app\"} 0",
-            "tandem_forwarder_up{} 1",
+            "tandem_forwarder_up 1",
             "tandem_listener_connections_total{listener=\"web\"}",
             "tandem_listener_connections_limit{listener=\"web\"} 20000",
             "result=\"passed\"}",

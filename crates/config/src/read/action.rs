@@ -39,7 +39,7 @@ pub(super) fn read(section: &Section<'_>, protocol: ListenerProtocol) -> ActionD
         );
     }
     if items.is_empty() {
-        section.missing("forward", "forward = \"app\"");
+        section.missing("forward", "forward = \"app\"` or `respond = 404");
     }
     let mut draft = ActionDraft::default();
     for item in &items {

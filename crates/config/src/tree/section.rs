@@ -57,7 +57,10 @@ impl<'d> Section<'d> {
     pub(crate) fn label(&self) -> String {
         match self.place.key.as_str() {
             "" => "the file".to_owned(),
-            key => format!("[{key}]"),
+            key => match numbered(key) {
+                Some((list, number)) => format!("number {number} of [[{list}]]"),
+                None => format!("[{key}]"),
+            },
         }
     }
 
@@ -153,4 +156,10 @@ impl<'d> Section<'d> {
         };
         Item::new(value, key, name.span(), self.found)
     }
+}
+
+/// `listener.web.rule[0]` as people count: the first of `listener.web.rule`. `None` for what is in no list.
+fn numbered(key: &str) -> Option<(&str, usize)> {
+    let (list, place) = key.strip_suffix(']')?.rsplit_once('[')?;
+    Some((list, place.parse::<usize>().ok()? + 1))
 }

@@ -156,6 +156,13 @@ pub(crate) const CASES: &[Case] = &[
     ),
     // E013
     (
+        WEB,
+        "[[listener.web.rule]]\nwhen = { path = \"/a\" }\nforward = \"app\"\n[[listener.web.rule]]\nwhen = { path = \"/b\" }\n",
+        &[
+            "9:1: error[E013]: missing key `forward` in number 2 of [[listener.web.rule]]; add for example `forward = \"app\"` or `respond = 404`",
+        ],
+    ),
+    (
         "",
         "",
         &[
@@ -169,7 +176,7 @@ pub(crate) const CASES: &[Case] = &[
             "7:1: error[E013]: missing key `vrid` in [vrrp.other]; add for example `vrid = 51`",
             "7:1: error[E013]: missing key `vips` in [vrrp.other]; add for example `vips = [\"192.0.2.10/24\"]`",
             "9:1: error[E013]: missing key `bind` in [listener.web]; add for example `bind = \"192.0.2.10:80\"`",
-            "9:1: error[E013]: missing key `forward` in [listener.web]; add for example `forward = \"app\"`",
+            "9:1: error[E013]: missing key `forward` in [listener.web]; add for example `forward = \"app\"` or `respond = 404`",
         ],
     ),
     (

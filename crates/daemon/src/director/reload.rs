@@ -412,7 +412,10 @@ fn words(result: &ReloadResult) -> String {
         ),
         ReloadOutcome::Unchanged => "reload: nothing has changed".to_owned(),
         ReloadOutcome::Refused => {
-            format!("reload refused, {errors} errors; the running configuration was not changed")
+            let plural = if errors == 1 { "" } else { "s" };
+            format!(
+                "reload refused, {errors} error{plural}; the running configuration was not changed"
+            )
         }
         ReloadOutcome::Failed => format!(
             "reload failed, the running configuration was not changed: {}",

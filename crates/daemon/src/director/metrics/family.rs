@@ -28,13 +28,12 @@ impl Family {
             .iter()
             .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
             .collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            self.samples,
-            "{}{ending}{{{}}} {value}",
-            self.name,
-            labels.join(",")
-        );
+        let _ = writeln!(self.samples, "{}{ending}{labels} {value}", self.name);
     }
 
     /// Appends the metric, if it has samples.
@@ -63,10 +62,14 @@ mod tests {
         let mut family = Family::new("tandem_target_up", "gauge", "1 when a target gets traffic.");
         family.sample(&[("group", "app"), ("target", "a\"b")], 1.0);
         family.finish(&mut text);
+        let mut bare = Family::new("tandem_forwarder_up", "gauge", "1 while it serves.");
+        bare.sample(&[], 1.0);
+        bare.finish(&mut text);
         Family::new("tandem_none", "gauge", "Nothing.").finish(&mut text);
         assert_eq!(
             text,
-            "# HELP tandem_target_up 1 when a target gets traffic.\n# TYPE tandem_target_up gauge\ntandem_target_up{group=\"app\",target=\"a\\\"b\"} 1\n"
+            "# HELP tandem_target_up 1 when a target gets traffic.\n# TYPE tandem_target_up gauge\ntandem_target_up{group=\"app\",target=\"a\\\"b\"} 1\n\
+             # HELP tandem_forwarder_up 1 while it serves.\n# TYPE tandem_forwarder_up gauge\ntandem_forwarder_up 1\n"
         );
     }
 }
