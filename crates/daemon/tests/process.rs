@@ -178,12 +178,11 @@ fn a_port_that_somebody_else_has_is_told_and_taken_when_it_is_free() {
     wait_until("nothing is wrong any more", || {
         node.status().is_some_and(good)
     });
+    // Said once by each forwarder, however often it tries.
+    let restarts = node.status().unwrap()["forwarder"]["restarts"].as_u64();
     let log = node.log();
-    assert_eq!(
-        log.matches("does not serve the configuration").count(),
-        1,
-        "{log}"
-    );
+    let said = log.matches("does not serve the configuration").count() as u64;
+    assert!((1..=1 + restarts.unwrap()).contains(&said), "{log}");
 }
 
 #[test]
