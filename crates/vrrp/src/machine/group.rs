@@ -34,7 +34,10 @@ impl VirtualRouter {
                 out.push_for(id, Action::StopAnnouncing);
             }
             if from != to {
-                let reason = Reason::Joined;
+                let reason = match (from, to) {
+                    (State::Initialize, State::Backup) => Reason::Startup,
+                    _ => Reason::Joined,
+                };
                 out.push_for(id, Action::Transition(Transition { from, to, reason }));
             }
             member.confirmed = false;

@@ -377,6 +377,19 @@ fn a_handover_and_a_stop_move_all_members() {
 }
 
 #[test]
+fn who_has_not_begun_begins_with_a_group_that_listens() {
+    let mut group = Group::backup();
+    let mut other = VirtualRouter::with_member(MemberId(9), member("c", 53));
+    let source = Some(ip("10.0.53.2"));
+    let family = Family::V4;
+    other.handle(group.start, Event::SourceChanged { family, source });
+    assert_eq!(
+        group.join(1_000, other),
+        ["c: initialize to backup: started"]
+    );
+}
+
+#[test]
 fn who_joins_an_active_group_claims_first_and_speaks_then() {
     let mut group = Group::active();
     let mut other = VirtualRouter::with_member(MemberId(9), member("c", 53));
