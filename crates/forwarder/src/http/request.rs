@@ -366,10 +366,25 @@ fn judge_host<'b>(
     }
 }
 
-/// True if it may be a host, with its port.
+/// True if it may be a host, with its port (RFC 3986 §3.2.2, §3.2.3).
 fn is_host(text: &[u8]) -> bool {
     let odd = blocks::find(text, 0, Block::not_of_hosts);
-    text[odd..].iter().all(|byte| is_host_byte(*byte))
+    text[odd..].iter().all(|byte| is_host_byte(*byte)) && has_no_odd_port(text)
+}
+
+/// True if nothing but digits stands behind the host: somebody else might see another host in the rest.
+fn has_no_odd_port(text: &[u8]) -> bool {
+    let (end, after) = match text {
+        // Colons between brackets are the address's.
+        [b'[', ..] => (b']', 1),
+        _ => (b':', 0),
+    };
+    let port = (text.iter().position(|byte| *byte == end)).map(|at| &text[at + after..]);
+    match port {
+        None => end == b':',
+        Some([b':', digits @ ..]) => digits.iter().all(u8::is_ascii_digit),
+        Some(rest) => rest.is_empty(),
+    }
 }
 
 /// A byte of `uri-host [":" port]` (RFC 3986 §3.2.2), `,` left out: it would make one host of two.
