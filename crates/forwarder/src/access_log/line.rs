@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::AccessLogFormat;
 use crate::blocks::{BYTES, Block};
-use crate::http::fields::write_number;
+use crate::http::fields::{four_digits, write_number};
 
 /// Bytes that stand for themselves inside quotes.
 const PLAIN: [bool; 256] = {
@@ -44,6 +44,34 @@ macro_rules! key {
 }
 
 pub(crate) use key;
+
+/// A whole field that is always the same; made by [`said`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    /// In JSON.
+    pub(crate) json: &'static str,
+    /// In logfmt.
+    pub(crate) logfmt: &'static str,
+}
+
+/// The [`Said`] of a name and a word, or of a name and what has no quotes in JSON either (`name = value`). Nothing of it is to be
+/// escaped.
+macro_rules! said {
+    ($name:literal, $word:literal) => {
+        $crate::access_log::line::Said {
+            json: concat!(",\"", $name, "\":\"", $word, "\""),
+            logfmt: concat!(" ", $name, "=", $word),
+        }
+    };
+    ($name:literal = $value:literal) => {
+        $crate::access_log::line::Said {
+            json: concat!(",\"", $name, "\":", $value),
+            logfmt: concat!(" ", $name, "=", $value),
+        }
+    };
+}
+
+pub(crate) use said;
 
 /// Fields appended to a line.
 #[derive(Debug)]
@@ -106,6 +134,15 @@ impl<'o> Line<'o> {
         self.made(key, |out| out.extend_from_slice(value.as_bytes()));
     }
 
+    /// A field that is always the same.
+    #[inline(always)]
+    pub(crate) fn said(&mut self, said: Said) {
+        match self.format {
+            AccessLogFormat::Json => self.out.extend_from_slice(said.json.as_bytes()),
+            AccessLogFormat::Logfmt => self.out.extend_from_slice(said.logfmt.as_bytes()),
+        }
+    }
+
     /// A text that `value` writes and that holds nothing to be escaped.
     #[inline(always)]
     pub(crate) fn made(&mut self, key: Key, value: impl FnOnce(&mut Vec<u8>)) {
@@ -123,18 +160,22 @@ impl<'o> Line<'o> {
         self.out.extend_from_slice(fields);
     }
 
+    /// A status, which nearly always has three digits.
+    #[inline(always)]
+    pub(crate) fn status(&mut self, key: Key, value: u16) {
+        self.key(key);
+        let [_, digits @ ..] = four_digits(u64::from(value));
+        match value {
+            100..1000 => self.out.extend_from_slice(&digits),
+            _ => write_number(self.out, u64::from(value)),
+        }
+    }
+
     /// A number.
     #[inline(always)]
     pub(crate) fn number(&mut self, key: Key, value: u64) {
         self.key(key);
         write_number(self.out, value);
-    }
-
-    /// True.
-    #[inline(always)]
-    pub(crate) fn flag(&mut self, key: Key) {
-        self.key(key);
-        self.out.extend_from_slice(b"true");
     }
 
     /// A length of time in milliseconds, with three digits behind the point.
@@ -156,8 +197,12 @@ impl<'o> Line<'o> {
 fn write_millis(out: &mut Vec<u8>, value: Duration) {
     let micros = u64::from(value.subsec_micros());
     let millis = value.as_secs().saturating_mul(1000) + micros / 1000;
+    let [_, hundreds, tens, ones] = four_digits(micros % 1000);
+    if millis < 10 {
+        let ms = b'0' + millis as u8;
+        return out.extend_from_slice(&[ms, b'.', hundreds, tens, ones]);
+    }
     write_number(out, millis);
-    let [hundreds, tens, ones] = digits(micros % 1000);
     out.extend_from_slice(&[b'.', hundreds, tens, ones]);
 }
 
@@ -339,12 +384,21 @@ mod tests {
         let mut line = Line::new(&mut out, AccessLogFormat::Json);
         line.begin(|out| out.extend_from_slice(b"now"));
         line.number(key!("n"), 42);
+        line.status(key!("status"), 200);
+        line.status(key!("odd"), 1_099);
         line.millis(key!("short"), Duration::from_nanos(7_999));
+        line.millis(key!("some"), Duration::from_micros(9_999));
+        line.millis(key!("more"), Duration::from_micros(10_010));
         line.millis(key!("long"), Duration::from_millis(12_345));
         line.word(key!("cause"), "ok");
-        line.flag(key!("reused"));
+        line.said(said!("proto", "HTTP/2"));
+        line.said(said!("reused" = "true"));
         line.end();
-        let want = "{\"time\":\"now\",\"n\":42,\"short\":0.007,\"long\":12345.000,\"cause\":\"ok\",\"reused\":true}\n";
+        let want = concat!(
+            "{\"time\":\"now\",\"n\":42,\"status\":200,\"odd\":1099,",
+            "\"short\":0.007,\"some\":9.999,\"more\":10.010,\"long\":12345.000,",
+            "\"cause\":\"ok\",\"proto\":\"HTTP/2\",\"reused\":true}\n",
+        );
         assert_eq!(String::from_utf8(out).unwrap(), want);
     }
 

@@ -135,32 +135,34 @@ impl Clock {
 }
 
 /// A second in text, kept because the next line mostly falls into the same one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Date {
     second: u64,
-    text: Vec<u8>,
+    text: [u8; 19],
+}
+
+impl Default for Date {
+    fn default() -> Self {
+        Self {
+            second: 0,
+            text: *b"1970-01-01T00:00:00",
+        }
+    }
 }
 
 impl Date {
     fn set(&mut self, second: u64) {
-        if self.second == second && !self.text.is_empty() {
+        if self.second == second {
             return;
         }
         self.second = second;
-        self.text.clear();
         let (year, month, day) = date_of(second / 86_400);
         let of_day = second % 86_400;
-        self.text.extend_from_slice(&digits::<4>(year));
-        let parts = [
-            (b'-', month),
-            (b'-', day),
-            (b'T', of_day / 3600),
-            (b':', of_day / 60 % 60),
-            (b':', of_day % 60),
-        ];
-        for (before, number) in parts {
-            self.text.push(before);
-            self.text.extend_from_slice(&digits::<2>(number));
+        self.text[..4].copy_from_slice(&digits::<4>(year));
+        let parts = [month, day, of_day / 3600, of_day / 60 % 60, of_day % 60];
+        // Each with what stands before it, which never changes.
+        for (place, number) in self.text[4..].chunks_exact_mut(3).zip(parts) {
+            place[1..].copy_from_slice(&digits::<2>(number));
         }
     }
 }
@@ -205,7 +207,7 @@ mod tests {
         let mut date = Date::default();
         for (second, want) in rows {
             date.set(second);
-            assert_eq!(String::from_utf8(date.text.clone()).unwrap(), want);
+            assert_eq!(String::from_utf8(date.text.to_vec()).unwrap(), want);
         }
     }
 

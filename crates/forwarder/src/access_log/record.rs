@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balancer::{Binding, Group, Listener, Rule, Target};
+use http::Method;
 
-use super::line::{Line, key};
+use super::line::{Line, key, said};
 use super::pen::{Pen, Shape};
 use crate::buffers::Buffer;
 use crate::cause::Cause;
@@ -25,10 +26,6 @@ use crate::tls::facts::Facts;
 const MAX_PATH: usize = 8 * 1024;
 /// Longest other text.
 const MAX_TEXT: usize = 512;
-/// The cause of a line when all went well.
-const OK: &str = "ok";
-/// The cause of a line when a rule closed the connection.
-const CLOSED: &str = "rule-close@headers";
 
 /// One request or connection.
 #[derive(Debug)]
@@ -304,7 +301,7 @@ impl Record {
         pen: &Pen,
         head: &RequestHead<'_, '_>,
         client: IpAddr,
-        (believed, id): (Option<&[u8]>, &[u8]),
+        (believed, id): (Option<&[u8]>, &[u8; 32]),
         http2: bool,
     ) {
         let Some(shape) = pen.shape() else { return };
@@ -320,18 +317,17 @@ impl Record {
         } else {
             head.path
         };
-        let proto = match (http2, head.facts.http10) {
-            (true, _) => "HTTP/2",
-            (false, true) => "HTTP/1.0",
-            (false, false) => "HTTP/1.1",
-        };
-        line.word(key!("proto"), proto);
-        let method = match http2 && head.facts.upgrade {
+        match (http2, head.facts.http10) {
+            (true, _) => line.said(said!("proto", "HTTP/2")),
+            (false, true) => line.said(said!("proto", "HTTP/1.0")),
+            (false, false) => line.said(said!("proto", "HTTP/1.1")),
+        }
+        match &head.method {
             // It is an upgrade for the target alone (RFC 8441 §4).
-            true => "CONNECT",
-            false => head.method.as_str(),
-        };
-        line.text(key!("method"), method.as_bytes(), MAX_TEXT);
+            _ if http2 && head.facts.upgrade => line.said(said!("method", "CONNECT")),
+            &Method::GET => line.said(said!("method", "GET")),
+            method => line.text(key!("method"), method.as_str().as_bytes(), MAX_TEXT),
+        }
         line.text(key!("host"), head.host.as_bytes(), MAX_TEXT);
         line.text(key!("path"), path.as_bytes(), MAX_PATH);
         if let Some(agent) = head.values("user-agent").next() {
@@ -378,7 +374,7 @@ impl Record {
             line.word(key!("alpn"), alpn);
         }
         if facts.resumed {
-            line.flag(key!("tls_resumed"));
+            line.said(said!("tls_resumed" = "true"));
         }
         if let Some(client) = &facts.client {
             line.text(key!("client_cert"), client.as_bytes(), MAX_TEXT);
@@ -397,7 +393,7 @@ impl Record {
     pub(crate) fn tell_rule(&mut self, pen: &Pen, rule: Option<&Rule>) {
         if let (Some(shape), Some(rule)) = (pen.shape(), rule) {
             let mut line = Line::new(self.told.vec(), shape.format);
-            line.text(key!("rule"), rule.settings().name.as_bytes(), MAX_TEXT);
+            line.word(key!("rule"), &rule.settings().name);
         }
     }
 
@@ -406,11 +402,8 @@ impl Record {
         let now = self.ended_at.unwrap_or_else(Instant::now);
         if pen.shape().is_some() {
             pen.write(self.begun_at, |line, _| {
-                line.text(
-                    key!("listener"),
-                    listener.settings().name.as_bytes(),
-                    MAX_TEXT,
-                );
+                // Names of the configuration are letters, digits and marks.
+                line.word(key!("listener"), &listener.settings().name);
                 write_peer(line, peer);
                 line.raw(self.told.as_slice());
                 self.write_rest(line, now);
@@ -428,7 +421,7 @@ impl Record {
 
     fn write_rest(&self, line: &mut Line<'_>, now: Instant) {
         if let Some(group) = &self.group {
-            line.text(key!("group"), group.settings().name.as_bytes(), MAX_TEXT);
+            line.word(key!("group"), &group.settings().name);
         }
         if let Some(target) = &self.target {
             line.text(key!("target"), target.settings().name.as_bytes(), MAX_TEXT);
@@ -438,17 +431,16 @@ impl Record {
         }
         let status = self.status_seen();
         if status > 0 {
-            line.number(key!("status"), u64::from(status));
+            line.status(key!("status"), status);
         }
         if let Some(status) = self.grpc {
             line.number(key!("grpc"), u64::from(status));
         }
-        let cause = match (self.fault, self.closed_by_rule) {
-            (Some((cause, _)), _) => cause.as_str(),
-            (None, true) => CLOSED,
-            (None, false) => OK,
-        };
-        line.word(key!("cause"), cause);
+        match (self.fault, self.closed_by_rule) {
+            (Some((cause, _)), _) => line.word(key!("cause"), cause.as_str()),
+            (None, true) => line.said(said!("cause", "rule-close@headers")),
+            (None, false) => line.said(said!("cause", "ok")),
+        }
         if let Some((_, detail)) = self.fault.filter(|(_, detail)| !detail.is_empty()) {
             line.text(key!("detail"), detail.as_bytes(), MAX_TEXT);
         }
@@ -469,11 +461,13 @@ impl Record {
             key!("total_ms"),
             now.saturating_duration_since(self.begun_at),
         );
-        if self.attempts > 0 {
-            line.number(key!("attempts"), u64::from(self.attempts));
+        match self.attempts {
+            0 => {}
+            1 => line.said(said!("attempts" = "1")),
+            more => line.number(key!("attempts"), u64::from(more)),
         }
         if self.reused {
-            line.flag(key!("reused"));
+            line.said(said!("reused" = "true"));
         }
     }
 }

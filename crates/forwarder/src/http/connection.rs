@@ -389,7 +389,7 @@ impl Connection {
         let id = hex(self.worker.request_id());
         let closing = self.is_closing();
         let (pen, record) = (&self.worker.pen, &mut self.client.record);
-        let ids = (head.believed_id(self.trusted), id.as_slice());
+        let ids = (head.believed_id(self.trusted), &id);
         record.tell_head(pen, &head, source, ids, http2);
         if let Some(facts) = self.client.stream.facts() {
             record.tell_encryption(pen, Some(facts), None);

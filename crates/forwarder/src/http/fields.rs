@@ -344,6 +344,10 @@ const HEX: [[u8; 2]; 256] = {
 /// Appends a number in decimal digits.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
     if number >= 10_000 {
+        if number < 100_000 {
+            let [a, b, c, d] = four_digits(number);
+            return out.extend_from_slice(&[b'0' + (number / 10_000) as u8, a, b, c, d]);
+        }
         write_number(out, number / 10_000);
         return out.extend_from_slice(&four_digits(number % 10_000));
     }
@@ -356,7 +360,7 @@ pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
 
 /// The last four digits of a number.
 #[inline]
-fn four_digits(number: u64) -> [u8; 4] {
+pub(crate) fn four_digits(number: u64) -> [u8; 4] {
     let [a, b] = PAIRS[(number / 100 % 100) as usize];
     let [c, d] = PAIRS[(number % 100) as usize];
     [a, b, c, d]
@@ -371,7 +375,9 @@ pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
                 text[end..end + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
                 end += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
             }
-            out.extend_from_slice(&text[..end - 1]);
+            // All of it in one piece, and what is too much of it is taken back.
+            out.extend_from_slice(&text);
+            out.truncate(out.len() - (text.len() + 1 - end));
         }
         IpAddr::V6(address) => drop(write!(out, "{address}")), // writing to memory cannot fail
     }

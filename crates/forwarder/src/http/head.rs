@@ -296,60 +296,63 @@ fn fields(text: &[u8], from: usize, room: &mut FieldRoom, limits: &HeadLimits) -
     let room = &mut room.0;
     room.clear();
     let most = limits.fields.min(MAX_FIELDS);
-    let mut rest = text.get(from..)?;
-    while room.len() < most && rest.first() != Some(&b'\r') {
-        let name = text.len() - rest.len();
-        let name_bytes = blocks::find_first(rest, Block::not_of_names);
-        let (called, behind) = rest.split_at_checked(name_bytes)?;
-        let Some(value) = behind.strip_prefix(b":").filter(|_| name_bytes > 0) else {
+    let mut name = from;
+    while room.len() < most {
+        let rest = text.get(name..)?;
+        let Some((name_bytes, spaces)) = name_of(rest) else {
             break;
         };
-        let written = value.trim_start_spaces();
-        let spaces = value.len() - written.len();
-        let line_bytes = blocks::find_first(written, Block::controls);
-        let (line, next) = written.split_at_checked(line_bytes)?;
-        rest = next.strip_prefix(CRLF)?;
-        let value_bytes = line.trim_end_spaces().len();
-        let value = name + name_bytes + 1 + spaces;
+        let colon = name + name_bytes;
+        let value = colon + 1 + spaces;
+        let line_end = blocks::find(text, value, Block::controls);
+        if text.get(line_end..)?.first_chunk() != Some(b"\r\n") {
+            return None;
+        }
+        let mut end = line_end;
+        // Before the value there is a colon or a space: this ends.
+        while end > value && text.get(end - 1) == Some(&b' ') {
+            end -= 1;
+        }
         room.push(Place {
-            field: Field::of_plain(called),
-            neat: spaces == 1 && value_bytes == line_bytes,
+            field: Field::of_plain(&rest[..name_bytes]),
+            neat: spaces == 1 && end == line_end,
             name: name as u32,
-            colon: (name + name_bytes) as u32,
+            colon: colon as u32,
             value: value as u32,
-            end: (value + value_bytes) as u32,
+            end: end as u32,
         });
+        name = line_end + CRLF.len();
     }
-    let end = text.len() - rest.strip_prefix(CRLF)?.len();
-    (end <= limits.bytes).then_some(end)
+    let end = name + CRLF.len();
+    (text.get(name..end)? == CRLF && end <= limits.bytes).then_some(end)
 }
 
-/// White space as it is around values, but for tabs, which are odd.
-trait Spaces {
-    /// Without the spaces before it.
-    fn trim_start_spaces(&self) -> &Self;
-    /// Without the spaces behind it.
-    fn trim_end_spaces(&self) -> &Self;
+/// How long the name is at the start of a line, and how many spaces there are behind its colon. `None` if there is no name.
+#[inline(always)]
+fn name_of(line: &[u8]) -> Option<(usize, usize)> {
+    // Nearly always name, colon, space and the first byte of the value are in one block.
+    if let Some(block) = line.first_chunk::<{ blocks::BYTES }>() {
+        let at = Block::of(block).not_of_names().trailing_zeros() as usize;
+        if at == 0 {
+            return None;
+        }
+        if let Some([b':', b' ', first]) = block.get(at..).and_then(<[u8]>::first_chunk)
+            && *first != b' '
+        {
+            return Some((at, 1));
+        }
+    }
+    long_name_of(line)
 }
 
-impl Spaces for [u8] {
-    #[inline]
-    fn trim_start_spaces(&self) -> &[u8] {
-        let mut rest = self;
-        while let [b' ', behind @ ..] = rest {
-            rest = behind;
-        }
-        rest
-    }
-
-    #[inline]
-    fn trim_end_spaces(&self) -> &[u8] {
-        let mut rest = self;
-        while let [before @ .., b' '] = rest {
-            rest = before;
-        }
-        rest
-    }
+/// The same for whatever it may look like.
+#[inline(never)]
+fn long_name_of(line: &[u8]) -> Option<(usize, usize)> {
+    let name_bytes = blocks::find(line, 0, Block::not_of_names);
+    let value = line.get(name_bytes..)?.strip_prefix(b":")?;
+    let is_space = |byte: &&u8| **byte == b' ';
+    let spaces = value.iter().take_while(is_space).count();
+    (name_bytes > 0).then_some((name_bytes, spaces))
 }
 
 #[cfg(test)]
