@@ -53,12 +53,12 @@ impl VirtualRouter {
         now: Instant,
         out: &mut Out,
     ) -> Phase {
+        if self.is_confirmed() {
+            self.claim_answered(&mut active, now, out);
+        }
         if active.claim_limit_at.is_some_and(|at| at <= now) {
             let cause = Reason::ClaimFailed("no answer within 5 s".to_owned());
             return self.fail(now, State::Active, cause, out);
-        }
-        if self.is_confirmed() {
-            self.claim_answered(&mut active, now, out);
         }
         for (id, round) in &mut active.rounds {
             if round.advert_at <= now {

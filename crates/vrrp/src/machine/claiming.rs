@@ -45,13 +45,13 @@ impl VirtualRouter {
         now: Instant,
         out: &mut Out,
     ) -> Phase {
+        if self.is_confirmed() {
+            return self.take_over(claiming, now, out);
+        }
         if claiming.give_up_at <= now {
             self.call_off(&claiming, out);
             let cause = Reason::ClaimFailed("no answer within 5 s".to_owned());
             return self.fail(now, State::Backup, cause, out);
-        }
-        if self.is_confirmed() {
-            return self.take_over(claiming, now, out);
         }
         claiming.seen_at = now;
         Phase::Claiming(claiming)

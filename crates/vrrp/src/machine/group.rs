@@ -67,6 +67,10 @@ impl VirtualRouter {
         match phase {
             Phase::Claiming(claiming) => self.claim(now, claiming.cause, out),
             Phase::Active(mut active) => {
+                // Who was Active alone has its addresses, and is heard all the while.
+                if let Phase::Active(theirs) = theirs {
+                    active.rounds.extend(theirs.rounds);
+                }
                 active.claim_limit_at = Some(now + CLAIM_LIMIT);
                 self.ask_for_addresses(out);
                 Phase::Active(active)
@@ -87,8 +91,9 @@ impl VirtualRouter {
     }
 
     /// Lets one member go on alone, in the state it is in. Nothing is said and nothing released. Who is in Fault for the
-    /// other part alone has a timer that has ended, and who waits for what only the other part has heard waits for one down
-    /// interval of its own at most: both deadlines are to be asked for anew. None when it is the only one, or none of ours.
+    /// other part alone, or silent until the other part has its addresses, has a timer that has ended, and who waits for what
+    /// only the other part has heard waits for one down interval of its own at most: both deadlines are to be asked for anew.
+    /// None when it is the only one, or none of ours.
     #[must_use]
     pub fn split(&mut self, now: Instant, member: MemberId) -> Option<VirtualRouter> {
         if self.members.len() < 2 || !self.members.contains_key(&member) {
@@ -124,6 +129,19 @@ impl VirtualRouter {
         let fresh = now + self.down_interval();
         self.keep_legs_of_members(fresh);
         self.look_again();
+        self.end_claim(now);
+    }
+
+    /// Has the timer end at once where only those who are gone had not got their addresses: no answer of the kernel is left
+    /// that would tell so, and who has joined is silent until then.
+    fn end_claim(&mut self, now: Instant) {
+        let confirmed = self.is_confirmed();
+        if let Phase::Active(active) = &mut self.phase
+            && confirmed
+            && let Some(limit_at) = &mut active.claim_limit_at
+        {
+            *limit_at = now;
+        }
     }
 
     fn keep_legs_of_members(&mut self, fresh: Instant) {

@@ -5,6 +5,8 @@ use crate::types::Version;
 
 const A: MemberId = MemberId(7);
 const B: MemberId = MemberId(3);
+/// Joins later.
+const C: MemberId = MemberId(9);
 
 /// A second, priority 100, a pair: down interval 3.609375 s.
 fn member(name: &str, vrid: u8) -> Settings {
@@ -569,6 +571,98 @@ fn who_goes_alone_waits_for_no_pause_that_it_has_not_heard() {
     let a = group.split(2_000_000, A).unwrap();
     let until = a.next_timer().unwrap().at - group.start;
     assert_eq!(until, Duration::from_micros(2_000_000 + 3_609_375));
+}
+
+/// Active since 3.609375 s, and another member that is about to join.
+fn active_and_other() -> (Group, VirtualRouter) {
+    let group = Group::active();
+    let mut other = VirtualRouter::with_member(C, member("c", 53));
+    let source = Some(ip("10.0.53.2"));
+    let family = Family::V4;
+    other.handle(group.start, Event::SourceChanged { family, source });
+    (group, other)
+}
+
+#[test]
+fn who_is_active_and_joins_an_active_group_is_heard_all_the_while() {
+    let (mut group, mut other) = active_and_other();
+    let at = |us| group.start + Duration::from_micros(us);
+    other.handle(group.start, Event::Startup);
+    other.handle(at(3_609_375), Event::Timer);
+    other.handle(at(3_900_000), Event::Claimed);
+    assert_eq!(other.state(), State::Active);
+    assert_eq!(group.join(4_000_000, other), ["all: claim"]);
+    // The kernel has not answered anybody yet.
+    assert_eq!(
+        group.timer(4_609_375),
+        ["b: send ipv4 100", "a: send ipv4 100"]
+    );
+    assert_eq!(group.timer(4_900_000), ["c: send ipv4 100"]);
+}
+
+#[test]
+fn who_goes_alone_with_its_addresses_there_speaks_at_once() {
+    let (mut group, other) = active_and_other();
+    group.join(4_000_000, other);
+    let start = group.start;
+    let at = |us| start + Duration::from_micros(us);
+    assert!(group.handle(4_001_000, C, Event::Claimed).is_empty());
+    // The others have not been answered: without them nothing is left to wait for.
+    let mut alone = group.split(4_002_000, C).unwrap();
+    assert_eq!(alone.deadline(), Some(at(4_002_000)));
+    assert_eq!(
+        said(&alone.handle_for(at(4_002_000), C, Event::Timer)),
+        ["c: send ipv4 100", "all: announce VipsChanged"]
+    );
+    assert_eq!(alone.deadline(), Some(at(5_002_000)));
+    assert_eq!(group.deadline(), Some(4_609_375));
+}
+
+#[test]
+fn who_goes_alone_without_its_addresses_says_nothing_before_they_are_there() {
+    let (mut group, other) = active_and_other();
+    group.join(4_000_000, other);
+    let start = group.start;
+    let at = |us| start + Duration::from_micros(us);
+    let mut alone = group.split(4_002_000, C).unwrap();
+    assert!(alone.handle_for(at(5_000_000), C, Event::Timer).is_empty());
+    assert_eq!(
+        said(&alone.handle_for(at(5_001_000), C, Event::Claimed)),
+        ["c: send ipv4 100", "all: announce VipsChanged"]
+    );
+}
+
+#[test]
+fn no_claim_fails_for_want_of_the_answer_of_a_member_that_has_gone() {
+    let slow = |name, vrid| Settings {
+        advert_interval: Interval::from_centis(4_000).unwrap(),
+        ..member(name, vrid)
+    };
+    let mut group = Group::of(slow("a", 51), slow("b", 52));
+    group.handle(0, A, Event::Startup);
+    let down = group.deadline().unwrap();
+    assert_eq!(group.timer(down), ["all: claim"]);
+    let mut active = group.clone();
+    // Before the takeover.
+    group.handle(down + 1_000, A, Event::Claimed);
+    assert!(group.split(down + 2_000, B).is_some());
+    let at = group.deadline().unwrap();
+    assert_eq!(group.timer(at)[0], "a: send ipv4 100");
+    // After it, when a reload has brought addresses.
+    active.handle(down + 1_000, A, Event::Claimed);
+    active.handle(down + 1_000, B, Event::Claimed);
+    assert_eq!(active.phase(), "active");
+    let more = Settings {
+        vips: vec![ip("10.0.51.10"), ip("10.0.51.11")],
+        ..slow("a", 51)
+    };
+    let claim = active.handle(down + 2_000, A, Event::Reconfigure(more));
+    assert_eq!(claim, ["all: claim"]);
+    active.handle(down + 3_000, A, Event::Claimed);
+    assert!(active.split(down + 4_000, B).is_some());
+    assert_eq!(active.deadline(), Some(down + 4_000));
+    assert_eq!(active.timer(down + 4_000), ["all: announce VipsChanged"]);
+    assert_eq!(active.phase(), "active");
 }
 
 #[test]
