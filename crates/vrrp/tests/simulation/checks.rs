@@ -176,7 +176,10 @@ impl Checks {
                 facts.pauses.remove(&(member, *family));
             }
             match accepted.priority() {
-                theirs if theirs.is_release() => facts.farewell_at = Some(now),
+                theirs if theirs.is_release() => {
+                    facts.farewell_at = Some(now);
+                    facts.left_at = Some(now);
+                }
                 theirs if theirs < ours => {
                     facts.lower.insert((member, *family), heard);
                 }

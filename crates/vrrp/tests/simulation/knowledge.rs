@@ -22,6 +22,8 @@ pub(crate) struct Facts {
     /// By member and family, the last of any lower router: each of them lives by the interval that it tells there.
     pub(crate) lower: BTreeMap<(MemberId, Family), Heard>,
     pub(crate) farewell_at: Option<u64>,
+    /// The same, and those that one of them alone has heard before they came together: its timer is that of all of them.
+    pub(crate) left_at: Option<u64>,
     /// By member and family, where the last that was heard tells of a pause.
     pub(crate) pauses: BTreeMap<(MemberId, Family), Heard>,
     /// When it asked the kernel last, and when it decided to: a reload has it ask again.
@@ -40,6 +42,7 @@ impl Facts {
     pub(crate) fn merge(&mut self, other: &Self) {
         let obeyed = self.obeyed.into_iter().chain(other.obeyed);
         self.obeyed = obeyed.max_by_key(|heard| heard.at);
+        self.left_at = self.left_at.max(other.left_at);
         self.claimed_at = self.claimed_at.max(other.claimed_at);
         self.decided_at = self.decided_at.max(other.decided_at);
         for (leg, heard) in &other.lower {
@@ -62,7 +65,7 @@ impl Facts {
                 let lower =
                     last.filter(|lower| self.obeyed.is_some_and(|obeyed| obeyed.at < lower.at));
                 // And where one wire has said farewell, it is the others that were silent.
-                let left = |heard: &Heard| self.farewell_at.is_some_and(|at| heard.at <= at);
+                let left = |heard: &Heard| self.left_at.is_some_and(|at| heard.at <= at);
                 self.obeyed
                     .is_none_or(|heard| silent(&heard) || left(&heard))
                     || lower.is_some_and(silent)
@@ -79,7 +82,11 @@ impl Facts {
                     && self.obeyed.is_some_and(|heard| heard.at == now)
             }
             Reason::Late(_) => self.thawed_at == Some(now),
-            Reason::HandedOver(_) => matches!(event, Event::Timer | Event::Advertisement { .. }),
+            // Who was away while another took over hands over at whatever it hears of first.
+            Reason::HandedOver(_) => {
+                matches!(event, Event::Timer | Event::Advertisement { .. })
+                    || self.thawed_at == Some(now)
+            }
             Reason::ClaimFailed(_) => matches!(event, Event::ClaimFailed(_)),
             Reason::Owner | Reason::Shutdown => true,
             Reason::Resumed => matches!(event, Event::Claimed | Event::Timer),
