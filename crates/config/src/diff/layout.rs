@@ -407,11 +407,16 @@ fn group(group: &GroupSettings, config: &Config) -> Part {
     };
     part.set("algorithm", &group.algorithm);
     for target in &group.targets {
+        let address = target.address.to_string();
+        // Who has no name is called by its address, which need not be said twice.
+        let place = match target.name == address {
+            true => String::new(),
+            false => address + " ",
+        };
         part.set(
             &format!("target {}", target.name),
             format!(
-                "{} weight {}{}{}",
-                target.address,
+                "{place}weight {}{}{}",
                 target.weight,
                 if target.backup { " backup" } else { "" },
                 target

@@ -92,8 +92,8 @@ fn targets_by_name() {
             ("weight = 2", "weight = 3")
         ]),
         [
-            "group.app: target 10.0.0.21:8080 10.0.0.21:8080 weight 1 removed (drains)",
-            "group.app: target 10.0.0.23:8080 10.0.0.23:8080 weight 1 added (checked first, then used)",
+            "group.app: target 10.0.0.21:8080 weight 1 removed (drains)",
+            "group.app: target 10.0.0.23:8080 weight 1 added (checked first, then used)",
             "group.app: target two 10.0.0.22:8080 weight 2 -> 10.0.0.22:8080 weight 3 (in place)",
         ]
     );
