@@ -419,7 +419,7 @@ impl Checks {
             let lower = |other: &Heard| other.from == heard.from && back_at <= other.at;
             let discards = facts.lower.values().any(lower);
             let is_back = (heard.at < back_at && hears() && !discards).then_some(back_at);
-            let left_at = facts.farewell_at.filter(|&at| heard.at <= at);
+            let left_at = facts.farewell_at.filter(|&at| heard.at < at);
             let ends = heard.at + 4 * heard.interval;
             let told = is_back.into_iter().chain(left_at).map(|at| at + skew);
             told.min().unwrap_or(ends).min(ends)
