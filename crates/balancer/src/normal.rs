@@ -96,13 +96,29 @@ pub fn decoded(text: &str) -> String {
     out
 }
 
+/// What is odd anywhere in a path.
+const ODD: u8 = 1;
+/// What is odd behind a slash.
+const JOINS: u8 = 2;
+/// What each byte is of these.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    kinds[b'%' as usize] = ODD;
+    kinds[b'\\' as usize] = ODD;
+    kinds[b';' as usize] = ODD;
+    kinds[b'/' as usize] = JOINS;
+    kinds[b'.' as usize] = JOINS;
+    kinds
+};
+
 /// True if the path certainly is its own normal form, and has no other reading: so it is with nearly all paths.
 pub(crate) fn is_plain(path: &str) -> bool {
-    let mut before = 0;
+    let mut behind_slash = 0;
     path.bytes().all(|byte| {
-        let joint = before == b'/' && matches!(byte, b'/' | b'.');
-        before = byte;
-        !joint && !matches!(byte, b'%' | b'\\' | b';')
+        let kind = KINDS[usize::from(byte)];
+        let odd = kind & (ODD | behind_slash);
+        behind_slash = if byte == b'/' { JOINS } else { 0 };
+        odd == 0
     })
 }
 

@@ -330,7 +330,8 @@ impl Keys {
     }
 
     fn iter(&self) -> impl Iterator<Item = u64> {
-        self.keys.iter().take(self.count).copied()
+        let keys = self.keys.get(..self.count).unwrap_or_default();
+        keys.iter().copied()
     }
 
     /// The last one.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::AccessLogFormat;
 use crate::blocks::{BYTES, Block};
-use crate::http::fields::{four_digits, write_number};
+use crate::http::fields::{four_digits, write_number, write_status};
 
 /// Bytes that stand for themselves inside quotes.
 const PLAIN: [bool; 256] = {
@@ -160,15 +160,11 @@ impl<'o> Line<'o> {
         self.out.extend_from_slice(fields);
     }
 
-    /// A status, which nearly always has three digits.
+    /// A status.
     #[inline(always)]
     pub(crate) fn status(&mut self, key: Key, value: u16) {
         self.key(key);
-        let [_, digits @ ..] = four_digits(u64::from(value));
-        match value {
-            100..1000 => self.out.extend_from_slice(&digits),
-            _ => write_number(self.out, u64::from(value)),
-        }
+        write_status(self.out, value);
     }
 
     /// A number.

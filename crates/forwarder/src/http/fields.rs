@@ -92,7 +92,7 @@ impl Field {
     }
 
     /// Sorts a field name in which there is no `_`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of_plain(name: &[u8]) -> Field {
         // The first letter and the length rule out nearly every name that is not meant.
         let first = name.first().map_or(0, |first| usize::from(first & 0x1f));
@@ -102,6 +102,8 @@ impl Field {
         }
     }
 
+    // Apart, so that what is asked of every name stays short.
+    #[inline(never)]
     fn known(name: &[u8]) -> Field {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         let first = name.first().map(u8::to_ascii_lowercase);
@@ -329,6 +331,17 @@ const OCTETS: [[u8; 4]; 256] = {
     octets
 };
 
+/// How long each of these is.
+const OCTET_BYTES: [u8; 256] = {
+    let mut lengths = [4; 256];
+    let mut octet = 0;
+    while octet < 100 {
+        lengths[octet] = if octet < 10 { 2 } else { 3 };
+        octet += 1;
+    }
+    lengths
+};
+
 /// Every byte in two digits of base 16.
 const HEX: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -358,6 +371,16 @@ pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
     out.truncate(out.len() - zeros);
 }
 
+/// Appends a status, which nearly always has three digits.
+#[inline]
+pub(crate) fn write_status(out: &mut Vec<u8>, status: u16) {
+    let [_, digits @ ..] = four_digits(u64::from(status));
+    match status {
+        100..1000 => out.extend_from_slice(&digits),
+        _ => write_number(out, u64::from(status)),
+    }
+}
+
 /// The last four digits of a number.
 #[inline]
 pub(crate) fn four_digits(number: u64) -> [u8; 4] {
@@ -373,7 +396,7 @@ pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
             let (mut text, mut end) = ([0; 16], 0);
             for octet in address.octets() {
                 text[end..end + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
-                end += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+                end += usize::from(OCTET_BYTES[usize::from(octet)]);
             }
             // All of it in one piece, and what is too much of it is taken back.
             out.extend_from_slice(&text);

@@ -299,22 +299,24 @@ fn fields(text: &[u8], from: usize, room: &mut FieldRoom, limits: &HeadLimits) -
     let mut name = from;
     while room.len() < most {
         let rest = text.get(name..)?;
-        let Some((name_bytes, spaces)) = name_of(rest) else {
+        if rest.first() == Some(&b'\r') {
+            break;
+        }
+        let Some((called, spaces)) = name_of(rest) else {
             break;
         };
-        let colon = name + name_bytes;
+        let colon = name + called.len();
         let value = colon + 1 + spaces;
-        let line_end = blocks::find(text, value, Block::controls);
+        let line_end = line_end(text, value)?;
         if text.get(line_end..)?.first_chunk() != Some(b"\r\n") {
             return None;
         }
-        let mut end = line_end;
-        // Before the value there is a colon or a space: this ends.
-        while end > value && text.get(end - 1) == Some(&b' ') {
-            end -= 1;
-        }
+        let end = match text.get(value..line_end)?.last() {
+            Some(b' ') => value + text[value..line_end].trim_ascii_end().len(),
+            Some(_) | None => line_end,
+        };
         room.push(Place {
-            field: Field::of_plain(&rest[..name_bytes]),
+            field: Field::of_plain(called),
             neat: spaces == 1 && end == line_end,
             name: name as u32,
             colon: colon as u32,
@@ -327,19 +329,32 @@ fn fields(text: &[u8], from: usize, room: &mut FieldRoom, limits: &HeadLimits) -
     (text.get(name..end)? == CRLF && end <= limits.bytes).then_some(end)
 }
 
-/// How long the name is at the start of a line, and how many spaces there are behind its colon. `None` if there is no name.
+/// Where the first control character is from `from` on; `None` if that is not in `text` at all.
 #[inline(always)]
-fn name_of(line: &[u8]) -> Option<(usize, usize)> {
-    // Nearly always name, colon, space and the first byte of the value are in one block.
+fn line_end(text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    // As `blocks::find`, but with less before the first block: most values are short.
+    while let Some(block) = text.get(at..)?.first_chunk() {
+        let found = Block::of(block).controls();
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
+        }
+        at += blocks::BYTES;
+    }
+    Some(blocks::find(text, at, Block::controls))
+}
+
+/// The name at the start of a line, and how many spaces there are behind its colon. `None` if there is no name.
+#[inline(always)]
+fn name_of(line: &[u8]) -> Option<(&[u8], usize)> {
+    // Nearly always the name is shorter than a block, and one space is behind its colon.
     if let Some(block) = line.first_chunk::<{ blocks::BYTES }>() {
         let at = Block::of(block).not_of_names().trailing_zeros() as usize;
-        if at == 0 {
-            return None;
-        }
-        if let Some([b':', b' ', first]) = block.get(at..).and_then(<[u8]>::first_chunk)
+        if (1..blocks::BYTES).contains(&at)
+            && let Some((name, [b':', b' ', first, ..])) = line.split_at_checked(at)
             && *first != b' '
         {
-            return Some((at, 1));
+            return Some((name, 1));
         }
     }
     long_name_of(line)
@@ -347,12 +362,13 @@ fn name_of(line: &[u8]) -> Option<(usize, usize)> {
 
 /// The same for whatever it may look like.
 #[inline(never)]
-fn long_name_of(line: &[u8]) -> Option<(usize, usize)> {
+fn long_name_of(line: &[u8]) -> Option<(&[u8], usize)> {
     let name_bytes = blocks::find(line, 0, Block::not_of_names);
-    let value = line.get(name_bytes..)?.strip_prefix(b":")?;
+    let (name, behind) = line.split_at_checked(name_bytes)?;
+    let value = behind.strip_prefix(b":")?;
     let is_space = |byte: &&u8| **byte == b' ';
     let spaces = value.iter().take_while(is_space).count();
-    (name_bytes > 0).then_some((name_bytes, spaces))
+    (!name.is_empty()).then_some((name, spaces))
 }
 
 #[cfg(test)]

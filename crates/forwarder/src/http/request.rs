@@ -204,7 +204,7 @@ fn judge<'h, 'b>(
         grpc: grpc::is_call(&method, headers),
         wants_json: gathered.wants_json,
     };
-    let query_at = path.bytes().position(|byte| byte == b'?');
+    let query_at = memchr::memchr(b'?', path.as_bytes());
     Ok(RequestHead {
         method,
         host,
@@ -258,37 +258,38 @@ fn gather<'b>(headers: FieldLines<'_, 'b>) -> Result<Gathered<'b>, Rejection> {
     let mut gathered = Gathered::default();
     let mut h2c = false;
     for place in headers.places() {
-        let header = headers.at(place);
+        // Of most fields nobody wants to know.
+        let value = || headers.at(place).value;
         match place.field {
             Field::Host => {
-                if gathered.host.replace(header.value).is_some() {
+                if gathered.host.replace(value()).is_some() {
                     return Err(bad("host given twice"));
                 }
             }
             Field::ContentLength => {
-                let length = content_length(header.value).ok_or(bad("malformed content-length"))?;
+                let length = content_length(value()).ok_or(bad("malformed content-length"))?;
                 if gathered.length.replace(length).is_some() {
                     return Err(bad("content-length given twice"));
                 }
             }
             Field::TransferEncoding => {
-                if gathered.transfer_encoding.replace(header.value).is_some() {
+                if gathered.transfer_encoding.replace(value()).is_some() {
                     return Err(bad("transfer-encoding given twice"));
                 }
             }
             Field::Connection => {
                 gathered
                     .connection
-                    .read(header.value)
+                    .read(value())
                     .map_err(|_| bad("connection lists too many names"))?;
             }
             Field::Upgrade => {
                 gathered.upgrade = true;
                 // A target that took this up would speak HTTP/2 through a tunnel nobody looks into.
-                h2c |= list(header.value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+                h2c |= list(value()).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             }
             Field::Expect => {
-                if !header.value.eq_ignore_ascii_case(b"100-continue") {
+                if !value().eq_ignore_ascii_case(b"100-continue") {
                     return Err(Rejection {
                         status: 417,
                         detail: "unknown expectation",
@@ -309,7 +310,7 @@ fn gather<'b>(headers: FieldLines<'_, 'b>) -> Result<Gathered<'b>, Rejection> {
             | Field::Disguised => {}
             Field::Other => {
                 if headers.is(place, "accept") {
-                    gathered.wants_json |= fields::prefers_json(header.value);
+                    gathered.wants_json |= fields::prefers_json(value());
                 }
             }
         }

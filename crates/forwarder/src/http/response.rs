@@ -4,7 +4,9 @@ use std::mem::MaybeUninit;
 
 use crate::http::body::Framing;
 use crate::http::changes::AnswerChanges;
-use crate::http::fields::{Connection, Field, FieldRun, content_length, write_field, write_number};
+use crate::http::fields::{
+    Connection, Field, FieldRun, content_length, write_field, write_number, write_status,
+};
 use crate::http::grpc;
 use crate::http::head::{FieldLines, FieldRoom, Header, MAX_FIELDS, Place, StatusLine};
 use crate::http::request::RequestFacts;
@@ -258,7 +260,7 @@ impl ResponseHead<'_, '_> {
 
     fn write_line(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
-        write_number(out, u64::from(self.status));
+        write_status(out, self.status);
         out.push(b' ');
         out.extend_from_slice(self.reason);
         out.extend_from_slice(b"\r\n");

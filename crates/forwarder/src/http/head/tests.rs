@@ -101,6 +101,8 @@ fn what_everybody_writes_is_taken_apart_at_once() {
         "POST * HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody",
         "M-SEARCH http://a/b HTTP/1.1\r\nHost:a\r\nEmpty:\r\nSpaces:   \r\nTail: b  \r\n\r\n",
         "GET / HTTP/1.1\r\nX-Long-Name-Of-More-Than-Sixteen-Bytes: \u{e9} \"\\\r\n\r\nGET / HTTP/1.1\r\n",
+        "GET / HTTP/1.1\r\nA-Name-Of-Twenty-4-Bytes: 1\r\n234: 5\r\n\r\n",
+        "GET / HTTP/1.1\r\nFifteen-Letters: 1\r\nSixteen-Letters-: 1\r\n\r\n",
     ] {
         let parsed = asked(text.as_bytes());
         assert!(parsed.is_some(), "{text:?}");
