@@ -197,8 +197,12 @@ impl Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
-        self.release();
+        // Most are empty when they go.
+        if self.bytes.capacity() > 0 {
+            self.release();
+        }
     }
 }
 

@@ -162,24 +162,24 @@ struct Gathered {
 fn gather(headers: FieldLines<'_, '_>, http10: bool) -> Result<Gathered, BadResponse> {
     let mut gathered = Gathered::default();
     for place in headers.places() {
-        let header = headers.at(place);
+        let value = || headers.at(place).value;
         match place.field {
             Field::ContentLength => {
-                let value = content_length(header.value).ok_or(BadResponse::ContentLength)?;
-                if gathered.length.replace(value).is_some() {
+                let length = content_length(value()).ok_or(BadResponse::ContentLength)?;
+                if gathered.length.replace(length).is_some() {
                     return Err(BadResponse::ContentLength);
                 }
             }
             Field::TransferEncoding => {
                 let repeated = std::mem::replace(&mut gathered.chunked, true);
-                if repeated || http10 || !header.value.eq_ignore_ascii_case(b"chunked") {
+                if repeated || http10 || !value().eq_ignore_ascii_case(b"chunked") {
                     return Err(BadResponse::TransferEncoding);
                 }
             }
             Field::Connection => {
                 gathered
                     .connection
-                    .read(header.value)
+                    .read(value())
                     .map_err(|_| BadResponse::Connection)?;
             }
             Field::Host
