@@ -65,6 +65,8 @@ impl VirtualRouter {
             address: heard.source,
             priority: heard.priority,
         });
+        // It has taken the place of whoever left.
+        backup.left = None;
         match self.preempt() {
             Preempt::Immediately => {
                 if backup.listening {

@@ -31,6 +31,7 @@ impl VirtualRouter {
         self.held_back = None;
         for member in self.members.values_mut() {
             member.pause = None;
+            member.peers.forget_pauses();
         }
         let active = self.begin_active(now);
         self.send(self.priority, out);

@@ -52,6 +52,8 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     pub(super) priority: Priority,
     pub(super) interval: Interval,
+    /// The shortest that it has told: a longer one may be a pause.
+    usual: Interval,
     pub(super) checksum: Option<ChecksumForm>,
     pub(super) proof: Option<Proof>,
     /// Beginning of the time it has been heard without a gap.
@@ -80,6 +82,16 @@ impl Peers {
     /// Our own interval governs again (RFC 9568 §6.4.3).
     pub(super) fn forget_intervals(&mut self) {
         self.learned = PerFamily::default();
+    }
+
+    /// Whoever announced a pause is not waited for any more.
+    pub(super) fn forget_pauses(&mut self) {
+        for peer in [&mut self.heard.v4, &mut self.heard.v6]
+            .into_iter()
+            .flatten()
+        {
+            peer.interval = peer.usual;
+        }
     }
 
     pub(super) fn learned_of(&self, family: Family) -> Option<Interval> {
@@ -131,10 +143,14 @@ impl Peers {
         let first_heard = slot
             .filter(|peer| now < peer.gone_at())
             .map_or(now, |peer| peer.first_heard);
+        let usual = slot
+            .filter(|peer| peer.address == heard.source && now < peer.gone_at())
+            .map_or(heard.interval, |peer| peer.usual.min(heard.interval));
         *slot = Some(Peer {
             address: heard.source,
             priority: heard.priority,
             interval: heard.interval,
+            usual,
             checksum: accepted.checksum(),
             proof: accepted.proof(),
             first_heard,

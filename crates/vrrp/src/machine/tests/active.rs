@@ -210,6 +210,29 @@ fn listening_is_long_enough_for_a_peer_that_is_slower() {
 }
 
 #[test]
+fn a_pause_that_has_ended_in_a_takeover_is_not_listened_for() {
+    let mut bench = Bench::backup(pair());
+    bench.hear(1_000_000, "10.0.0.3", 150);
+    bench.hear_each(2_000_000, "10.0.0.3", 150, 1_000);
+    let end = bench.deadline().unwrap();
+    assert!(end > 32_000_000, "{end}");
+    let mut late = bench.clone();
+    assert_eq!(bench.timer(end), ["claim"]);
+    bench.handle(end, Event::Claimed);
+    bench.timer(end + 10_000_000);
+    assert_eq!(
+        (bench.phase(), bench.deadline()),
+        ("listening", Some(end + 12_000_000))
+    );
+    // Before the takeover it may go on at any time.
+    late.timer(end + 5_000_000);
+    assert_eq!(
+        (late.phase(), late.deadline()),
+        ("listening", Some(end + 25_000_000))
+    );
+}
+
+#[test]
 fn a_shorter_interval_by_reload_pulls_the_next_advertisement_in_and_is_no_lateness() {
     let mut bench = active(pair());
     let short = Settings {

@@ -87,6 +87,20 @@ fn farewells_never_postpone_the_timer() {
 }
 
 #[test]
+fn a_lower_router_that_took_the_place_of_who_left_is_who_is_preempted() {
+    let mut bench = Bench::backup(unknown());
+    bench.hear_each(1_000_000, "10.0.0.3", 150, 300);
+    bench.hear_each(2_000_000, "10.0.0.3", 0, 300);
+    bench.hear(2_500_000, "10.0.0.4", 50);
+    assert_eq!(bench.timer(3_828_125), ["claim"]);
+    let words = bench.handle(3_830_000, Event::Claimed);
+    assert_eq!(
+        words[2],
+        "backup to active: priority 100 takes over from 10.0.0.4 with priority 50"
+    );
+}
+
+#[test]
 fn an_advertisement_after_a_farewell_restarts_the_full_wait() {
     let mut bench = Bench::backup(unknown());
     bench.hear(1_000_000, "10.0.0.3", 0);
