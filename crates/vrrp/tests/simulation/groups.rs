@@ -67,6 +67,12 @@ impl Node {
         all
     }
 
+    /// Whether it waits for addresses.
+    pub(crate) fn is_claiming(&self) -> bool {
+        let mut decisions = self.decisions.iter();
+        decisions.any(|one| one.router.status().phase == PhaseName::Claiming)
+    }
+
     /// The decisions of a process that begins.
     pub(crate) fn new_decisions(&self, now: std::time::Instant) -> Vec<Decision> {
         let routers = self.links.iter().enumerate();

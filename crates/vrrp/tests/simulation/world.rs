@@ -166,7 +166,7 @@ impl World {
             if self.now >= end {
                 // Not in the midst of a move that a last retry has brought about.
                 let moved_at = self.takeovers.last().map_or(0, |(at, _)| *at);
-                if moved_at + MOVE < end {
+                if moved_at + MOVE < end && !self.nodes.iter().any(Node::is_claiming) {
                     break;
                 }
                 end += MOVE;
