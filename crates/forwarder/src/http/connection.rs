@@ -164,7 +164,7 @@ pub(crate) fn serve(
         loop {
             let serving = match connection.next(begun).await {
                 Next::End => return,
-                next => Box::pin(connection.serve(next)),
+                next => Box::into_pin(boxed(|| connection.serve(next))),
             };
             let after = serving.await;
             let ended_at = connection.end_record();
@@ -178,6 +178,12 @@ pub(crate) fn serve(
             }
         }
     }
+}
+
+/// What is made, in a box. The box is there first, so that what is large can be made in it and need not be moved.
+#[inline(always)]
+fn boxed<T>(make: impl FnOnce() -> T) -> Box<T> {
+    Box::write(Box::new_uninit(), make())
 }
 
 fn is_trusted(listener: &Listener, peer: SocketAddr) -> bool {
@@ -465,7 +471,7 @@ impl Connection {
         sending.changes.rule = routed.rule;
         sending.changes.hsts = asking.hsts();
         sending.changes.cookies = routed.cookies;
-        Ok(Next::Request(Box::new(Request {
+        Ok(Next::Request(boxed(|| Request {
             sending,
             group,
             key,
